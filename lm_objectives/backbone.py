@@ -1,0 +1,294 @@
+"""Any Hugging Face decoder-only or encoder-only model behind one entry, with the attention that a view asks for."""
+
+import copy
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lm_objectives.corruption.base import View, Vocabulary
+from lm_objectives.plugin import Plugin
+
+_EPSILONS = ("layer_norm_eps", "norm_eps", "layer_norm_epsilon", "rms_norm_eps")
+_ACTIVATIONS = {"bert": None}  # BERT's head has the model's own activation, the others' a GELU
+
+
+@final
+class Backbone(Plugin, nn.Module):
+    """The shared model. It is only described here; `build` makes it once the vocabulary is known.
+
+    Args:
+        model_type: a Hugging Face model type, such as `llama`, `qwen3`, `gpt2`, `bert`, `roberta` or `modernbert`.
+        config: arguments of that type's configuration (`hidden_size`, `num_hidden_layers`, …); what is left out keeps
+            the type's own default. The vocabulary's size and special tokens come from the tokenizer.
+        pretrained: a local folder with a `config.json` and safetensors weights to start from, instead of the two above.
+    """
+
+    def __init__(
+        self,
+        model_type: str | None = None,
+        config: dict[str, Any] | None = None,
+        pretrained: str | None = None,
+    ) -> None:
+        super().__init__()
+        if (model_type is None) == (pretrained is None):
+            raise ValueError(
+                "expected either a model_type or a pretrained folder for the backbone, found "
+                f"{'neither' if model_type is None else 'both'}: set model.backbone.model_type, for example to llama"
+            )
+        if pretrained is not None and not (Path(pretrained) / "config.json").is_file():
+            raise ValueError(f"expected a folder with a config.json at {pretrained}, found none: check the path")
+        self.model_type, self.arguments, self.pretrained = model_type, config or {}, pretrained
+
+    def build(self, vocabulary: Vocabulary, window: int) -> None:
+        """Make the model for a vocabulary.
+
+        Raises:
+            ValueError: for an unknown model type, impossible sizes, or a window longer than the model's positions.
+        """
+        self.config = self._configuration(vocabulary)
+        limit = positions_of(self.config)
+        if limit is not None and window > limit:
+            raise ValueError(
+                f"expected data.window of at most {limit}, the positions of this {self.config.model_type} backbone, "
+                f"found {window}: shorten data.window or raise max_position_embeddings in model.backbone.config"
+            )
+        self._attach(self._load(vocabulary) if self.pretrained else _from_config(self.config))
+
+    def _configuration(self, vocabulary: Vocabulary) -> Any:
+        from transformers import AutoConfig
+
+        tokens = {"pad_token_id": vocabulary.pad, "bos_token_id": vocabulary.bos, "eos_token_id": vocabulary.eos}
+        if self.pretrained:
+            config = AutoConfig.from_pretrained(self.pretrained, trust_remote_code=False)
+            return config
+        assert self.model_type is not None
+        from transformers import CONFIG_MAPPING
+
+        if self.model_type not in CONFIG_MAPPING:
+            from difflib import get_close_matches
+
+            near = get_close_matches(self.model_type, CONFIG_MAPPING.keys(), 3, 0.5)
+            raise ValueError(
+                f"expected a model_type that transformers knows, found {self.model_type!r}: "
+                + (f"did you mean {' or '.join(near)}?" if near else "llama, gpt2, bert and roberta are some")
+            )
+        known = set(inspect.signature(CONFIG_MAPPING[self.model_type].__init__).parameters) | set(
+            getattr(CONFIG_MAPPING[self.model_type], "attribute_map", {})
+        )
+        for name in self.arguments:
+            if name not in known and not hasattr(CONFIG_MAPPING[self.model_type](), name):
+                from difflib import get_close_matches
+
+                near = get_close_matches(name, known, 1)
+                raise ValueError(
+                    f"expected arguments of a {self.model_type} configuration in model.backbone.config, found {name!r}"
+                    + (f": did you mean {near[0]}?" if near else "")
+                )
+        config = AutoConfig.for_model(self.model_type, **tokens | self.arguments | {"vocab_size": vocabulary.size})
+        width, heads = config.hidden_size, config.num_attention_heads
+        if width % heads and "head_dim" not in self.arguments:
+            raise ValueError(
+                f"expected a hidden_size that num_attention_heads divides, found {width} and {heads}: "
+                "change one of them in model.backbone.config"
+            )
+        return config
+
+    def _load(self, vocabulary: Vocabulary) -> nn.Module:
+        from transformers import AutoModel
+
+        model = AutoModel.from_pretrained(
+            self.pretrained,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.get_default_dtype(),
+        )
+        if vocabulary.size > model.get_input_embeddings().num_embeddings:
+            model.resize_token_embeddings(vocabulary.size, mean_resizing=False)
+        self.config = model.config
+        return model
+
+    def _attach(self, model: nn.Module) -> None:
+        if self.config.is_encoder_decoder:
+            raise ValueError(
+                f"expected a decoder-only or encoder-only backbone, found {self.config.model_type}, which is both: "
+                "llama and bert are examples"
+            )
+        if self.config._attn_implementation != "sdpa":
+            raise ValueError(
+                f"expected a backbone with sdpa attention, found {self.config.model_type} with "
+                f"{self.config._attn_implementation} alone, under which own masks leak: choose another model_type"
+            )
+        if getattr(model, "pooler", None) is not None:
+            model.pooler = None  # a pooler that nobody reads has parameters without gradients
+        self.model = model
+        accepted = inspect.signature(model.forward).parameters
+        self._segments = "token_type_ids" in accepted and getattr(self.config, "type_vocab_size", 0) > 1
+        self._cache = {"use_cache": False} if hasattr(self.config, "use_cache") else {}
+        self._decoder = is_decoder(self.config.model_type)
+        self.windowed = has_windows(self.config)
+
+    def shrunk(self, fraction: float) -> "Backbone":
+        """A model of the same family and depth whose width is `fraction` of this one's, reading embeddings.
+
+        ELECTRA's generator: it has no token embedding of its own.
+        """
+        config = copy.deepcopy(self.config)
+        heads = max(int(config.num_attention_heads * fraction), 1)
+        width = max(round(config.hidden_size * fraction / heads / 2) * 2, 2) * heads  # rotary halves need even heads
+        if getattr(config, "num_key_value_heads", None):
+            config.num_key_value_heads = max(heads * config.num_key_value_heads // config.num_attention_heads, 1)
+            while heads % config.num_key_value_heads:
+                config.num_key_value_heads -= 1
+        if getattr(config, "head_dim", None):
+            config.head_dim = width // heads
+        for name in ("intermediate_size", "n_inner"):
+            if getattr(config, name, None):
+                setattr(config, name, max(int(getattr(config, name) * fraction), 8))
+        for name in ("embedding_size", "query_pre_attn_scalar"):
+            if getattr(config, name, None):
+                setattr(config, name, width if name == "embedding_size" else config.head_dim)
+        config.hidden_size, config.num_attention_heads = width, heads
+        small = Backbone(model_type=self.config.model_type)
+        small.config = config
+        small._attach(_from_config(config))
+        small.model.set_input_embeddings(nn.Identity())
+        return small
+
+    @property
+    def embedding(self) -> nn.Parameter:
+        """The token embedding, `(vocab, dim)`."""
+        return self.model.get_input_embeddings().weight
+
+    @property
+    def dim(self) -> int:
+        """Width of the hidden states."""
+        return self.config.hidden_size
+
+    @property
+    def input_dim(self) -> int:
+        """Width of the vectors that `encode` takes as `embedded`."""
+        return getattr(self.config, "embedding_size", self.config.hidden_size)
+
+    @property
+    def initializer_range(self) -> float:
+        """Standard deviation that the family draws its weights with."""
+        return getattr(self.config, "initializer_range", 0.02)
+
+    def head_transform(self, dim: int) -> nn.Sequential:
+        """What stands before a masked head's tied embedding: dense, activation and norm, as the family has them."""
+        from transformers.activations import ACT2FN
+
+        config = self.config
+        plain = config.model_type == "modernbert"  # the one family here without these biases
+        dense = nn.Linear(self.dim, dim, bias=config.classifier_bias if plain else True)
+        nn.init.normal_(dense.weight, std=self.initializer_range)
+        if dense.bias is not None:
+            nn.init.zeros_(dense.bias)
+        epsilon = next((value for name in _EPSILONS if (value := getattr(config, name, None))), 1e-12)
+        activation = config.classifier_activation if plain else _ACTIVATIONS.get(config.model_type, "gelu")
+        norm = nn.LayerNorm(dim, eps=epsilon, bias=config.norm_bias if plain else True)
+        return nn.Sequential(dense, ACT2FN[activation or config.hidden_act], norm)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer's layers, the first first."""
+        lists = [module for module in self.model.modules() if isinstance(module, nn.ModuleList)]
+        return max(lists, key=len)
+
+    def encode(
+        self,
+        views: Sequence[View],
+        parameters: dict[str, Tensor] | None = None,
+        embedded: Float[Tensor, "rows time dim"] | None = None,
+    ) -> list[Float[Tensor, "rows time dim"]]:
+        """Hidden states of each view, all views in one pass.
+
+        Args:
+            views: views of one window length; of one attention pattern where the model has `windowed` layers.
+            parameters: stand-ins for some of the model's parameters, by name.
+            embedded: input vectors to read instead of the views' tokens.
+        """
+        rows = [len(view.ids) for view in views]
+        time = views[0].ids.shape[1]
+        inputs: dict[str, Any] = dict(self._cache)
+        if embedded is None:
+            inputs["input_ids"] = torch.cat([view.ids for view in views]) if len(views) > 1 else views[0].ids
+        else:
+            inputs["inputs_embeds"] = embedded
+        if self._segments and any(view.segments is not None for view in views):
+            inputs["token_type_ids"] = torch.cat(
+                [torch.zeros_like(view.ids) if view.segments is None else view.segments for view in views]
+            )
+        inputs |= self._attention(views, time)
+        if parameters:
+            output = torch.func.functional_call(self.model, parameters, (), inputs)
+        else:
+            output = self.model(**inputs)
+        return list(output.last_hidden_state.split(rows))
+
+    def _attention(self, views: Sequence[View], time: int) -> dict[str, Any]:
+        """The arguments that give each view its attention: no mask where none is needed, else a boolean one."""
+        patterns = {view.attention for view in views}
+        padded = any(view.padded for view in views)
+        if patterns == {"causal"} and self._decoder:
+            return {}  # padding is on the right, where no scored position looks
+        if patterns == {"bidirectional"} and not self._decoder:
+            return {"attention_mask": torch.cat([_real(view, time) for view in views]).long()} if padded else {}
+        if patterns == {"bidirectional"} and not padded and not self.windowed:
+            return {"is_causal": False}
+        masks = []
+        for view in views:
+            mask = _real(view, time)[:, None, :].expand(-1, time, -1)
+            if view.attention == "causal":
+                mask = mask & torch.ones(time, time, dtype=torch.bool, device=mask.device).tril()
+            masks.append(mask)
+        return {"attention_mask": torch.cat(masks)[:, None]}
+
+
+def _real(view: View, time: int) -> Tensor:
+    """True where a row has a token and False where it is padded, `(rows, time)`."""
+    return torch.arange(time, device=view.lengths.device) < view.lengths[:, None]
+
+
+def _from_config(config: Any) -> nn.Module:
+    from transformers import AutoModel
+
+    try:
+        return AutoModel.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
+    except (ValueError, RuntimeError, AssertionError, ZeroDivisionError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"expected a {config.model_type} configuration that builds in model.backbone.config, found: {reason}"
+        ) from error
+
+
+def is_decoder(model_type: str) -> bool:
+    """Whether a family attends causally of itself: it has a causal head in transformers and no masked one."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    return model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+
+def has_windows(config: Any) -> bool:
+    """Whether some layers attend to a neighbourhood only, so that an own mask would change what they see."""
+    kinds = set(getattr(config, "layer_types", None) or [])
+    sliding = getattr(config, "sliding_window", None) is not None and getattr(config, "use_sliding_window", True)
+    return bool(kinds - {"full_attention"}) or sliding or getattr(config, "local_attention", None) is not None
+
+
+def positions_of(config: Any) -> int | None:
+    """The longest window a configuration's position embeddings hold; `None` where nothing bounds it."""
+    limit = getattr(config, "max_position_embeddings", None)
+    if limit is not None and config.model_type in ("roberta", "xlm-roberta", "camembert"):
+        return limit - config.pad_token_id - 1  # positions start after the padding's number
+    return limit
+

@@ -1,0 +1,81 @@
+"""The contract between a balancer and whoever trains with it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from lm_objectives.plugin import Plugin
+
+
+@dataclass(frozen=True)
+class StepTotals:
+    """What one optimizer step measured, summed over all its micro-batches and all ranks.
+
+    Attributes:
+        step: optimizer steps taken before this one, 0 for the first.
+        losses: nats per scored position of each objective over the whole step; 0 where it had no rows.
+        present: which objectives had rows in this step and a weight above 0. The others' losses and gradients mean
+            nothing, and a balancer leaves their state as it is.
+        gradients: a row for each objective, the gradient of its *unweighted* loss over the parameters that the
+            balancer's `needs` names; `None` for a balancer that needs losses alone.
+    """
+
+    step: int
+    losses: Float[Tensor, " objectives"]
+    present: Bool[Tensor, " objectives"]
+    gradients: Float[Tensor, "objectives parameters"] | None = None
+
+
+class Balancer(Plugin, nn.Module, ABC):
+    """Decides the weights w of the total w1·L1 + w2·L2 + …; the one place where objectives meet.
+
+    `weights` is asked before a step and answers from state alone, so that all micro-batches and ranks of the step use
+    the same. `update` is told afterwards, once an optimizer step, what the whole step measured; it is not called for a
+    step in which anything was not finite. State lives in buffers, so that it is saved and resumed; nothing here is a
+    parameter, so that the model's optimizer neither decays nor clips it.
+    """
+
+    needs: ClassVar[Literal["losses", "last_layer", "all_layers"]] = "losses"
+    """What `update` reads: losses, or also gradients over the last shared layer or all shared layers."""
+
+    deferred: ClassVar[bool] = False
+    """Whether the weights come out of the step's own gradients: then `update` returns them."""
+
+    def build(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
+        """Learn whom to balance. Called once, before training and before state is restored.
+
+        Args:
+            names: the objectives' names, in the order of every vector here.
+            initial_losses: each objective's theoretical loss before training, in nats (ln V, ln 2, …).
+            steps: optimizer steps in the whole training, -1 where it has no end.
+        """
+        self.names = tuple(names)
+        self.steps = steps
+        self.register_buffer("initial_losses", initial_losses.clone())
+
+    @abstractmethod
+    def weights(self, step: int) -> Float[Tensor, " objectives"]:
+        """The weights of optimizer step `step`, each at least 0, from state alone and without side effects."""
+
+    def update(self, totals: StepTotals) -> Float[Tensor, " objectives"] | None:
+        """Learn from a step that is over; a `deferred` balancer returns the weights of that very step."""
+        del totals
+        return None
+
+    def active(self, step: int) -> Bool[Tensor, " objectives"]:
+        """Which objectives shall read rows at `step`, as far as is known now."""
+        del step
+        return torch.ones(len(self.names), dtype=torch.bool)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Balancer":
+        """State keeps at least single precision when the model is cast to half: small moves would be rounded away."""
+        super()._apply(fn, recurse)
+        for name, buffer in self.named_buffers(recurse=False):
+            if buffer.dtype in (torch.float16, torch.bfloat16):
+                setattr(self, name, buffer.float())
+        return self

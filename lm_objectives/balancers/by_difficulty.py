@@ -1,0 +1,92 @@
+"""A curriculum that waits until the easier objectives are learned."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lm_objectives.balancers.base import StepTotals
+from lm_objectives.balancers.pace import Pace, places
+
+
+class ByDifficulty(Pace):
+    """An objective comes in once each one before it in the order is learned, and stays in.
+
+    With m the exponential average of an objective's losses over the steps it was present in, corrected for its start
+    at 0, the objective is learned for good once
+
+        m <= target                                        where it has a target, or
+        m(window steps ago) - m < flat · |m(window steps ago)|      looked at every `window` steps.
+
+    Args:
+        order: the objectives' names, the easiest first; without it the order in which they are configured.
+        target: by objective, the smoothed loss in nats that counts as learned; any objective may go without.
+        flat: relative fall of the smoothed loss over a window below which it counts as flat, at least 0; 0 waits until
+            the smoothed loss rises.
+        window: steps between two looks at the smoothed loss, at least 1.
+        smoothing: weight of the past in the exponential average, from 0 (none) to below 1.
+    """
+
+    places: Tensor
+    goal: Tensor
+    smoothed: Tensor
+    count: Tensor
+    mark: Tensor
+    learned: Tensor
+
+    def __init__(
+        self,
+        order: list[str] | None = None,
+        target: dict[str, float] | None = None,
+        flat: float = 0.01,
+        window: int = 100,
+        smoothing: float = 0.98,
+    ) -> None:
+        super().__init__()
+        if not 0 <= flat < math.inf:
+            raise ValueError(f"ByDifficulty expects flat to be at least 0, found {flat}: try 0.01")
+        if window < 1:
+            raise ValueError(f"ByDifficulty expects a window of at least 1 step, found {window}: try 100")
+        if not 0 <= smoothing < 1:
+            raise ValueError(f"ByDifficulty expects a smoothing from 0 to below 1, found {smoothing}: try 0.98")
+        self.order = order
+        self.target = target or {}
+        self.flat = flat
+        self.window = window
+        self.smoothing = smoothing
+
+    def build(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
+        super().build(names, initial_losses, steps)
+        unknown = [name for name in self.target if name not in names]
+        if unknown:
+            raise ValueError(
+                f"ByDifficulty expects targets for objectives among {', '.join(names)}, found {', '.join(unknown)}: "
+                "correct the name"
+            )
+        goals = [self.target.get(name, -math.inf) for name in names]
+        self.register_buffer("places", torch.tensor(places(self.order, names)), persistent=False)
+        self.register_buffer("goal", torch.tensor(goals).to(initial_losses), persistent=False)
+        self.register_buffer("smoothed", torch.zeros_like(initial_losses))  # before the correction
+        self.register_buffer("count", torch.zeros_like(initial_losses))
+        self.register_buffer("mark", torch.full_like(initial_losses, math.inf))  # smoothed loss at the last look
+        self.register_buffer("learned", torch.zeros_like(initial_losses, dtype=torch.bool))
+
+    def factors(self, step: int) -> Float[Tensor, " objectives"]:
+        del step
+        passed = self.learned[self.places].to(self.smoothed).cumprod(0)
+        easier = torch.cat([torch.ones_like(passed[:1]), passed[:-1]])
+        return torch.empty_like(easier).index_copy(0, self.places, easier)
+
+    def update(self, totals: StepTotals) -> None:
+        here = totals.present
+        losses = totals.losses.to(self.smoothed)
+        self.smoothed = torch.where(here, torch.lerp(losses, self.smoothed, self.smoothing), self.smoothed)
+        self.count = self.count + here
+        mean = self.smoothed / (1 - self.smoothing**self.count)
+        look = here & (self.count % self.window == 0)
+        fell = self.mark - mean  # infinite at the first look
+        flattened = look & self.mark.isfinite() & (fell < self.flat * self.mark.abs())
+        self.learned = self.learned | flattened | (here & (mean <= self.goal))
+        self.mark = torch.where(look, mean, self.mark)

@@ -1,0 +1,55 @@
+"""A curriculum whose competence grows with the square root of time."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lm_objectives.balancers.pace import Pace, fraction_to_step, places
+
+
+class Competence(Pace):
+    """An objective comes in once the model's assumed competence has reached its difficulty.
+
+        c(t) = min(1, sqrt(t (1 - c0²) / T + c0²)),   d_i = (number of easier objectives) / n
+        factor_i(t) = 1 if c(t) >= d_i, otherwise 0
+
+    The first of n objectives has difficulty 0 and is always in, the last comes in when c reaches (n - 1) / n. The paper
+    paces sentences by the rank of their difficulty; here the ranked things are the objectives. A pure function of the
+    step.
+
+    Platanios et al., "Competence-based Curriculum Learning for Neural Machine Translation", NAACL 2019, section 2.2.
+
+    Args:
+        order: the objectives' names, the easiest first; without it the order in which they are configured.
+        initial: competence c0 at the start, above 0 and at most 1.
+        duration: time T until the competence is 1: optimizer steps as a whole number of at least 1, or a fraction of
+            the training as a number with a point, above 0.0 and at most 1.0.
+    """
+
+    def __init__(self, order: list[str] | None = None, initial: float = 0.01, duration: int | float = 0.5) -> None:
+        super().__init__()
+        if not 0 < initial <= 1:
+            raise ValueError(
+                f"Competence expects an initial competence above 0 and at most 1, found {initial}: try 0.01"
+            )
+        if not (0 < duration < math.inf and (isinstance(duration, int) or duration <= 1)):
+            raise ValueError(
+                f"Competence expects a duration in whole optimizer steps or as a fraction up to 1.0, found {duration}: "
+                "write steps without a point"
+            )
+        self.order = order
+        self.initial = initial
+        self.duration = duration
+
+    def build(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
+        super().build(names, initial_losses, steps)
+        self.difficulty = torch.empty(len(names), dtype=torch.double)
+        self.difficulty[places(self.order, names)] = torch.arange(len(names), dtype=torch.double) / len(names)
+        self.length = fraction_to_step(self.duration, steps, "Competence")
+
+    def factors(self, step: int) -> Float[Tensor, " objectives"]:
+        grown = step * (1 - self.initial**2) / self.length + self.initial**2 if self.length > 0 else 1.0
+        return (self.difficulty <= min(1.0, math.sqrt(grown))).float()

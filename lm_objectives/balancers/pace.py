@@ -1,0 +1,71 @@
+"""When an objective takes part: the contract of a curriculum's pace."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lm_objectives.balancers.base import StepTotals
+from lm_objectives.plugin import Plugin
+
+
+class Pace(Plugin, nn.Module, ABC):
+    """Decides for each objective and step a factor on its weight; 0 keeps the objective out, rows included."""
+
+    def build(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
+        """Learn whom to pace, as a balancer does: see `Balancer.build`."""
+        del initial_losses
+        self.names = tuple(names)
+        self.steps = steps
+
+    @abstractmethod
+    def factors(self, step: int) -> Float[Tensor, " objectives"]:
+        """Each objective's factor at optimizer step `step`, at least 0, without side effects.
+
+        A pace without state answers for any step; one with state answers what its state says now.
+        """
+
+    def changes(self) -> Sequence[int]:
+        """Steps known now at which those who take part may change, 0 among them."""
+        return (0,)
+
+    def update(self, totals: StepTotals) -> None:
+        """Learn from a step that is over."""
+        del totals
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Pace":
+        """State keeps at least single precision when the model is cast to half, as a balancer's does."""
+        before = dict(self.named_buffers(recurse=False))
+        super()._apply(fn, recurse)
+        for name, buffer in self.named_buffers(recurse=False):
+            if buffer.dtype in (torch.float16, torch.bfloat16):
+                setattr(
+                    self, name, before[name].to(buffer.device, torch.promote_types(before[name].dtype, torch.float))
+                )
+        return self
+
+
+def places(order: Sequence[str] | None, names: Sequence[str]) -> list[int]:
+    """Indices of the objectives from the easiest to the hardest; the configured order where none is given."""
+    if order is None:
+        return list(range(len(names)))
+    if sorted(order) != sorted(names):
+        raise ValueError(
+            f"a curriculum expects an order of {', '.join(names)}, found {', '.join(order) or 'nothing'}: "
+            "name each objective once, the easiest first"
+        )
+    return [list(names).index(name) for name in order]
+
+
+def fraction_to_step(when: int | float, steps: int, what: str) -> float:
+    """A whole number is an optimizer step, any other a fraction of the training."""
+    if isinstance(when, int):
+        return float(when)
+    if steps < 0:
+        raise ValueError(
+            f"{what} expects a training with an end to take the fraction {when} of, found one without: set "
+            "max_steps, or give whole optimizer steps"
+        )
+    return round(when * steps, 6)  # .7 of 10 steps is step 7, which binary fractions miss

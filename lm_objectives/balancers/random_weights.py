@@ -1,0 +1,37 @@
+"""Weights by chance: the control for everything that adapts."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lm_objectives.balancers.base import Balancer
+
+
+class RandomWeights(Balancer):
+    """Random loss weighting (RLW): fresh weights at each step, drawn from a softmax of standard normals.
+
+        w = n · softmax(z),   z_i ~ N(0, 1)
+
+    The paper's weights sum to 1; here to the number n of objectives, as under the other balancers, so that their mean
+    of 1 keeps the size of the total. The draw is a pure function of (seed, step): it has no state and is the same for
+    every rank, micro-batch and resume. Objectives absent from a step take their share of the draw all the same.
+
+    Lin et al., "Reasonable Effectiveness of Random Weighting: A Litmus Test for Multi-Task Learning", TMLR 2022,
+    section 3.
+
+    Args:
+        seed: which sequence of weights, a whole number of at least 0.
+    """
+
+    initial_losses: Tensor
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        if seed < 0:
+            raise ValueError(f"RandomWeights expects a seed of at least 0, found {seed}: use a whole number from 0 up")
+        self.seed = seed
+
+    def weights(self, step: int) -> Float[Tensor, " objectives"]:
+        normals = np.random.default_rng([self.seed, step]).standard_normal(len(self.names))
+        return torch.from_numpy(normals).softmax(0).mul(len(self.names)).to(self.initial_losses)

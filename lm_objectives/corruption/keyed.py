@@ -1,0 +1,50 @@
+"""Random numbers as a pure function of a key: whoever asks, in whichever order, gets the same.
+
+The generator is SplitMix64's finaliser (Steele, Lea and Flood 2014, "Fast Splittable Pseudorandom Number Generators")
+applied to key and counter, evaluated for whole batches in numpy. All sums wrap at 64 bits on purpose.
+"""
+
+import hashlib
+
+import numpy as np
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: neighbouring counters land far apart
+_FIRST = np.uint64(0xBF58476D1CE4E5B9)
+_SECOND = np.uint64(0x94D049BB133111EB)
+
+
+def mix(x: np.ndarray) -> np.ndarray:
+    """SplitMix64's finaliser: a bijection of 64-bit numbers in which each input bit moves each output bit."""
+    x = x ^ (x >> np.uint64(30))
+    x *= _FIRST
+    x ^= x >> np.uint64(27)
+    x *= _SECOND
+    x ^= x >> np.uint64(31)
+    return x
+
+
+def domain(*words: str | int) -> np.uint64:
+    """A 64-bit number for a list of words, the same on every machine."""
+    text = "\x1f".join(str(word) for word in words)
+    return np.uint64(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little"))
+
+
+def row_keys(base: np.uint64, k: np.ndarray) -> np.ndarray:
+    """The keys of rows number `k` of the domain `base`, `(rows,)`."""
+    return mix(np.atleast_1d(k).astype(np.uint64) * _GOLDEN + base)
+
+
+def draw(keys: np.ndarray, purpose: int, counters: np.ndarray) -> np.ndarray:
+    """64 random bits for each key and counter (broadcast together); another `purpose` gives independent ones."""
+    offset = np.uint64((purpose * int(_GOLDEN)) & 0xFFFFFFFFFFFFFFFF)
+    return mix(mix(keys + offset) + (counters.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
+
+
+def uniform(bits: np.ndarray) -> np.ndarray:
+    """Numbers in [0, 1) from 64 random bits, on the grid of 2^-24 that single precision holds exactly."""
+    return (bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def below(bits: np.ndarray, limit: int) -> np.ndarray:
+    """Whole numbers in [0, limit) from 64 random bits, for limits up to 2^32; the bias is under limit / 2^32."""
+    return ((bits >> np.uint64(32)) * np.uint64(limit) >> np.uint64(32)).astype(np.int64)

@@ -1,0 +1,183 @@
+"""The LightningDataModule: one corpus, rows for every objective, by share."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import lightning.pytorch as L
+import torch
+from lightning.pytorch.strategies import Strategy
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lm_objectives.corruption.base import Vocabulary
+from lm_objectives.data.cache import open_cache, prepare
+from lm_objectives.data.rows import LAG, Batch, Decisions, MicroBatches, Plan, RowDataset, RowKey, Source, StepLoader
+
+
+def default_cache() -> str:
+    """Where tokens are kept between runs when no folder is named."""
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return str(Path(home) / "lm-objectives")
+
+
+class TextDataModule(L.LightningDataModule):
+    """Rows for each objective of the model from one corpus.
+
+    Args:
+        corpus: text files, folders, JSON lines, Parquet, or a Hugging Face dataset saved on disk or named on the hub;
+            one or a list. The default is the shipped corpus, State of the Union addresses.
+        text_field: column or key that holds a document's text.
+        language: language code that sentences are found by, such as en, de or zh.
+        tokenizer: a number trains a byte-level BPE of so many tokens on the training documents; a folder or name loads
+            a Hugging Face fast tokenizer.
+        window: tokens in a row.
+        rows_per_step: rows in an optimizer step, over all objectives, devices and accumulated micro-batches.
+        unit: each objective's rows of a step are a multiple of this; devices x accumulate_grad_batches must divide it.
+        num_workers: processes that make rows; 0 makes them in the training process.
+        validation_share: part of the documents held out, in (0, 1).
+        validation_rows: held-out rows of each objective in a validation pass, at most; 0 means all.
+        cache: folder for tokenized text, by default lm-objectives in the user's cache folder.
+        seed: another one gives another split, another order of rows and other corruptions.
+    """
+
+    def __init__(
+        self,
+        corpus: str | list[str] | None = None,
+        text_field: str = "text",
+        language: str = "en",
+        tokenizer: int | str = 8192,
+        window: int = 128,
+        rows_per_step: int = 32,
+        unit: int = 8,
+        num_workers: int = 0,
+        validation_share: float = 0.1,
+        validation_rows: int = 512,
+        cache: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        _at_least("data.window", window, 8)
+        _at_least("data.rows_per_step", rows_per_step, 1)
+        _at_least("data.unit", unit, 1)
+        _at_least("data.num_workers", num_workers, 0)
+        _at_least("data.validation_rows", validation_rows, 0)
+        self.corpus, self.text_field, self.language, self.tokenizer_source = corpus, text_field, language, tokenizer
+        self.window, self.rows_per_step, self.unit, self.num_workers = window, rows_per_step, unit, num_workers
+        self.validation_share, self.validation_rows = validation_share, validation_rows
+        self.cache, self.seed = cache or default_cache(), seed
+        self.sources: Mapping[str, Source] | None = None
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Sizes and special tokens, known after `setup`."""
+        return self.text.vocabulary
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole optimizer steps that read as many tokens as the training text has: Lightning's bookkeeping epoch."""
+        return max(len(self.text.training.tokens) // (self.rows_per_step * self.window), 1)
+
+    def prepare_data(self) -> None:
+        self._prepare()
+
+    def _prepare(self) -> Path:
+        return prepare(
+            folder=self.cache,
+            corpus=self.corpus,
+            text_field=self.text_field,
+            language=self.language,
+            tokenizer=self.tokenizer_source,
+            validation_share=self.validation_share,
+            seed=self.seed,
+        )
+
+    def setup(self, stage: str | None = None) -> None:
+        del stage
+        self.text = open_cache(self._prepare())
+        sources = self.sources if self.trainer is None else self.trainer.lightning_module.sources
+        if not sources:
+            raise ValueError(
+                "expected objectives to make rows for, found none: train with a Pretraining module or set `sources`"
+            )
+        self.plan = Plan(sources, self.rows_per_step, self.unit)
+        self.plan.rows(0)  # raises while nothing is loaded yet where the shares do not fit
+        self._sources = sources
+
+    def train_dataloader(self) -> StepLoader:
+        """Micro-batches of this rank from the trainer's step on."""
+        trainer = self.trainer
+        accumulate, world, rank = 1, 1, 0
+        decisions = Decisions([(0, tuple(self._sources))])
+        if trainer is not None:
+            accumulate, world, rank = trainer.accumulate_grad_batches, trainer.world_size, trainer.global_rank
+            decisions = trainer.lightning_module.decisions
+            limit = trainer.limit_train_batches
+            if isinstance(limit, int) and limit % accumulate:
+                raise ValueError(
+                    f"expected trainer.limit_train_batches in whole steps of {accumulate} micro-batches, found {limit}: "
+                    f"{limit - limit % accumulate + accumulate} would do"
+                )
+        self.plan = plan = Plan(self._sources, self.rows_per_step, self.unit, decisions)
+        dataset = self._rows(self._sources, "training")
+
+        def batches() -> DataLoader[Batch]:
+            start = trainer.global_step if trainer is not None else 0
+            return self._loader(dataset, MicroBatches(plan, start, rank, world, accumulate), accumulate)
+
+        reduce = _sum_over_ranks(trainer.strategy) if trainer is not None and world > 1 else None
+        return StepLoader(batches, self.steps_per_epoch * accumulate, accumulate, reduce)
+
+    def val_dataloader(self) -> StepLoader:
+        """Held-out rows in a fixed order, one objective a batch, every rank its own."""
+        world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer is not None else (1, 0)
+        sources = {
+            name: Source(source.corruption.validating(), source.share, source.view_of)
+            for name, source in self._sources.items()
+        }
+        dataset = self._rows(sources, "validation")
+        size = max(min(self.rows_per_step, 64), 1)
+        keys: list[list[RowKey]] = []
+        for name, spans in dataset.spans.items():
+            rows = min(len(spans), self.validation_rows or len(spans))
+            own = range(rank, rows, world)
+            keys += [[RowKey(name, k) for k in own[at : at + size]] for at in range(0, len(own), size)]
+        return StepLoader(lambda: self._loader(dataset, keys, 1), len(keys), 1, None)
+
+    def _rows(self, sources: Mapping[str, Source], split: str) -> RowDataset:
+        text = self.text.training if split == "training" else self.text.validation
+        return RowDataset(text, sources, self.vocabulary, self.window, self.seed, split)
+
+    def _loader(self, dataset: RowDataset, keys: Iterable[list[RowKey]], accumulate: int) -> DataLoader[Batch]:
+        ahead = None
+        if self.num_workers:
+            ahead = min(2, (LAG - 2) * accumulate // self.num_workers)
+            if ahead < 1:
+                raise ValueError(
+                    f"expected data.num_workers of at most {(LAG - 2) * accumulate}, found {self.num_workers}: "
+                    f"rows may be made at most {LAG} steps ahead"
+                )
+        return DataLoader(
+            dataset,
+            batch_sampler=keys,  # type: ignore[arg-type]
+            collate_fn=_as_it_is,
+            num_workers=self.num_workers,
+            prefetch_factor=ahead,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+def _sum_over_ranks(strategy: Strategy) -> Callable[[Tensor], Tensor]:
+    def reduce(tensor: Tensor) -> Tensor:
+        return strategy.reduce(tensor.to(strategy.root_device), reduce_op="sum")
+
+    return reduce
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"expected {name} of at least {least}, found {value}: raise it")

@@ -1,0 +1,123 @@
+"""The tokenizer, its special tokens made sure of once, and what corruptions need to know of it."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lm_objectives.corruption.base import Vocabulary
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+_SPECIAL = ["[PAD]", "[BOS]", "[EOS]", "[MASK]"]
+_BYTES = 256
+
+
+def make_tokenizer(tokenizer: str | int, pieces: Iterable[str]) -> "PreTrainedTokenizerFast":
+    """A trained or a loaded tokenizer that has pad, bos, eos and mask tokens.
+
+    Args:
+        tokenizer: tokens in the vocabulary of a byte-level BPE to train (Sennrich et al. 2016, section 3.2; on bytes as
+            in Radford et al. 2019, section 2.2), at least 260: the bytes and four special tokens; fewer come out where
+            the text has too few pairs to merge. Or a folder, or a name on the hub, of a fast tokenizer.
+        pieces: what is trained on, each cut and led in as it will be encoded (see `data.encoding.training_pieces`); not
+            read for a loaded tokenizer.
+
+    Raises:
+        ValueError: when the vocabulary is too small, or the tokenizer cannot be loaded or is not a fast one.
+    """
+    checked_tokenizer(tokenizer)
+    return _train(tokenizer, pieces) if isinstance(tokenizer, int) else load_tokenizer(tokenizer)
+
+
+def checked_tokenizer(tokenizer: str | int) -> str | int:
+    """The setting, when it is a path or a large enough vocabulary."""
+    smallest = _BYTES + len(_SPECIAL)
+    if isinstance(tokenizer, int) and tokenizer < smallest:
+        raise ValueError(
+            f"expected a vocabulary of at least {smallest} tokens (256 bytes and {len(_SPECIAL)} special tokens), "
+            f"found {tokenizer}; set tokenizer to {smallest} or more"
+        )
+    return tokenizer
+
+
+def vocabulary_of(tokenizer: "PreTrainedTokenizerFast", unigram_counts: np.ndarray | None) -> Vocabulary:
+    """What corruptions and heads need to know of a tokenizer.
+
+    Args:
+        tokenizer: as `make_tokenizer` gives it.
+        unigram_counts: how often each token comes in the training documents, `(vocab,)`.
+    """
+    special = {*tokenizer.all_special_ids} | {
+        token for token, added in tokenizer.added_tokens_decoder.items() if added.special
+    }
+    return Vocabulary(
+        # Ids may have gaps, so that the largest counts and not their number.
+        size=max(tokenizer.get_vocab().values()) + 1,
+        pad=tokenizer.pad_token_id,
+        bos=tokenizer.bos_token_id,
+        eos=tokenizer.eos_token_id,
+        mask=tokenizer.mask_token_id,
+        special=tuple(sorted(special)),
+        unigram=None if unigram_counts is None else unigram_nats(unigram_counts),
+    )
+
+
+def unigram_nats(counts: np.ndarray) -> np.ndarray:
+    """Nats of each token under add-one smoothing over the whole vocabulary: -ln((n + 1) / (sum of n + V))."""
+    return np.log(counts.sum() + len(counts)) - np.log(counts + 1.0)
+
+
+def load_tokenizer(name: str) -> "PreTrainedTokenizerFast":
+    """The fast tokenizer of a folder or of a name on the hub, given the special tokens that it lacks."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    path = Path(name).expanduser()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(path) if path.exists() else name, use_fast=True, trust_remote_code=False
+        )
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"expected a tokenizer's folder or its name on the hub, found nothing loadable at {name}; "
+            f"check the path, or give a number to train one ({reason})"
+        ) from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ValueError(f"expected a fast tokenizer, found a slow one at {name}; convert it to tokenizer.json")
+    found = {
+        "pad_token": tokenizer.pad_token,
+        "bos_token": tokenizer.bos_token or tokenizer.cls_token,
+        "eos_token": tokenizer.eos_token or tokenizer.sep_token,
+        "mask_token": tokenizer.mask_token,
+    }
+    added = {kind: token or new for (kind, token), new in zip(found.items(), _SPECIAL, strict=True)}
+    tokenizer.add_special_tokens({kind: token for kind, token in added.items() if getattr(tokenizer, kind) != token})
+    return tokenizer
+
+
+def _train(size: int, pieces: Iterable[str]) -> "PreTrainedTokenizerFast":
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=_SPECIAL,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(pieces, trainer)
+    pad, bos, eos, mask = _SPECIAL
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        pad_token=pad,
+        bos_token=bos,
+        eos_token=eos,
+        mask_token=mask,
+        clean_up_tokenization_spaces=False,
+    )

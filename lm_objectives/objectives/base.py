@@ -1,0 +1,79 @@
+"""The contract between an objective and whoever trains with it."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from lm_objectives.corruption.base import Corruption, View, Vocabulary
+from lm_objectives.plugin import Plugin
+
+if TYPE_CHECKING:
+    from lm_objectives.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What scoring a view gives.
+
+    Attributes:
+        sums: nats summed over the scored positions, for each part of the loss. Never a mean: the module divides by
+            the whole step's counts.
+        observed: arguments for the `update` of the metrics of the same name; only filled outside training.
+    """
+
+    sums: dict[str, Float[Tensor, ""]]
+    observed: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
+
+
+class Objective(Plugin, nn.Module, ABC):
+    """A pretraining task: a corruption, which makes its views from text, and a head, which scores them.
+
+    An objective never calls the backbone and never decides its weight among the others.
+
+    Args:
+        share: its part of the rows of a step, relative to the others' shares, above 0.
+        view_of: name of another objective on whose rows this one's corruption is applied, instead of rows of its own;
+            the backbone then runs once for both.
+    """
+
+    corruption: Corruption
+    """The data half, set in the constructor."""
+
+    parts: ClassVar[dict[str, float]] = {"loss": 1.0}
+    """Parts of the loss and the factor of each: the loss is the sum of factor × sum of nats / count."""
+
+    yardsticks: ClassVar[dict[str, tuple[str, ...]]] = {}
+    """For a metric, the metrics that it is to be read beside: what a predictor without a model reaches."""
+
+    def __init__(self, share: float = 1.0, view_of: str | None = None) -> None:
+        super().__init__()
+        if not share > 0:
+            raise ValueError(f"expected a share above 0, found {share}: leave an objective out to give it no rows")
+        self.share, self.view_of = share, view_of
+
+    @abstractmethod
+    def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
+        """Make the head. It may plan to tie the embedding, but never registers it."""
+
+    @abstractmethod
+    def initial_loss(self) -> float:
+        """The theoretical loss in nats of a model that knows nothing: ln V for a token, ln 2 for a coin."""
+
+    @abstractmethod
+    def score(
+        self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab dim"]
+    ) -> Outcome:
+        """Score the hidden states of `view` (as `complete` returned it)."""
+
+    def complete(self, view: View, embedding: Float[Tensor, "vocab dim"]) -> View:
+        """The view that the backbone reads, where a model takes part in making it."""
+        del embedding
+        return view
+
+    def metrics(self) -> dict[str, Metric]:
+        """Metrics besides the loss, by name, for held-out rows."""
+        return {}

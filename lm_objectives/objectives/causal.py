@@ -1,0 +1,56 @@
+"""Next-token prediction."""
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from lm_objectives.corruption.base import View, Vocabulary
+from lm_objectives.corruption.shifting import NextToken
+from lm_objectives.objectives.base import Objective, Outcome
+from lm_objectives.objectives.tokens import YARDSTICKS, observe_tokens, token_metrics, unigram_of
+from lm_objectives.scoring import at_positions, vocabulary_correct, vocabulary_nats
+
+if TYPE_CHECKING:
+    from lm_objectives.backbone import Backbone
+
+
+class CausalLM(Objective):
+    """Each token from those before it: L = −Σ ln p(x_t | x_<t), in nats per predicted token.
+
+    GPT (Radford et al. 2018, section 3.1); Llama. The head is linear, tied to the embedding where the backbone's
+    configuration ties it, as the family's own causal head does.
+    """
+
+    yardsticks: ClassVar[dict[str, tuple[str, ...]]] = YARDSTICKS
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.corruption = NextToken()
+
+    def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
+        self.vocabulary_size = vocabulary.size
+        self.head = None
+        if not backbone.config.tie_word_embeddings:
+            self.head = nn.Linear(backbone.dim, vocabulary.size, bias=False)
+            nn.init.normal_(self.head.weight, std=backbone.initializer_range)
+        self.register_buffer("unigram", unigram_of(vocabulary), persistent=False)
+
+    def initial_loss(self) -> float:
+        return math.log(self.vocabulary_size)
+
+    def score(
+        self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab dim"]
+    ) -> Outcome:
+        weight = embedding if self.head is None else self.head.weight
+        states = at_positions(hidden, view.scored)
+        sums = {"loss": vocabulary_nats(states, weight, view.targets)}
+        if self.training:
+            return Outcome(sums)
+        correct = vocabulary_correct(states, weight, view.targets)
+        return Outcome(sums, observe_tokens(correct, view.targets, self.unigram))
+
+    def metrics(self) -> dict[str, Metric]:
+        return token_metrics()

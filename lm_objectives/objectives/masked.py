@@ -1,0 +1,73 @@
+"""Masked-token prediction."""
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from lm_objectives.corruption.base import View, Vocabulary
+from lm_objectives.corruption.masking import TokenMasking
+from lm_objectives.objectives.base import Objective, Outcome
+from lm_objectives.objectives.tokens import YARDSTICKS, observe_tokens, token_metrics, unigram_of
+from lm_objectives.scoring import at_positions, vocabulary_correct, vocabulary_nats
+
+if TYPE_CHECKING:
+    from lm_objectives.backbone import Backbone
+
+
+class MaskedLM(Objective):
+    """Each masked token from both sides: L = −Σ ln p(x_t | corrupted x), in nats per masked token.
+
+    BERT (Devlin et al. 2019, section 3.1) with masks drawn anew for each epoch of the rows, as RoBERTa does (Liu et
+    al. 2019, section 4.1). The head is BERT's: dense, activation, layer norm, then the tied embedding and a bias. With
+    `predict_from="previous"` it is masked next-token prediction (Charpentier and Samuel 2024, section 2), whose head
+    is the causal one, the tied embedding alone.
+
+    Args:
+        mask_rate: share of a row's tokens that are scored, in (0, 1).
+        mask_share: share of those that become the mask token, in [0, 1].
+        random_share: share of those that become a random token; the rest stay.
+        predict_from: the position whose hidden state predicts a masked token.
+    """
+
+    yardsticks: ClassVar[dict[str, tuple[str, ...]]] = YARDSTICKS
+
+    def __init__(
+        self,
+        mask_rate: float = 0.15,
+        mask_share: float = 0.8,
+        random_share: float = 0.1,
+        predict_from: Literal["same", "previous"] = "same",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.corruption = TokenMasking(mask_rate, mask_share, random_share, predict_from)
+
+    def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
+        self.vocabulary_size = vocabulary.size
+        self.transform = self.bias = None
+        if self.corruption.predict_from == "same":
+            self.transform = backbone.head_transform(backbone.embedding.shape[1])
+            self.bias = nn.Parameter(torch.zeros(vocabulary.size))
+        self.register_buffer("unigram", unigram_of(vocabulary), persistent=False)
+
+    def initial_loss(self) -> float:
+        return math.log(self.vocabulary_size)
+
+    def score(
+        self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab dim"]
+    ) -> Outcome:
+        states = at_positions(hidden, view.scored)
+        if self.transform is not None:
+            states = self.transform(states)
+        sums = {"loss": vocabulary_nats(states, embedding, view.targets, self.bias)}
+        if self.training:
+            return Outcome(sums)
+        correct = vocabulary_correct(states, embedding, view.targets, self.bias)
+        return Outcome(sums, observe_tokens(correct, view.targets, self.unigram))
+
+    def metrics(self) -> dict[str, Metric]:
+        return token_metrics()

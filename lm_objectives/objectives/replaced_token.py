@@ -1,0 +1,132 @@
+"""Replaced-token detection."""
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, Metric
+from torchmetrics.classification import BinaryAUROC, BinaryF1Score
+
+from lm_objectives.corruption.base import View, Vocabulary
+from lm_objectives.corruption.masking import TokenReplacement
+from lm_objectives.objectives.base import Objective, Outcome
+from lm_objectives.scoring import at_positions, sample_vocabulary, vocabulary_nats
+
+if TYPE_CHECKING:
+    from lm_objectives.backbone import Backbone
+
+
+class ReplacedToken(Objective):
+    """Which tokens a small generator replaced: L = L_generator + λ · L_discriminator.
+
+    ELECTRA (Clark et al. 2020, section 2). The generator, a narrower model of the backbone's family that reads the
+    backbone's embedding, learns masked tokens; its samples, drawn at temperature 1 and without gradient, replace them;
+    the backbone tells for every token that is not padding whether it is the original. A sample that happens to be the
+    original counts as original. Generator: nats per masked token. Discriminator: nats per token.
+
+    Args:
+        mask_rate: share of a row's tokens that the generator replaces, in (0, 1).
+        mask_share: share of those that become the mask token in the generator's input; the rest stay.
+        generator: width of the generator as a share of the backbone's, in (0, 1]; 1/4 for ELECTRA small and large.
+        discriminator_factor: λ, at least 0; 50 as published, smaller for small models.
+    """
+
+    yardsticks: ClassVar[dict[str, tuple[str, ...]]] = {
+        "discriminator": ("base_rate",),
+        "accuracy": ("always_original",),
+        "auc": (),
+        "f1": (),
+    }
+
+    def __init__(
+        self,
+        mask_rate: float = 0.15,
+        mask_share: float = 0.85,
+        generator: float = 0.25,
+        discriminator_factor: float = 50.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not 0 < generator <= 1:
+            raise ValueError(f"expected a generator width above 0 and at most 1, found {generator}: ELECTRA's is 0.25")
+        if discriminator_factor < 0:
+            raise ValueError(f"expected a discriminator_factor of at least 0, found {discriminator_factor}: 50 is ELECTRA's")
+        self.corruption = TokenReplacement(mask_rate, mask_share)
+        self.generator_width = generator
+        self.parts = {"generator": 1.0, "discriminator": discriminator_factor}  # type: ignore[misc]
+
+    def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
+        self.vocabulary_size = vocabulary.size
+        self.generator = backbone.shrunk(self.generator_width)
+        reads = backbone.embedding.shape[1]
+        self.project_in = nn.Linear(reads, self.generator.input_dim)
+        self.transform = self.generator.head_transform(reads)
+        self.bias = nn.Parameter(torch.zeros(vocabulary.size))
+        self.dense = nn.Linear(backbone.dim, backbone.dim)
+        self.classifier = nn.Linear(backbone.dim, 1)
+        for layer in (self.project_in, self.dense, self.classifier):
+            nn.init.normal_(layer.weight, std=backbone.initializer_range)
+            nn.init.zeros_(layer.bias)
+
+    def initial_loss(self) -> float:
+        return math.log(self.vocabulary_size) + self.parts["discriminator"] * math.log(2)
+
+    def complete(self, view: View, embedding: Float[Tensor, "vocab dim"]) -> View:
+        assert view.uniforms is not None
+        embedded = self.project_in(F.embedding(view.ids, embedding))
+        [hidden] = self.generator.encode([view], embedded=embedded)
+        states = self.transform(at_positions(hidden, view.scored))
+        nats = vocabulary_nats(states, embedding, view.targets, self.bias)
+        samples = sample_vocabulary(states, embedding, view.uniforms, self.bias)
+        labels = torch.zeros_like(view.ids).view(-1).index_copy(0, view.scored, (samples != view.targets).long())
+        filled = view.ids.view(-1).index_copy(0, view.scored, samples).view_as(view.ids)
+        return replace(view, ids=filled, extra={"generator": nats, "labels": labels.view_as(view.ids)})
+
+    def score(
+        self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab dim"]
+    ) -> Outcome:
+        del embedding
+        logits = self.logits(hidden)
+        real = torch.arange(hidden.shape[1], device=hidden.device) < view.lengths[:, None]
+        labels = view.extra["labels"]
+        nats = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
+        sums = {"generator": view.extra["generator"], "discriminator": (nats * real).sum()}
+        if self.training:
+            return Outcome(sums)
+        scores, labels = logits[real].sigmoid(), labels[real]
+        return Outcome(
+            sums,
+            {
+                "accuracy": (((scores > 0.5) == labels).float(),),
+                "always_original": ((labels == 0).float(),),
+                "auc": (scores, labels),
+                "f1": (scores, labels),
+                "base_rate": (labels.float(),),
+            },
+        )
+
+    def logits(self, hidden: Float[Tensor, "rows time dim"]) -> Float[Tensor, "rows time"]:
+        """Log-odds that each token was replaced."""
+        logits = self.classifier(F.gelu(self.dense(hidden))).squeeze(-1)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def metrics(self) -> dict[str, Metric]:
+        return {
+            "accuracy": MeanMetric(),
+            "always_original": MeanMetric(),
+            "auc": BinaryAUROC(),
+            "f1": BinaryF1Score(),
+            "base_rate": BinaryEntropy(),
+        }
+
+
+class BinaryEntropy(MeanMetric):
+    """Entropy in nats of a coin with the observed rate: the loss of always answering with that rate."""
+
+    def compute(self) -> Tensor:
+        rate = super().compute()
+        return -(torch.xlogy(rate, rate) + torch.xlogy(1 - rate, 1 - rate))

@@ -1,0 +1,66 @@
+"""A plug-in as plain data: its class path and its arguments.
+
+Checkpoints hold this instead of pickled objects, so that they load with `weights_only=True`.
+"""
+
+import functools
+import importlib
+import inspect
+from typing import Any
+
+
+class Plugin:
+    """Remembers the arguments it was made with, so that `describe` can write it down as plain data."""
+
+    _arguments: dict[str, Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" not in cls.__dict__:
+            return
+        original = cls.__init__
+
+        @functools.wraps(original)
+        def remember(self: Plugin, *args: Any, **kwargs: Any) -> None:
+            if "_arguments" not in self.__dict__:  # the most derived class speaks first, and for all
+                bound = inspect.signature(original).bind(self, *args, **kwargs)
+                arguments = dict(list(bound.arguments.items())[1:])
+                arguments |= arguments.pop("kwargs", {})
+                object.__setattr__(self, "_arguments", arguments)
+            original(self, *args, **kwargs)
+
+        cls.__init__ = remember  # type: ignore[method-assign]
+
+
+def describe(value: Any) -> Any:
+    """Plain data from which `rebuild` makes an equal plug-in: `{"class_path": …, "init_args": …}`."""
+    if isinstance(value, Plugin):
+        kind = type(value)
+        arguments = value.__dict__.get("_arguments", {})
+        return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": describe(arguments)}
+    if isinstance(value, dict):
+        return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [describe(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)
+
+
+def rebuild(description: Any) -> Any:
+    """The plug-in that `describe` wrote down.
+
+    Raises:
+        TypeError: when the class path names anything but a plug-in, which a tampered checkpoint might.
+    """
+    if isinstance(description, dict) and set(description) == {"class_path", "init_args"}:
+        module, _, name = description["class_path"].rpartition(".")
+        kind = getattr(importlib.import_module(module), name, None)
+        if not (isinstance(kind, type) and issubclass(kind, Plugin)):
+            raise TypeError(f"expected the class path of an objective or a balancer, found {module}.{name}")
+        return kind(**rebuild(description["init_args"]))
+    if isinstance(description, dict):
+        return {key: rebuild(item) for key, item in description.items()}
+    if isinstance(description, list):
+        return [rebuild(item) for item in description]
+    return description

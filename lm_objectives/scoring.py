@@ -1,0 +1,104 @@
+"""Sums of nats over scored positions. Nothing here takes a mean: counts of a whole step come with the views."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# Logits held at once: a chunk that stays in a CPU's cache, or one that keeps a GPU busy.
+_CHUNK_ELEMENTS = {"cpu": 2**21, "cuda": 2**26}
+
+
+def at_positions(
+    hidden: Float[Tensor, "rows time dim"], scored: Int[Tensor, " scored"]
+) -> Float[Tensor, "scored dim"]:
+    """The hidden states at flat positions, so that a head runs on these alone."""
+    return hidden.flatten(0, 1).index_select(0, scored)
+
+
+def _chunk(weight: Tensor) -> int:
+    return max(_CHUNK_ELEMENTS.get(weight.device.type, 2**24) // len(weight), 32)
+
+
+class _VocabularyNats(torch.autograd.Function):
+    """Cross-entropy of a vocabulary head, whose gradients are taken chunk by chunk while the logits are at hand.
+
+    No logits are kept for the backward pass, and none are computed twice.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
+        grad_hidden = torch.empty_like(hidden) if needs_hidden else None
+        grad_weight = torch.zeros_like(weight) if needs_weight else None
+        grad_bias = torch.zeros_like(bias) if needs_bias and bias is not None else None
+        size = _chunk(weight)
+        for start in range(0, len(hidden), size):
+            part, target = hidden[start : start + size], targets[start : start + size, None]
+            logits = F.linear(part, weight, bias)
+            compute = logits.dtype  # half under autocast
+            logits = logits.to(total.dtype)
+            partition = logits.logsumexp(dim=1, keepdim=True)
+            total += (partition - logits.gather(1, target)).sum()
+            gradient = logits.sub_(partition).exp_()
+            gradient.scatter_add_(1, target, gradient.new_full((), -1).expand(target.shape))
+            if grad_bias is not None:
+                grad_bias += gradient.sum(dim=0)
+            gradient = gradient.to(compute)
+            if grad_hidden is not None:
+                grad_hidden[start : start + size] = gradient @ weight.to(compute)
+            if grad_weight is not None:
+                grad_weight += gradient.T @ part.to(compute)
+        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        grads = [None if saved is None else saved * upstream.to(saved.dtype) for saved in ctx.saved_tensors]
+        return (*grads, None)
+
+
+def vocabulary_nats(
+    hidden: Float[Tensor, "scored dim"],
+    weight: Float[Tensor, "vocab dim"],
+    targets: Int[Tensor, " scored"],
+    bias: Float[Tensor, " vocab"] | None = None,
+) -> Float[Tensor, ""]:
+    """Sum over scored positions of −ln softmax(hidden · weightᵀ + bias)[target], in nats."""
+    return _VocabularyNats.apply(hidden, weight, bias, targets)
+
+
+@torch.no_grad()
+def vocabulary_correct(
+    hidden: Float[Tensor, "scored dim"],
+    weight: Float[Tensor, "vocab dim"],
+    targets: Int[Tensor, " scored"],
+    bias: Float[Tensor, " vocab"] | None = None,
+) -> Float[Tensor, " scored"]:
+    """1 where the likeliest token is the target and 0 elsewhere."""
+    size = _chunk(weight)
+    likeliest = [F.linear(part, weight, bias).argmax(dim=1) for part in hidden.split(size)]
+    return (torch.cat(likeliest) == targets).float() if likeliest else hidden.new_zeros(0)
+
+
+@torch.no_grad()
+def sample_vocabulary(
+    hidden: Float[Tensor, "scored dim"],
+    weight: Float[Tensor, "vocab dim"],
+    uniforms: Float[Tensor, " scored"],
+    bias: Float[Tensor, " vocab"] | None = None,
+) -> Int[Tensor, " scored"]:
+    """A token for each position, drawn at temperature 1 by inverse CDF from one uniform number in [0, 1)."""
+    samples = []
+    size = _chunk(weight)
+    for part, uniform in zip(hidden.split(size), uniforms.split(size), strict=True):
+        logits = F.linear(part, weight, bias)
+        cumulative = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=1).cumsum(dim=1)
+        reach = uniform[:, None].to(cumulative.dtype) * cumulative[:, -1:]  # rounding leaves the last short of 1
+        samples.append(torch.searchsorted(cumulative, reach, right=True).squeeze(1).clamp_max(len(weight) - 1))
+    return torch.cat(samples) if samples else uniforms.new_zeros(0, dtype=torch.long)

@@ -1,0 +1,39 @@
+"""Documents are divided where a reader would divide them."""
+
+import pytest
+
+from lm_objectives.data.sentences import split_document, split_paragraphs
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "oracle"),
+    [
+        ("en", "One. Two.\n\nThree.", [["One.", "Two."], ["Three."]]),
+        ("en", "Dr. Smith came, e.g. on Monday. He left!", [["Dr. Smith came, e.g. on Monday.", "He left!"]]),
+        ("de", "Es war am 5. Mai bzw. im Juni. Ja.", [["Es war am 5. Mai bzw. im Juni.", "Ja."]]),
+        ("DE", "Es war am 5. Mai bzw. im Juni. Ja.", [["Es war am 5. Mai bzw. im Juni.", "Ja."]]),
+        ("zh", "你好。我是人。好吗。\n\n再见。", [["你好。", "我是人。", "好吗。"], ["再见。"]]),
+        ("xx", "One. Two。Three.", [["One.", "Two。", "Three."]]),
+        ("en", "\n\n  One\nline. \r\n \t\r\n\n\n Two. \n\n", [["One\nline."], ["Two."]]),
+        ("en", " \n\n \n", []),
+        ("en", "", []),
+    ],
+)
+def test_literal_examples(language: str, text: str, oracle: list[list[str]]) -> None:
+    assert split_document(text, language) == oracle
+
+
+def test_nothing_but_white_space_is_lost() -> None:
+    text = 'A b. C d?  E (f. g.) h!\n\nI j: "K. L."\n\n\nM'
+    sentences = [sentence for paragraph in split_document(text, "en") for sentence in paragraph]
+    assert "".join("".join(sentences).split()) == "".join(text.split())
+
+
+def test_paragraphs_agree_with_the_split_by_sentences() -> None:
+    assert split_paragraphs("A.\r\n\r\nB. C.\n \n\n \n") == ["A.", "B. C."]
+
+
+@pytest.mark.parametrize("language", ["english", "", "e", "en_US", "../en"])
+def test_what_is_no_code(language: str) -> None:
+    with pytest.raises(ValueError, match=r"^expected a language code such as 'en' or 'zh', found '.*'; set language"):
+        split_document("One.", language)

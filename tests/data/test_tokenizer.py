@@ -1,0 +1,92 @@
+"""Trained and loaded tokenizers: special tokens, round trips and the unigram yardstick."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from lm_objectives.data.tokenizer import load_tokenizer, make_tokenizer, unigram_nats, vocabulary_of
+
+PIECES = [" The cat sat.", " The dog sat.", "\n\n", " 你好。", " The cat ran; the dog ran."] * 20
+
+
+def _word_level(folder: Path, **special: str) -> Path:
+    """A small tokenizer of somebody else's, with the special tokens given."""
+    vocabulary = {token: number for number, token in enumerate(dict.fromkeys([*special.values(), "[UNK]", "a", "b"]))}
+    model = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    model.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=model, unk_token="[UNK]", **special).save_pretrained(folder)
+    return folder
+
+
+def test_trained_one_is_the_bpe_of_the_tokenizers_library() -> None:
+    oracle = Tokenizer(models.BPE())
+    oracle.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    special = ["[PAD]", "[BOS]", "[EOS]", "[MASK]"]
+    oracle.train_from_iterator(
+        PIECES, trainers.BpeTrainer(vocab_size=280, special_tokens=special, initial_alphabet=alphabet)
+    )
+    made = make_tokenizer(280, PIECES)
+    assert made.get_vocab() == oracle.get_vocab()
+    assert made.convert_ids_to_tokens([0, 1, 2, 3]) == special
+
+
+@pytest.mark.parametrize("text", [" The cat sat.", " 你好、world! \U0001f600", "\n\n", " a  b , c"])
+def test_trained_one_gives_the_text_back(text: str) -> None:
+    tokenizer = make_tokenizer(300, PIECES)
+    assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
+
+
+def test_trained_one_survives_saving(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer(280, PIECES)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = load_tokenizer(str(tmp_path))
+    assert vocabulary_of(loaded, None) == vocabulary_of(tokenizer, None)
+    assert loaded(PIECES)["input_ids"] == tokenizer(PIECES)["input_ids"]
+
+
+def test_loaded_one_keeps_the_special_tokens_that_it_has(tmp_path: Path) -> None:
+    folder = _word_level(tmp_path, pad_token="<pad>", bos_token="<s>", eos_token="</s>", mask_token="<mask>")
+    vocabulary = vocabulary_of(make_tokenizer(str(folder), ()), None)
+    assert (vocabulary.pad, vocabulary.bos, vocabulary.eos, vocabulary.mask) == (0, 1, 2, 3)
+    assert vocabulary.size == 7
+    assert vocabulary.special == (0, 1, 2, 3, 4)
+
+
+def test_loaded_one_takes_cls_and_sep_for_bos_and_eos(tmp_path: Path) -> None:
+    folder = _word_level(tmp_path, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]")
+    tokenizer = make_tokenizer(str(folder), ())
+    assert (tokenizer.bos_token, tokenizer.eos_token, len(tokenizer)) == ("[CLS]", "[SEP]", 7)
+
+
+def test_loaded_one_gets_the_special_tokens_that_it_lacks(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer(str(_word_level(tmp_path, eos_token="<end>")), ())
+    assert tokenizer.convert_ids_to_tokens([4, 5, 6]) == ["[PAD]", "[BOS]", "[MASK]"]
+    vocabulary = vocabulary_of(tokenizer, None)
+    assert (vocabulary.pad, vocabulary.bos, vocabulary.eos, vocabulary.mask, vocabulary.size) == (4, 5, 0, 6, 7)
+
+
+def test_unigram_is_the_add_one_model() -> None:
+    nats = unigram_nats(np.array([0, 2, 5]))
+    # (n + 1) / (7 + 3)
+    assert nats == pytest.approx(-np.log([0.1, 0.3, 0.6]), abs=1e-12)
+    counts = np.random.default_rng(0).integers(0, 1000, 5000)
+    assert np.exp(-unigram_nats(counts)).sum() == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("size", [0, 259])
+def test_vocabulary_too_small(size: int) -> None:
+    message = rf"^expected a vocabulary of at least 260 tokens .*, found {size}; set tokenizer to 260 or more$"
+    with pytest.raises(ValueError, match=message):
+        make_tokenizer(size, PIECES)
+    assert len(make_tokenizer(260, PIECES)) == 260
+
+
+def test_nothing_to_load(tmp_path: Path) -> None:
+    message = "^expected a tokenizer's folder or its name on the hub, found nothing loadable at .*; check the path"
+    with pytest.raises(ValueError, match=message) as error:
+        make_tokenizer(str(tmp_path), ())
+    assert "\n" not in str(error.value)
