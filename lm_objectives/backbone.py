@@ -2,7 +2,8 @@
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
@@ -51,6 +52,7 @@ class Backbone(Plugin, nn.Module):
             ValueError: for an unknown model type, impossible sizes, or a window longer than the model's positions.
         """
         self.config = self._configuration(vocabulary)
+        check_config(self.config)
         limit = positions_of(self.config)
         if limit is not None and window > limit:
             raise ValueError(
@@ -89,13 +91,10 @@ class Backbone(Plugin, nn.Module):
                     f"expected arguments of a {self.model_type} configuration in model.backbone.config, found {name!r}"
                     + (f": did you mean {near[0]}?" if near else "")
                 )
-        config = AutoConfig.for_model(self.model_type, **tokens | self.arguments | {"vocab_size": vocabulary.size})
-        width, heads = config.hidden_size, config.num_attention_heads
-        if width % heads and "head_dim" not in self.arguments:
-            raise ValueError(
-                f"expected a hidden_size that num_attention_heads divides, found {width} and {heads}: "
-                "change one of them in model.backbone.config"
-            )
+        roles = {"cls_token_id": vocabulary.bos, "sep_token_id": vocabulary.eos}  # where a family knows them
+        tokens |= {name: token for name, token in roles.items() if name in known}
+        with _one_line(self.model_type):
+            config = AutoConfig.for_model(self.model_type, **tokens | self.arguments | {"vocab_size": vocabulary.size})
         return config
 
     def _load(self, vocabulary: Vocabulary) -> nn.Module:
@@ -114,16 +113,7 @@ class Backbone(Plugin, nn.Module):
         return model
 
     def _attach(self, model: nn.Module) -> None:
-        if self.config.is_encoder_decoder:
-            raise ValueError(
-                f"expected a decoder-only or encoder-only backbone, found {self.config.model_type}, which is both: "
-                "llama and bert are examples"
-            )
-        if self.config._attn_implementation != "sdpa":
-            raise ValueError(
-                f"expected a backbone with sdpa attention, found {self.config.model_type} with "
-                f"{self.config._attn_implementation} alone, under which own masks leak: choose another model_type"
-            )
+        assert self.config._attn_implementation == "sdpa"  # own masks leak under any other
         if getattr(model, "pooler", None) is not None:
             model.pooler = None  # a pooler that nobody reads has parameters without gradients
         self.model = model
@@ -259,13 +249,70 @@ def _real(view: View, time: int) -> Tensor:
 def _from_config(config: Any) -> nn.Module:
     from transformers import AutoModel
 
-    try:
+    with _one_line(config.model_type):
         return AutoModel.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
-    except (ValueError, RuntimeError, AssertionError, ZeroDivisionError) as error:
-        reason = " ".join(str(error).split())
+
+
+@contextmanager
+def _one_line(model_type: str) -> Iterator[None]:
+    """Whatever transformers raises for impossible sizes, as one line."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    impossible = (ValueError, TypeError, RuntimeError, AssertionError, ArithmeticError, LookupError)
+    try:
+        yield
+    except (*impossible, StrictDataclassError) as error:
+        cause = error.__cause__ if isinstance(error, StrictDataclassError) and error.__cause__ else error
+        reason = " ".join(str(cause).split()).rstrip(".")
         raise ValueError(
-            f"expected a {config.model_type} configuration that builds in model.backbone.config, found: {reason}"
+            f"expected a {model_type} configuration that builds, found {type(cause).__name__} ({reason}): "
+            "change model.backbone.config"
         ) from error
+
+
+def check_config(config: Any) -> None:
+    """Raise where a configuration is not that of a model which can be the backbone."""
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+    kind = config.model_type
+    if config.is_encoder_decoder:
+        raise ValueError(
+            f"expected a decoder-only or encoder-only backbone, found {kind}, which is both: llama and bert are examples"
+        )
+    heads = getattr(config, "num_attention_heads", None)
+    if not is_language_model(kind) or heads is None:
+        raise ValueError(f"expected a language model with attention heads, found {kind}: llama and bert are examples")
+    if not getattr(MODEL_MAPPING[type(config)], "_supports_sdpa", False):
+        raise ValueError(
+            f"expected a backbone with sdpa attention, found {kind}, whose other attention lets own masks leak: "
+            "choose another model_type"
+        )
+    if config.hidden_size % heads and not getattr(config, "head_dim", None):
+        raise ValueError(
+            f"expected a hidden_size that num_attention_heads divides, found {config.hidden_size} and {heads}: "
+            "change one of them in model.backbone.config"
+        )
+    shared = getattr(config, "num_key_value_heads", None) or heads
+    if heads % shared:
+        raise ValueError(
+            f"expected num_key_value_heads that divide num_attention_heads, found {shared} and {heads}: "
+            "change one of them in model.backbone.config"
+        )
+    if config.num_hidden_layers < 1:
+        raise ValueError(
+            f"expected num_hidden_layers of at least 1, found {config.num_hidden_layers}: raise it in "
+            "model.backbone.config"
+        )
+
+
+def is_language_model(model_type: str) -> bool:
+    """Whether transformers has a causal or a masked head for a family."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    return model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 
 def is_decoder(model_type: str) -> bool:

@@ -47,7 +47,7 @@ def _polynomial(gram: Float[Tensor, "matrices rows rows"]) -> Float[Tensor, "mat
 def orthogonalize_alike(matrices: Sequence[Tensor]) -> list[Tensor]:
     """Matrices of any shapes through `orthogonalize`, those of one shape, transposed or not, in one batch.
 
-    In bfloat16 on a GPU and in single precision on a CPU, most of which lack fast bfloat16; double precision stays double.
+    In bfloat16 on a GPU and in single precision on a CPU, where bfloat16 is often slow; double stays double.
     """
     alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for index, matrix in enumerate(matrices):

@@ -19,6 +19,7 @@ from lm_objectives.balancers.fixed import Fixed
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.keyed import domain
 from lm_objectives.data.rows import LAG, Batch, Decisions, Source, check_sources
+from lm_objectives.data.tokenizer import read_tokenizer_files
 from lm_objectives.gradients import GradientStore, gradient_norm
 from lm_objectives.objectives.base import Objective, Outcome
 from lm_objectives.optimisation import Schedule, parameter_groups
@@ -106,17 +107,26 @@ class Pretraining(L.LightningModule):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if data is None:
             raise ValueError("expected a TextDataModule beside the module, found none: pass datamodule= to the Trainer")
-        self._build(data.vocabulary, data.window, self._training_steps())
+        self.build(data.vocabulary, data.window, training_steps(self.trainer, data.steps_per_epoch))
 
-    def _build(self, vocabulary: Vocabulary, window: int, steps: int) -> None:
+    def build(self, vocabulary: Vocabulary, window: int, steps: int, device: str | None = None) -> None:
+        """Make backbone, heads and balancer.
+
+        Args:
+            vocabulary: token ids of the tokenizer.
+            window: tokens in a row.
+            steps: optimizer steps in the whole training, -1 where nothing bounds it.
+            device: where backbone and heads are made; `meta` makes shapes alone.
+        """
         self.vocabulary, self.window, self.steps = vocabulary, window, steps
         self._seed = torch.initial_seed()
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), torch.device(device or torch.get_default_device()):
             torch.manual_seed(self._seed)  # whatever drew numbers before, weights depend on the seed alone
             self.backbone.build(vocabulary, window)
             for objective in self._each():
                 objective.build(self.backbone, vocabulary)
-        initial = torch.tensor([objective.initial_loss() for objective in self._each()])
+        dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
+        initial = torch.tensor([objective.initial_loss() for objective in self._each()], dtype=dtype)
         self.balancer.build(self.names, initial, steps)
         for step in range(LAG + 1):
             self.decisions.append(step, self._active(step))
@@ -134,21 +144,6 @@ class Pretraining(L.LightningModule):
         if self.balancer.needs == "last_layer":
             log.info("last shared layer: %s", ", ".join(self._last_layer()))
         self._built = True
-
-    def _training_steps(self) -> int:
-        """Optimizer steps in the whole training, -1 where nothing bounds it."""
-        trainer, bounds = self.trainer, []
-        if trainer.max_steps is not None and trainer.max_steps >= 0:
-            bounds.append(trainer.max_steps)
-        if trainer.max_epochs is not None and trainer.max_epochs >= 0:
-            steps = trainer.datamodule.steps_per_epoch  # type: ignore[attr-defined]
-            limit = trainer.limit_train_batches
-            if isinstance(limit, float):
-                steps = int(steps * trainer.accumulate_grad_batches * limit) // trainer.accumulate_grad_batches
-            elif limit is not None:
-                steps = min(steps, limit // trainer.accumulate_grad_batches)
-            bounds.append(trainer.max_epochs * steps)
-        return min(bounds, default=-1)
 
     def _items(self) -> list[tuple[str, Objective]]:
         return [(name, self.objectives[name]) for name in self.names]  # type: ignore[misc]
@@ -225,7 +220,7 @@ class Pretraining(L.LightningModule):
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         """This micro-batch's part of each objective's loss, in nats per scored position of the whole step."""
-        outcomes = self._outcomes(batch.views, self._store)
+        outcomes = self.outcomes(batch.views, self._store)
         return {
             name: sum(
                 factor * outcomes[name].sums[part] / batch.totals[name][part]
@@ -234,7 +229,7 @@ class Pretraining(L.LightningModule):
             for name in batch.views
         }
 
-    def _outcomes(self, views: Mapping[str, View], store: GradientStore | None = None) -> dict[str, Outcome]:
+    def outcomes(self, views: Mapping[str, View], store: GradientStore | None = None) -> dict[str, Outcome]:
         """Score views; in as few passes of the backbone as may be, or in one for each objective for the store."""
         outcomes = {}
         embedding_name = next(n for n, p in self.backbone.model.named_parameters() if p is self.backbone.embedding)
@@ -366,7 +361,7 @@ class Pretraining(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         del batch_idx
-        for name, outcome in self._outcomes(batch.views).items():
+        for name, outcome in self.outcomes(batch.views).items():
             metrics: Any = self.metrics[name]
             for part, total in outcome.sums.items():
                 count = batch.views[name].counts[part]
@@ -403,6 +398,10 @@ class Pretraining(L.LightningModule):
             "tokens_read": self.tokens_read,
             "decisions": [[step, list(names)] for step, names in self.decisions.entries],
         }
+        text = getattr(getattr(self._trainer, "datamodule", None), "text", None)
+        if text is not None:  # for `demo` and `export`, which have no data module
+            checkpoint["lm_objectives"]["tokenizer"] = read_tokenizer_files(text.folder / "tokenizer")
+            checkpoint["lm_objectives"]["cache"] = str(text.folder)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         saved = checkpoint.get("lm_objectives")
@@ -410,12 +409,13 @@ class Pretraining(L.LightningModule):
             raise ValueError("expected a checkpoint of this package, found another one: check the path")
         if not self._built:
             ids = saved["vocabulary"] | {"special": tuple(saved["vocabulary"]["special"])}
-            self._build(Vocabulary(**ids), saved["window"], saved["steps"])
-        self._check_same(checkpoint["state_dict"])
+            self.build(Vocabulary(**ids), saved["window"], saved["steps"])
+        self.check_same(checkpoint["state_dict"])
         self._seed, self.tokens_read = saved["seed"], saved["tokens_read"]
-        self.decisions.entries = Decisions(saved["decisions"]).entries
+        self.decisions.entries = Decisions((step, tuple(names)) for step, names in saved["decisions"]).entries
 
-    def _check_same(self, state: Mapping[str, Tensor]) -> None:
+    def check_same(self, state: Mapping[str, Tensor]) -> None:
+        """Raise where a checkpoint's state is of another model."""
         own = self.state_dict()
         for name in [*own, *state]:
             here = tuple(own[name].shape) if name in own else "nothing"
@@ -448,6 +448,21 @@ class LastStep:
     finite: bool
     present: list[bool]
     gradients: Tensor | None
+
+
+def training_steps(trainer: L.Trainer, steps_per_epoch: int) -> int:
+    """Optimizer steps in the whole training, -1 where nothing bounds it."""
+    bounds = []
+    if trainer.max_steps is not None and trainer.max_steps >= 0:
+        bounds.append(trainer.max_steps)
+    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        accumulate, limit = trainer.accumulate_grad_batches, trainer.limit_train_batches
+        if isinstance(limit, float):
+            steps_per_epoch = int(steps_per_epoch * accumulate * limit) // accumulate
+        elif limit is not None:
+            steps_per_epoch = min(steps_per_epoch, limit // accumulate)
+        bounds.append(trainer.max_epochs * steps_per_epoch)
+    return min(bounds, default=-1)
 
 
 def completes(objective: Objective) -> bool:

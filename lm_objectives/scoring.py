@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 
 # Logits held at once: a chunk that stays in a CPU's cache, or one that keeps a GPU busy.
 _CHUNK_ELEMENTS = {"cpu": 2**21, "cuda": 2**26}
+_LARGEST_CHUNK = 4096  # a sum over more positions could leave half precision's range, whatever the loss scale
 
 
 def at_positions(
@@ -20,7 +21,7 @@ def at_positions(
 
 
 def _chunk(weight: Tensor) -> int:
-    return max(_CHUNK_ELEMENTS.get(weight.device.type, 2**24) // len(weight), 32)
+    return min(max(_CHUNK_ELEMENTS.get(weight.device.type, 2**24) // len(weight), 32), _LARGEST_CHUNK)
 
 
 class _VocabularyNats(torch.autograd.Function):

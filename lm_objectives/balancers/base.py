@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -40,11 +40,13 @@ class Balancer(Plugin, nn.Module, ABC):
     parameter, so that the model's optimizer neither decays nor clips it.
     """
 
-    needs: ClassVar[Literal["losses", "last_layer", "all_layers"]] = "losses"
+    needs: Literal["losses", "last_layer", "all_layers"] = "losses"
     """What `update` reads: losses, or also gradients over the last shared layer or all shared layers."""
 
-    deferred: ClassVar[bool] = False
+    deferred: bool = False
     """Whether the weights come out of the step's own gradients: then `update` returns them."""
+
+    initial_losses: Tensor
 
     def build(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
         """Learn whom to balance. Called once, before training and before state is restored.
@@ -73,9 +75,10 @@ class Balancer(Plugin, nn.Module, ABC):
         return torch.ones(len(self.names), dtype=torch.bool)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Balancer":
-        """State keeps at least single precision when the model is cast to half: small moves would be rounded away."""
+        """State keeps its precision when the model is cast to half: small moves would be rounded away."""
+        before = dict(self.named_buffers(recurse=False))
         super()._apply(fn, recurse)
         for name, buffer in self.named_buffers(recurse=False):
             if buffer.dtype in (torch.float16, torch.bfloat16):
-                setattr(self, name, buffer.float())
+                setattr(self, name, before[name].to(buffer.device))
         return self

@@ -29,7 +29,7 @@ class ByDifficulty(Pace):
         smoothing: weight of the past in the exponential average, from 0 (none) to below 1.
     """
 
-    places: Tensor
+    ranking: Tensor
     goal: Tensor
     smoothed: Tensor
     count: Tensor
@@ -66,7 +66,7 @@ class ByDifficulty(Pace):
                 "correct the name"
             )
         goals = [self.target.get(name, -math.inf) for name in names]
-        self.register_buffer("places", torch.tensor(places(self.order, names)), persistent=False)
+        self.register_buffer("ranking", torch.tensor(places(self.order, names)), persistent=False)
         self.register_buffer("goal", torch.tensor(goals).to(initial_losses), persistent=False)
         self.register_buffer("smoothed", torch.zeros_like(initial_losses))  # before the correction
         self.register_buffer("count", torch.zeros_like(initial_losses))
@@ -75,9 +75,9 @@ class ByDifficulty(Pace):
 
     def factors(self, step: int) -> Float[Tensor, " objectives"]:
         del step
-        passed = self.learned[self.places].to(self.smoothed).cumprod(0)
+        passed = self.learned[self.ranking].to(self.smoothed).cumprod(0)
         easier = torch.cat([torch.ones_like(passed[:1]), passed[:-1]])
-        return torch.empty_like(easier).index_copy(0, self.places, easier)
+        return torch.empty_like(easier).index_copy(0, self.ranking, easier)
 
     def update(self, totals: StepTotals) -> None:
         here = totals.present

@@ -35,8 +35,8 @@ class Curriculum(Balancer):
         super().__init__()
         self.pace = Competence() if pace is None else pace
         self.inner = Fixed() if inner is None else inner
-        self.needs = self.inner.needs  # type: ignore[misc] # a wrapper's needs are its instance's
-        self.deferred = self.inner.deferred  # type: ignore[misc]
+        self.needs = self.inner.needs  # a wrapper's needs are its instance's
+        self.deferred = self.inner.deferred
         self.layer: int = getattr(self.inner, "layer", -1)
 
     def build(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:

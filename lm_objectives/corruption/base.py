@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ class Vocabulary:
     unigram: np.ndarray | None = field(default=None, repr=False, compare=False)
 
 
+@runtime_checkable  # beartype checks signatures under pytest
 class Text(Protocol):
     """Tokenized documents one after another, as the token cache holds them (see `data.cache.TokenText`)."""
 
@@ -75,17 +76,17 @@ class View:
     uniforms: Float[Tensor, " scored"] | None = None
     extra: dict[str, Tensor] = field(default_factory=dict)
 
-    def _map(self, call: Any) -> Self:
+    def _map(self, call: Any) -> "View":
         moved: dict[str, Any] = {
             f.name: call(value) for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)
         }
         return replace(self, **moved, extra={name: call(value) for name, value in self.extra.items()})
 
-    def to(self, *args: Any, **kwargs: Any) -> Self:
+    def to(self, *args: Any, **kwargs: Any) -> "View":
         """The view on another device; its tensors are integers and stay so."""
         return self._map(lambda tensor: tensor.to(*args, **kwargs))
 
-    def pin_memory(self) -> Self:
+    def pin_memory(self) -> "View":
         """The view in page-locked memory."""
         return self._map(Tensor.pin_memory)
 

@@ -45,6 +45,6 @@ def uniform(bits: np.ndarray) -> np.ndarray:
     return (bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
 
 
-def below(bits: np.ndarray, limit: int) -> np.ndarray:
+def below(bits: np.ndarray, limit: int | np.ndarray) -> np.ndarray:
     """Whole numbers in [0, limit) from 64 random bits, for limits up to 2^32; the bias is under limit / 2^32."""
-    return ((bits >> np.uint64(32)) * np.uint64(limit) >> np.uint64(32)).astype(np.int64)
+    return ((bits >> np.uint64(32)) * np.asarray(limit, dtype=np.uint64) >> np.uint64(32)).astype(np.int64)

@@ -124,6 +124,8 @@ class TokenReplacement(Corruption):
 
     def __post_init__(self) -> None:
         check_rate(self.rate)
+        if not 0 <= self.mask_share <= 1:
+            raise ValueError(f"expected a mask_share between 0 and 1, found {self.mask_share}: 0.85 is ELECTRA's")
 
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
         positions = choose(rows, vocabulary, self.rate)

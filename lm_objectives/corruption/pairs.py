@@ -51,7 +51,7 @@ class SegmentPairs(Corruption):
         first = np.searchsorted(starts, spans[:, 0])
         inner = np.searchsorted(starts, spans[:, 1]) - first - 1  # boundaries inside a unit, at least 1
         zero = np.zeros(len(keys), dtype=np.uint64)
-        cut = first + 1 + np.array([below(d, int(n)) for d, n in zip(draw(keys, _CUT, zero), inner, strict=True)])
+        cut = first + 1 + below(draw(keys, _CUT, zero), inner)
         swapped = (draw(keys, _SWAP, zero) & np.uint64(1)).astype(np.int64)
         bos, eos = [vocabulary.bos], [vocabulary.eos]
         rows, seconds = [], []

@@ -102,7 +102,7 @@ def prepare(
     corpus: str | list[str] | None = None,
     text_field: str = "text",
     language: str = "en",
-    tokenizer: str | int = 8192,
+    tokenizer: int | str = 8192,
     validation_share: float = 0.05,
     seed: int = 0,
 ) -> Path:

@@ -2,7 +2,6 @@
 
 import difflib
 import logging
-import re
 import shutil
 import tempfile
 import weakref
@@ -14,6 +13,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from lm_objectives.data.hub import may_be_on_hub
+
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
@@ -21,7 +22,6 @@ Kind = Literal["text", "json", "parquet", "disk", "hub"]
 
 _KINDS: dict[str, Kind] = {".txt": "text", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 _READABLE = ".txt, .jsonl, .json (each also as .gz) or .parquet"
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,7 @@ def _sources_of(name: str) -> list[Source]:
         if not sources:
             raise ValueError(f"expected a folder with {_READABLE} files, found none in {name}; check the path")
         return sources
-    # Where the first half is a folder here, a path was meant: asking the hub would take long to say no.
-    if _HUB_NAME.fullmatch(name) and _kind(path) is None and not path.parent.exists():
+    if "/" in name and may_be_on_hub(name) and _kind(path) is None:
         return [Source(name, "hub")]
     raise ValueError(f"expected the path of a corpus, found nothing at {name}; check the path")
 

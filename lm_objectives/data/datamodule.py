@@ -94,14 +94,22 @@ class TextDataModule(L.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         del stage
-        self.text = open_cache(self._prepare())
         sources = self.sources if self.trainer is None else self.trainer.lightning_module.sources
         if not sources:
             raise ValueError(
                 "expected objectives to make rows for, found none: train with a Pretraining module or set `sources`"
             )
+        self.open(sources)
+
+    def open(self, sources: Mapping[str, Source]) -> None:
+        """Make ready to read for `sources`.
+
+        Raises:
+            ValueError: where the corpus cannot be used, or `rows_per_step` cannot be shared out.
+        """
+        self.text = open_cache(self._prepare())
         self.plan = Plan(sources, self.rows_per_step, self.unit)
-        self.plan.rows(0)  # raises while nothing is loaded yet where the shares do not fit
+        self.plan.rows(0)
         self._sources = sources
 
     def train_dataloader(self) -> StepLoader:

@@ -27,7 +27,7 @@ def identify_files(files: Sequence[Path]) -> list[list[object]]:
     return [[str(file.resolve()), item.st_size, item.st_mtime_ns] for file, item in zip(files, status, strict=True)]
 
 
-def identify_tokenizer(tokenizer: str | int) -> object:
+def identify_tokenizer(tokenizer: int | str) -> object:
     """What tells a tokenizer from any other: its size, its folder's files without weights, or its name on the hub."""
     if isinstance(tokenizer, int):
         return tokenizer

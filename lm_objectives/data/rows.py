@@ -7,9 +7,9 @@ decisions.
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,9 +48,11 @@ class Source:
     view_of: str | None = None
 
 
-@dataclass(frozen=True, eq=False)
 class Batch:
     """A micro-batch: the views of each objective that has rows in it.
+
+    No dataclass, since Lightning looks into those: under `64-true` it cannot copy a frozen one, and under `bf16-true`
+    it would round the views' uniforms, from which samples are drawn.
 
     Attributes:
         views: by objective; an objective with `view_of` holds the same `ids` as its host.
@@ -59,19 +61,20 @@ class Batch:
             micro-batches. Known before the first backward pass, so that nobody averages averages.
     """
 
-    views: dict[str, View]
-    tokens: int
-    totals: dict[str, dict[str, Any]] = field(default_factory=dict)
+    def __init__(
+        self, views: dict[str, View], tokens: int, totals: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        self.views, self.tokens, self.totals = views, tokens, totals or {}
 
-    def _map(self, call: Callable[[View], View]) -> Self:
+    def _map(self, call: Callable[[View], View]) -> "Batch":
         views = {name: call(view) for name, view in self.views.items()}
-        return replace(self, views=_share_ids(views, self.views))
+        return Batch(_share_ids(views, self.views), self.tokens, self.totals)
 
-    def to(self, *args: Any, **kwargs: Any) -> Self:
+    def to(self, *args: Any, **kwargs: Any) -> "Batch":
         """The batch on another device."""
         return self._map(lambda view: view.to(*args, **kwargs))
 
-    def pin_memory(self) -> Self:
+    def pin_memory(self) -> "Batch":
         """The batch in page-locked memory."""
         return self._map(View.pin_memory)
 
@@ -339,7 +342,7 @@ class StepLoader:
         while group := list(islice(batches, self._accumulate)):
             totals = self._totals(group)
             for batch in group:
-                yield replace(batch, totals=totals)
+                yield Batch(batch.views, batch.tokens, totals)
 
     def _totals(self, group: Sequence[Batch]) -> dict[str, dict[str, Any]]:
         """Counts of the whole step: numbers on one process, tensors of one element on the device on several."""

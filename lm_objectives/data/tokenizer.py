@@ -1,21 +1,24 @@
 """The tokenizer, its special tokens made sure of once, and what corruptions need to know of it."""
 
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lm_objectives.corruption.base import Vocabulary
+from lm_objectives.data.hub import may_be_on_hub
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 _SPECIAL = ["[PAD]", "[BOS]", "[EOS]", "[MASK]"]
 _BYTES = 256
+_TEXT_FILES = (".json", ".txt", ".jinja")  # what a fast tokenizer is saved as
 
 
-def make_tokenizer(tokenizer: str | int, pieces: Iterable[str]) -> "PreTrainedTokenizerFast":
+def make_tokenizer(tokenizer: int | str, pieces: Iterable[str]) -> "PreTrainedTokenizerFast":
     """A trained or a loaded tokenizer that has pad, bos, eos and mask tokens.
 
     Args:
@@ -32,8 +35,13 @@ def make_tokenizer(tokenizer: str | int, pieces: Iterable[str]) -> "PreTrainedTo
     return _train(tokenizer, pieces) if isinstance(tokenizer, int) else load_tokenizer(tokenizer)
 
 
-def checked_tokenizer(tokenizer: str | int) -> str | int:
-    """The setting, when it is a path or a large enough vocabulary."""
+def checked_tokenizer(tokenizer: int | str) -> str | int:
+    """The setting, when it is a path, may be a name on the hub, or is a large enough vocabulary."""
+    if isinstance(tokenizer, str) and not Path(tokenizer).expanduser().exists() and not may_be_on_hub(tokenizer):
+        raise ValueError(
+            f"expected a tokenizer's folder or its name on the hub, found nothing at {tokenizer}; "
+            "check the path, or give a number to train one"
+        )
     smallest = _BYTES + len(_SPECIAL)
     if isinstance(tokenizer, int) and tokenizer < smallest:
         raise ValueError(
@@ -96,6 +104,26 @@ def load_tokenizer(name: str) -> "PreTrainedTokenizerFast":
     added = {kind: token or new for (kind, token), new in zip(found.items(), _SPECIAL, strict=True)}
     tokenizer.add_special_tokens({kind: token for kind, token in added.items() if getattr(tokenizer, kind) != token})
     return tokenizer
+
+
+def read_tokenizer_files(folder: str | Path) -> dict[str, str]:
+    """The text of a saved tokenizer's files by name, so that a checkpoint can hold the tokenizer as plain strings."""
+    files = sorted(path for path in Path(folder).iterdir() if path.suffix in _TEXT_FILES)
+    return {path.name: path.read_text(encoding="utf-8") for path in files}
+
+
+def tokenizer_from_files(files: Mapping[str, str]) -> "PreTrainedTokenizerFast":
+    """The tokenizer that `read_tokenizer_files` wrote down.
+
+    Raises:
+        ValueError: when a name is not that of a plain file, which a tampered checkpoint might hold, or nothing loads.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files.items():
+            if Path(name).name != name or Path(name).suffix not in _TEXT_FILES:
+                raise ValueError(f"expected names of a tokenizer's files, found {name!r}: use a checkpoint you trust")
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+        return load_tokenizer(folder)
 
 
 def _train(size: int, pieces: Iterable[str]) -> "PreTrainedTokenizerFast":

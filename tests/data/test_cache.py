@@ -3,7 +3,6 @@
 import pickle
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -144,11 +143,10 @@ start = time.perf_counter()
 open_cache(prepare({str(tmp_path)!r}, tokenizer=300))
 print(time.perf_counter() - start, *{{"datasets", "sentencex", "tokenizers", "transformers"}} & {{*sys.modules}})
 """
-    start = time.perf_counter()
     seconds, *imported = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
-    assert float(seconds) < min(0.2, time.perf_counter() - start)
+    assert float(seconds) < 0.2
     assert not imported
 
 
@@ -174,13 +172,10 @@ def test_chinese(tmp_path: Path) -> None:
         ({"tokenizer": 100}, "expected a vocabulary of at least 260 tokens"),
         ({"language": "english"}, "expected a language code"),
         ({"corpus": "gone.txt"}, "expected the path of a corpus, found nothing at gone.txt"),
-        ({"tokenizer": "gone/no"}, "expected a tokenizer's folder or its name on the hub, found nothing loadable"),
+        ({"tokenizer": "./gone"}, "expected a tokenizer's folder or its name on the hub, found nothing at ./gone"),
     ],
 )
-def test_bad_settings_leave_nothing(
-    tmp_path: Path, corpus: str, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], message: str
-) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_bad_settings_leave_nothing(tmp_path: Path, corpus: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=rf"^{message}"):
         _prepare(tmp_path / "new" / "caches", **{"corpus": corpus, **settings})
     assert not (tmp_path / "new").exists()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
 from lm_objectives.corruption.base import Vocabulary
@@ -28,7 +28,13 @@ def test_without_tokens_there_is_no_document() -> None:
 
 
 def test_training_reads_what_encoding_reads() -> None:
-    assert list(training_pieces(["A. B.\n\nC.", "D."], "en")) == [" A.", " B.", "\n\n", " C.", " D."]
+    assert list(training_pieces(["One. Two.\n\nThree.", "Four."], "en")) == [
+        " One.",
+        " Two.",
+        "\n\n",
+        " Three.",
+        " Four.",
+    ]
 
 
 @pytest.fixture(params=[1, 3, 16_384])
@@ -85,10 +91,10 @@ def test_types_are_as_narrow_as_the_vocabulary_allows(tmp_path: Path) -> None:
 
 
 def test_tokenizer_that_leads_texts_in_itself_gets_no_second_space(tmp_path: Path) -> None:
-    words = ["[PAD]", "[BOS]", "[EOS]", "[MASK]", "[UNK]", "▁", "▁One.", "▁Two."]
+    words = ["[PAD]", "[BOS]", "[EOS]", "[MASK]", "[UNK]", "▁x", "▁One.", "▁Two."]
     model = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
-    model.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
-    model.decoder = decoders.Metaspace(prepend_scheme="always")
+    # As in Llama's: every text is led in, also one that begins with a space.
+    model.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=model, unk_token="[UNK]")
     write_text(["One. Two."], "en", tokenizer, VOCABULARY, tmp_path / "text")
     assert np.load(tmp_path / "text" / "tokens.npy").tolist() == [1, 6, 7, 2]

@@ -90,3 +90,11 @@ def test_nothing_to_load(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message) as error:
         make_tokenizer(str(tmp_path), ())
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["./gone", "/gone/tokenizer", "~/gone", "a/b/c", "here/gone"])
+def test_path_is_not_asked_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"^expected a tokenizer's folder or .*, found nothing at {name}; check"):
+        make_tokenizer(name, ())

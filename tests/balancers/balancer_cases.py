@@ -1,5 +1,6 @@
 """Every balancer once, and the steps that the shared tests put them through."""
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -52,7 +53,11 @@ OWN = [name for name, (kind, _) in CLASSES.items() if kind is not TorchJD]
 def make(name: str, names: tuple[str, ...] = NAMES, initial: Tensor = INITIAL) -> Balancer:
     """A new balancer of `CLASSES`, built; paces and inner balancers are made anew too."""
     kind, arguments = CLASSES[name]
-    fresh = {key: type(value)(**value._arguments) if hasattr(value, "build") else value for key, value in arguments.items()}
+    if kind is TorchJD:
+        pytest.importorskip("torchjd")
+    fresh = {
+        key: type(value)(**value._arguments) if hasattr(value, "build") else value for key, value in arguments.items()
+    }
     balancer = kind(**fresh)
     balancer.build(names, initial, STEPS)
     return balancer

@@ -1,0 +1,53 @@
+"""The command `lm-objectives`: picks the command, and loads what it needs only then."""
+
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module, metadata
+from pathlib import Path
+
+COMMANDS = {
+    "fit": "train objectives together; --help lists every setting, --print_config writes them as YAML",
+    "validate": "score a checkpoint on held-out documents, beside what predictors without a model reach",
+    "demo": "show what each objective of a checkpoint has learned",
+    "export": "write a checkpoint as Hugging Face folders",
+}
+
+USAGE = """usage: lm-objectives COMMAND [options]
+
+Multi-objective language-model pretraining: one backbone, many objectives, one honest total.
+
+commands:
+{commands}
+
+lm-objectives COMMAND --help explains a command. Losses are in nats per scored position.
+
+examples:
+  lm-objectives fit --config configs/quickstart.yaml
+  lm-objectives fit --config configs/quickstart.yaml --model.balancer GradNorm
+  lm-objectives validate --config runs/quickstart/config.yaml --ckpt_path runs/quickstart/checkpoints/last.ckpt
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code is 2 where the input was wrong."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        commands = "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
+        print(USAGE.format(commands=commands), end="")
+        return 0
+    if arguments[0] == "--version":
+        print(f"lm-objectives {metadata.version('lm-objectives')}")
+        return 0
+    if arguments[0] not in COMMANDS:
+        near = get_close_matches(arguments[0], COMMANDS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+        print(f"lm-objectives: error: expected a command, found {arguments[0]!r}: {hint}", file=sys.stderr)
+        return 2
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # a user's own objectives and balancers, by import path
+    return import_module("lm_objectives.cli").run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

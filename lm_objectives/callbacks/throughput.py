@@ -1,0 +1,62 @@
+"""Tokens a second, and the arithmetic that a run has done."""
+
+import time
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+_BACKWARD = 2  # a backward pass does the arithmetic of two forward passes
+
+
+class Throughput(L.Callback):
+    """Logs `train/tokens_per_second`, since the line before, and `train/flops`, since the start, over all ranks.
+
+    FLOPs are those of matrix products and attention. They are counted on the first micro-batch that an objective has
+    rows in, by one more forward pass, and multiplied by rows and by 3 for forward and backward. Equal rows are equal
+    tokens, not equal arithmetic: this is the number to compare objectives and balancers at.
+    """
+
+    def __init__(self) -> None:
+        self._flops, self._per_row = 0.0, {}  # type: float, dict[str, float]
+        self._mark: tuple[float, int] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"flops": self._flops}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._flops = state_dict["flops"]
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        del trainer, batch_idx
+        for name in batch.views:
+            host = pl_module.sources[name].view_of or name
+            if host not in self._per_row:
+                guests = {n: v for n, v in batch.views.items() if host in (n, pl_module.sources[n].view_of)}
+                self._per_row[host] = _forward_flops(pl_module, guests) / len(batch.views[host].ids)
+        if self._mark is None:
+            self._mark = (time.monotonic(), pl_module.tokens_read)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        del outputs, batch_idx
+        rows = sum(self._per_row[name] * len(view.ids) for name, view in batch.views.items() if name in self._per_row)
+        self._flops += (1 + _BACKWARD) * rows * trainer.world_size
+        last = pl_module.last_step
+        if last is None or trainer.fit_loop._should_accumulate() or trainer.global_step % trainer.log_every_n_steps:
+            return
+        assert self._mark is not None
+        now, tokens = time.monotonic(), pl_module.tokens_read
+        speed = (tokens - self._mark[1]) / max(now - self._mark[0], 1e-9)
+        self._mark = (now, tokens)
+        values = {"train/tokens_per_second": speed, "train/flops": self._flops}
+        pl_module.log_dict(values, batch_size=1, rank_zero_only=True)
+
+
+@torch.no_grad()
+def _forward_flops(module: Any, views: dict[str, Any]) -> int:
+    with torch.random.fork_rng(), FlopCounterMode(display=False) as counter:
+        module.outcomes(views)
+    return counter.get_total_flops()

@@ -1,0 +1,222 @@
+"""The commands: LightningCLI for `fit` and `validate`, plain functions for the others."""
+
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentError, Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.trainer import Trainer
+
+import lm_objectives.balancers
+import lm_objectives.objectives  # noqa: F401 (makes short class names known)
+from lm_objectives.callbacks.curves import Curves
+from lm_objectives.callbacks.progress import Progress
+from lm_objectives.callbacks.report import Report
+from lm_objectives.callbacks.stop_cleanly import StopCleanly
+from lm_objectives.callbacks.throughput import Throughput
+from lm_objectives.data.datamodule import TextDataModule
+from lm_objectives.explain import check_config_files, explain, is_about_input
+from lm_objectives.preflight import preflight, read_checkpoint
+from lm_objectives.pretraining import NonFiniteError, Pretraining
+from lm_objectives.tracking import RunCSVLogger, Tracking, remember_run, set_earlier_run_aside
+
+PROGRAM = "lm-objectives"
+_NAMED_CHECKPOINTS = (None, "last", "best", "hpc", "registry")  # Lightning finds these itself
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; input that is wrong is told in one line on stderr, with exit code 2."""
+    command, rest = arguments[0], list(arguments[1:])
+    _quieten()
+    try:
+        if command in ("fit", "validate"):
+            _train(command, rest)
+        else:
+            _tool(command, rest)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except NonFiniteError as error:
+        return _complain(str(error))
+    except ArgumentError as error:
+        return _complain(str(error))
+    except MisconfigurationException as error:
+        return _complain(f"expected trainer settings that this machine can carry out, found: {error}")
+    except ValueError as error:
+        if not is_about_input(str(error)):
+            raise  # a defect, whose traceback is wanted
+        return _complain(explain(str(error), ()))
+    return 0
+
+
+def _complain(message: str) -> int:
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"{PROGRAM}: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _quieten() -> None:
+    """Leave on the terminal what is about this run."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    logging.getLogger("lm_objectives").setLevel(logging.INFO)
+    if not logging.getLogger("lm_objectives").handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logging.getLogger("lm_objectives").addHandler(handler)
+    for message in (
+        ".*does not have many workers.*",
+        ".*treespec.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*You are using `torch.load`.*",
+        ".*Found .* module.s. in eval mode.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+class Parser(LightningArgumentParser):
+    """A parser that explains an error in one line and leaves the exit to `run`."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        parser = getattr(ex, "subcommand_parser", None) or self
+        raise ArgumentError(None, explain(message, parser.keys())) from ex
+
+    def keys(self) -> list[str]:
+        """All settings, dotted."""
+        return [action.dest for action in self._actions if not action.dest.endswith((".help", "_help"))]
+
+
+class CLI(LightningCLI):
+    """`fit` and `validate`, each setting in YAML, by flag and in `--print_config`."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {
+            "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"},
+            "validate": {"model", "dataloaders", "datamodule", "weights_only", "verbose"},
+        }
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        command, *rest = args
+        check_config_files(rest, self._parser(command).keys())
+        super().parse_arguments(parser, args)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_class_arguments(Tracking, "tracking")
+
+    def _parse_ckpt_path(self) -> None:
+        """The configuration is what the user gave, never what a checkpoint remembers."""
+        path = self.config[self.config.subcommand].get("ckpt_path")
+        if path not in _NAMED_CHECKPOINTS:
+            read_checkpoint(path)
+
+    def before_instantiate_classes(self) -> None:
+        _check_folder(self._get(self.config, "trainer").get("default_root_dir") or "runs")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        trainer: Namespace = self._get(self.config_init, "trainer")
+        root = trainer.default_root_dir = trainer.default_root_dir or "runs"
+        own: list[Any] = [Throughput(), StopCleanly()]
+        if trainer.enable_progress_bar is not False:
+            own.append(Progress())
+        given = trainer.callbacks or []
+        if self.subcommand == "fit":
+            own.append(Curves())
+            if trainer.enable_checkpointing is not False and not any(isinstance(c, ModelCheckpoint) for c in given):
+                own.append(ModelCheckpoint(save_last=True, enable_version_counter=False))
+        else:
+            own.append(Report())
+            self.save_config_callback = None
+        if self.subcommand == "validate":
+            kwargs["logger"] = False
+        elif not trainer.fast_dev_run and trainer.logger in (None, True):
+            tracking: Tracking = self._get(self.config_init, "tracking")
+            kwargs["logger"] = tracking.loggers(root, resumes=bool(self._get(self.config, "ckpt_path")))
+        return super().instantiate_trainer(callbacks=[*given, *own], **kwargs)
+
+    def before_fit(self) -> None:
+        self._preflight()
+        root = self.trainer.default_root_dir
+        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
+            if not self._get(self.config, "ckpt_path"):
+                set_earlier_run_aside(Path(root))
+            Path(root).mkdir(parents=True, exist_ok=True)
+            remember_run(root, self.trainer.loggers)
+
+    def before_validate(self) -> None:
+        self._preflight()
+
+    def _preflight(self) -> None:
+        path = self._get(self.config, "ckpt_path")
+        preflight(self.model, self.datamodule, self.trainer, None if path in _NAMED_CHECKPOINTS else path)
+
+    def after_fit(self) -> None:
+        if self.trainer.is_global_zero and not self.trainer.interrupted:
+            print(f"run folder: {self.trainer.default_root_dir}", file=sys.stderr)
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes `config.yaml` and hands the same settings to the trackers."""
+
+    def save_config(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        settings = self.config.clone().as_dict()
+        settings.pop("config", None)
+        for logger in trainer.loggers:
+            if not isinstance(logger, RunCSVLogger):  # config.yaml lies beside its file already
+                logger.log_hyperparams(_plain(settings))
+
+
+def _plain(value: Any) -> Any:
+    """Settings as trackers store them."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def _check_folder(path: str) -> None:
+    """Raise where a run's folder cannot be written, before anything is made."""
+    folder = Path(path).absolute()
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ValueError(
+            f"expected a folder to write to at trainer.default_root_dir {path}, found {there} not writable: "
+            "choose another"
+        )
+
+
+def _train(command: str, arguments: list[str]) -> None:
+    program, sys.argv = sys.argv, [sys.argv[0]]  # LightningCLI warns of arguments in both places
+    try:
+        CLI(
+            Pretraining,
+            TextDataModule,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            parser_class=Parser,
+            parser_kwargs={"prog": PROGRAM},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=[command, *arguments],
+        )
+    finally:
+        sys.argv = program
+
+
+def _tool(command: str, arguments: list[str]) -> None:
+    if command == "demo":
+        from lm_objectives.demo import demo as function
+    else:
+        from lm_objectives.export import export as function
+    parser = Parser(prog=f"{PROGRAM} {command}", description=(function.__doc__ or "").split("\n\n")[0])
+    parser.add_function_arguments(function, as_group=False)
+    function(**parser.parse_args(arguments).as_dict())

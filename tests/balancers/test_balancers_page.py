@@ -1,0 +1,57 @@
+"""Every example of docs/balancers.md, carried out."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+import pytest
+import torch
+import yaml
+from balancer_cases import INITIAL, totals
+
+import lm_objectives.balancers as balancers
+from lm_objectives.balancers import Balancer, TorchJD
+from lm_objectives.plugin import describe
+
+PAGE = (Path(__file__).parents[2] / "docs" / "balancers.md").read_text(encoding="utf-8")
+CONFIGS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+NAMES = ("causal", "masked", "order", "replaced")
+
+
+def build(text: str) -> Balancer:
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--model.balancer", type=Balancer)
+    return parser.instantiate_classes(parser.parse_string(text)).model.balancer
+
+
+@pytest.mark.parametrize("text", CONFIGS)
+def test_configs_build_what_they_name_and_it_survives_description(text: str) -> None:
+    if "TorchJD" in text:
+        pytest.importorskip("torchjd")
+    balancer = build(text)
+    asked: Any = yaml.safe_load(text)["model"]["balancer"]
+    assert type(balancer).__name__ == (asked if isinstance(asked, str) else asked["class_path"])
+    names = ("causal", "masked", "order") if "ByDifficulty" in text else NAMES
+    balancer.build(names, torch.ones(len(names)), 1000)
+    assert balancer.weights(0).isfinite().all()
+    assert describe(balancer)["class_path"].endswith(type(balancer).__name__)
+
+
+def test_every_balancer_has_its_place_on_the_page() -> None:
+    kinds = [getattr(balancers, name) for name in balancers.__all__]
+    leaves = [kind for kind in kinds if issubclass(kind, Balancer) and kind is not Balancer]
+    assert TorchJD in leaves
+    for kind in leaves:
+        assert f"| `{kind.__name__}` |" in PAGE and re.search(rf"^## {kind.__name__}\b", PAGE, re.MULTILINE)
+
+
+def test_your_own_balancer_works_as_written() -> None:
+    [code] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    scope: dict[str, Any] = {}
+    exec(code, scope)
+    balancer = scope["InverseLoss"](smoothing=0.5)
+    balancer.build(("causal", "masked", "order"), INITIAL, 10)
+    balancer.update(totals(0))
+    expected = 1 / (0.5 * INITIAL + 0.5 * totals(0).losses)
+    torch.testing.assert_close(balancer.weights(1), expected / expected.mean())

@@ -1,0 +1,168 @@
+"""`TorchJD` against TorchJD itself, called by hand."""
+
+import sys
+from typing import Any
+
+import pytest
+import torch
+from balancer_cases import INITIAL, NAMES, totals
+from torch import Tensor
+
+torchjd = pytest.importorskip("torchjd")
+
+from torchjd import aggregation  # noqa: E402 (after the skip)
+
+from lm_objectives.balancers import StepTotals, TorchJD  # noqa: E402
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "CAGrad": {"c": 0.5},
+    "Constant": {"weights": [1.0, 2.0, 3.0]},
+    "FairGrad": {"alpha": 1.0},
+    "Krum": {"n_byzantine": 0},
+}
+GRAMIAN = ("AlignedMTL", "CAGrad", "DualProj", "FairGrad", "IMTLG", "MGDA", "PCD", "UPGrad", "Krum")
+ALL = torch.ones(3, dtype=torch.bool)
+
+
+def built(weighting: str, **arguments: Any) -> TorchJD:
+    balancer = TorchJD(weighting, ARGUMENTS.get(weighting), **arguments)
+    balancer.build(NAMES, INITIAL, 40)
+    return balancer
+
+
+def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    """As if the package, and what is inside it, were not installed."""
+    for name in [name for name in sys.modules if name == package or name.startswith(package + ".")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+
+
+@pytest.mark.parametrize("name", GRAMIAN)
+def test_weights_are_those_of_torchjd(name: str) -> None:
+    told = totals(0)
+    weighting = getattr(aggregation, name + "Weighting")(**ARGUMENTS.get(name, {}))
+    torch.testing.assert_close(built(name).update(told), weighting(told.gradients @ told.gradients.T))
+
+
+@pytest.mark.parametrize("name", ["ExcessMTL", "NashMTL", "Mean", "Sum", "Constant", "Random", "GradVac", "PCGrad"])
+def test_every_other_weighting_gives_finite_weights_and_remembers_the_last(name: str) -> None:
+    balancer = built(name)
+    weights = balancer.update(totals(0))
+    assert weights.isfinite().all() and weights.any()
+    assert torch.equal(balancer.last_weights, weights)
+    assert balancer.weights(1).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("spelling", ["IMTL-G", "imtlg", "imtl_g", "IMTLGWeighting"])
+def test_spelling_is_forgiven(spelling: str) -> None:
+    assert TorchJD(spelling).kind is aggregation.IMTLG
+
+
+@pytest.mark.parametrize("name", ["UPGrad", "DualProj", "CAGrad", "MGDA", "AlignedMTL", "IMTLG"])
+def test_small_gradients_are_weighed_as_large_ones(name: str) -> None:
+    """Left to itself TorchJD takes a Gramian of trace below 1e-4 for zero, and CAGrad then stops the training."""
+    told = totals(0)
+    small = StepTotals(0, told.losses, told.present, told.gradients * 1e-5)
+    torch.testing.assert_close(built(name).update(small), built(name).update(told))
+
+
+@pytest.mark.parametrize("name", ["PCGrad", "GradVac", "Random"])
+def test_random_draws_depend_on_seed_and_step_alone(name: str) -> None:
+    torch.manual_seed(0)
+    first = built(name).update(totals(0))
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(built(name).update(totals(0)), first)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_another_step_and_another_seed_draw_anew() -> None:
+    def drawn(step: int, seed: int) -> Tensor:
+        return built("Random", seed=seed).update(totals(step))
+
+    assert not torch.equal(drawn(0, 0), drawn(1, 0))
+    assert not torch.equal(drawn(0, 0), drawn(0, 1))
+
+
+def test_the_absent_weigh_nothing_and_take_no_part() -> None:
+    told = totals(0)
+    here = torch.tensor([True, False, True])
+    gradients = told.gradients.masked_fill(~here[:, None], torch.nan)
+    weights = built("UPGrad").update(StepTotals(0, told.losses, here, gradients))
+    pair = told.gradients[here]
+    torch.testing.assert_close(weights[here], aggregation.UPGradWeighting()(pair @ pair.T))
+    assert weights[1] == 0
+
+
+def test_lists_have_a_number_for_each_objective_and_lose_those_of_the_absent() -> None:
+    balancer = built("Constant")
+    assert balancer.update(totals(0)).tolist() == [1, 2, 3]
+    assert balancer.update(totals(1, torch.tensor([True, False, True]))).tolist() == [1, 0, 3]
+    with pytest.raises(ValueError, match="a number for each of causal, masked, order, found 2 numbers: give one"):
+        TorchJD("UPGrad", {"pref_vector": [1.0, 2.0]}).build(NAMES, INITIAL, 40)
+
+
+@pytest.mark.parametrize("name", ["NashMTL", "GradVac", "PCD", "ExcessMTL"])
+def test_a_stateful_weighting_starts_afresh_with_other_members(name: str) -> None:
+    two = torch.tensor([True, True, False])
+    balancer, fresh = built(name), built(name)
+    for step in range(3):
+        balancer.update(totals(step, two))
+    assert torch.equal(balancer.update(totals(3)), fresh.update(totals(3)))
+    assert not torch.equal(balancer.update(totals(4)), built(name).update(totals(4)))
+
+
+@pytest.mark.parametrize("name", ["NashMTL", "GradVac", "PCD", "ExcessMTL"])
+def test_memory_is_saved_as_plain_data(name: str, tmp_path: Any) -> None:
+    balancer = built(name)
+    for step in range(3):
+        balancer.update(totals(step))
+    torch.save(balancer.state_dict(), tmp_path / "state.pt")
+    resumed = built(name)
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert resumed.state_dict()["_extra_state"]["memory"].keys() == balancer.get_extra_state()["memory"].keys()
+    for step in range(3, 6):
+        assert torch.equal(resumed.update(totals(step)), balancer.update(totals(step)))
+
+
+def test_the_gramian_is_exact_for_single_precision_gradients() -> None:
+    told = totals(0)
+    single = told.gradients.float()
+    weights = built("UPGrad").update(StepTotals(0, told.losses, ALL, single))
+    exact = aggregation.UPGradWeighting()(single.double() @ single.double().T)
+    torch.testing.assert_close(weights, exact, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("weighting", "arguments", "message"),
+    [
+        ("GradientMagic", None, "a weighting among AlignedMTL, CAGrad, .*found GradientMagic: correct the name"),
+        ("MoDo", None, "found MoDo: correct the name"),
+        ("CAGrad", None, "arguments of CAGrad among c, norm_eps, found none: add c"),
+        ("MGDA", {"speed": 1}, "arguments of MGDA among epsilon, max_iters, found speed: leave speed out"),
+        ("NashMTL", {"n_tasks": 3}, "found n_tasks: leave n_tasks out"),
+        ("CAGrad", {"c": -1.0}, "c must be non-negative"),
+    ],
+)
+def test_bad_arguments_are_one_clear_line(weighting: str, arguments: dict | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        TorchJD(weighting, arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_torchjd_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "torchjd")
+    with pytest.raises(ValueError, match=r'found none: install it with pip install "lm-objectives\[torchjd\]"'):
+        TorchJD()
+
+
+def test_a_weighting_without_its_own_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aggregation.CAGradWeighting, "_REQUIRED_DEPS", ["a_solver_that_is_nowhere"])
+    with pytest.raises(ValueError, match=r'packages of CAGrad, .*pip install "torchjd\[cagrad\]"'):
+        TorchJD("CAGrad", {"c": 0.5})
+
+
+def test_it_says_when_it_gets_no_gradients() -> None:
+    with pytest.raises(ValueError, match="gradients over all layers, found none"):
+        built("UPGrad").update(StepTotals(0, INITIAL, ALL))

@@ -1,0 +1,80 @@
+"""One small corpus and tiny runs on it, made once for all tests that read a checkpoint."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import pytest
+import torch
+
+from lm_objectives import Backbone, Pretraining, TextDataModule
+from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken, SentenceOrder
+
+Train = Callable[[Backbone, dict[str, Objective]], Path]
+
+_SUBJECTS = ("The dog", "A cat", "My son", "One bird")
+_VERBS = ("ran", "sat", "went", "came")
+_PLACES = ("home", "to the sea", "to the hill", "away")
+
+
+def paragraph(number: int) -> str:
+    """Four short sentences, others for each number."""
+    digits = [(number // 4**place) % 4 for place in range(6)]
+    sentences = [f"{_SUBJECTS[digits[n]]} {_VERBS[digits[n + 1]]} {_PLACES[digits[n + 2]]}." for n in range(4)]
+    return " ".join(sentences)
+
+
+@pytest.fixture(scope="session")
+def train(tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """Two steps at a rate that moves every parameter far from where it began; gives the checkpoint."""
+    corpus = tmp_path_factory.mktemp("corpus")
+    for document in range(12):
+        text = "\n\n".join(paragraph(97 * document + 31 * n) for n in range(8))
+        (corpus / f"{document}.txt").write_text(text, encoding="utf-8")
+    cache = tmp_path_factory.mktemp("cache")
+
+    def run(backbone: Backbone, objectives: dict[str, Objective]) -> Path:
+        torch.manual_seed(0)
+        data = TextDataModule(str(corpus), tokenizer=340, window=32, rows_per_step=8, unit=1, cache=str(cache))
+        module = Pretraining(backbone, objectives, optimizer=_fast)
+        trainer = L.Trainer(
+            max_steps=2,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            limit_val_batches=0,
+        )
+        trainer.fit(module, data)
+        path = tmp_path_factory.mktemp("run") / "last.ckpt"
+        trainer.save_checkpoint(path)
+        return path
+
+    return run
+
+
+def _fast(parameters: Any) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=0.03)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(train: Train) -> Path:
+    """A llama that learned the four objectives for two steps."""
+    config = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "intermediate_size": 64,
+        "tie_word_embeddings": True,
+    }
+    objectives: dict[str, Objective] = {
+        "causal": CausalLM(),
+        "masked": MaskedLM(),
+        "ahead": MaskedLM(predict_from="previous"),
+        "order": SentenceOrder(),
+        "replaced": ReplacedToken(),
+    }
+    return train(Backbone("llama", config), objectives)

@@ -1,0 +1,60 @@
+"""Rows and texts that the tests of corruptions share."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lm_objectives.corruption.base import Rows, Vocabulary, pad_rows
+from lm_objectives.corruption.keyed import domain, row_keys
+
+PAD, BOS, EOS, MASK = range(4)
+VOCABULARY = Vocabulary(size=100, pad=PAD, bos=BOS, eos=EOS, mask=MASK, special=(PAD, BOS, EOS, MASK))
+
+
+@dataclass(frozen=True)
+class ToyText:
+    """A `corruption.base.Text` in memory."""
+
+    tokens: np.ndarray
+    sentences: np.ndarray
+    paragraphs: np.ndarray
+    documents: np.ndarray
+
+
+def toy_text(documents: list[list[list[int]]], separator: int = 99) -> ToyText:
+    """A text from documents of paragraphs of sentences' lengths; tokens count up from 4, so that each tells its place."""
+    tokens, sentences, paragraphs, starts = [], [], [], [0]
+    for document in documents:
+        tokens.append(BOS)
+        for number, paragraph in enumerate(document):
+            tokens += [separator] if number else []
+            paragraphs.append(len(sentences))
+            for length in paragraph:
+                sentences.append((len(tokens), len(tokens) + length))
+                tokens += range(1000 + len(tokens), 1000 + len(tokens) + length)
+        tokens.append(EOS)
+        starts.append(len(tokens))
+    paragraphs.append(len(sentences))
+    arrays = np.array(tokens), np.array(sentences).reshape(-1, 2), np.array(paragraphs), np.array(starts)
+    return ToyText(*arrays)
+
+
+def keys(count: int, first: int = 0) -> np.ndarray:
+    """Keys of rows `first` to `first + count`."""
+    return row_keys(domain("test"), np.arange(first, first + count))
+
+
+def rows_of(*texts: list[int], window: int | None = None) -> Rows:
+    """Rows of the token lists, padded."""
+    ids, lengths = pad_rows([np.array(text) for text in texts], window or max(map(len, texts)), PAD)
+    return Rows(keys(len(texts)), ids, lengths)
+
+
+def random_rows(count: int, time: int, seed: int = 0) -> Rows:
+    """Rows of different lengths from bos to eos, with ordinary tokens and a mask token here and there between."""
+    generator = np.random.default_rng(seed)
+    texts = [
+        [BOS, *generator.integers(3, VOCABULARY.size, length - 2).tolist(), EOS]
+        for length in generator.integers(time // 2, time + 1, count)
+    ]
+    return rows_of(*texts, window=time)

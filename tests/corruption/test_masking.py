@@ -1,0 +1,223 @@
+"""Masks: exact counts, by key, at published rates."""
+
+import pickle
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from corruption_cases import BOS, EOS, MASK, PAD, VOCABULARY, random_rows, rows_of
+from lm_objectives.corruption.base import Rows, View
+from lm_objectives.corruption.masking import TokenMasking, TokenReplacement
+
+CORRUPTIONS = [TokenMasking(), TokenMasking(0.3, predict_from="previous"), TokenReplacement(), TokenReplacement(0.4)]
+each = pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)
+
+
+def positions(view: View, back: int = 0) -> np.ndarray:
+    """Row and position of each masked token, `(scored, 2)`."""
+    return np.stack(np.divmod(view.scored.numpy() + back, view.ids.shape[1]), axis=1)
+
+
+def back_of(corruption: Any) -> int:
+    return int(getattr(corruption, "predict_from", "same") == "previous")
+
+
+def take(rows: Rows, chosen: Any) -> Rows:
+    return Rows(rows.keys[chosen], rows.ids[chosen], rows.lengths[chosen])
+
+
+def test_literal_example() -> None:
+    the, cat, sat, on, mat = range(10, 15)
+    rows = rows_of([BOS, the, cat, sat, on, the, mat, EOS])
+    same = TokenMasking(0.5).corrupt(rows, VOCABULARY)
+    assert same.ids.tolist() == [[BOS, 69, cat, MASK, on, the, MASK, EOS]]
+    assert same.scored.tolist() == [1, 3, 6]
+    assert same.targets.tolist() == [the, sat, mat]
+    previous = TokenMasking(0.5, predict_from="previous").corrupt(rows, VOCABULARY)
+    assert previous.ids.tolist() == same.ids.tolist()
+    assert previous.scored.tolist() == [0, 2, 5]
+    assert previous.targets.tolist() == same.targets.tolist()
+
+
+@each
+def test_exact_counts(corruption: Any) -> None:
+    """Oracle: round(rate × maskable) of each row, special tokens and padding left out of the count."""
+    rows = random_rows(200, 64)
+    view = corruption.corrupt(rows, VOCABULARY)
+    back = back_of(corruption)
+    found = np.bincount(positions(view, back)[:, 0], minlength=200)
+    for row, length in enumerate(rows.lengths):
+        maskable = sum(token not in VOCABULARY.special for token in rows.ids[row, back:length])
+        assert found[row] == round(corruption.rate * maskable)
+    assert next(iter(view.counts.values())) == len(view.scored) == found.sum()
+
+
+@each
+def test_only_ordinary_tokens_are_scored_and_each_once(corruption: Any) -> None:
+    rows = random_rows(200, 64)
+    view = corruption.corrupt(rows, VOCABULARY)
+    row, position = positions(view, back_of(corruption)).T
+    assert not np.isin(view.targets, VOCABULARY.special).any()
+    assert np.array_equal(view.targets, rows.ids[row, position])
+    assert (np.diff(view.scored) > 0).all()
+    assert (position < rows.lengths[row]).all()
+
+
+@each
+def test_nothing_else_changes(corruption: Any) -> None:
+    rows = random_rows(50, 64)
+    before = rows.ids.copy()
+    view = corruption.corrupt(rows, VOCABULARY)
+    row, position = positions(view, back_of(corruption)).T
+    changed = view.ids.numpy().copy()
+    changed[row, position] = before[row, position]
+    assert np.array_equal(changed, before)
+    assert np.array_equal(rows.ids, before)
+    assert np.array_equal(view.lengths, rows.lengths)
+
+
+@each
+def test_a_row_is_the_same_alone(corruption: Any) -> None:
+    rows = random_rows(20, 64)
+    whole = corruption.corrupt(rows, VOCABULARY)
+    for number in (0, 7, 19):
+        alone = corruption.corrupt(take(rows, [number]), VOCABULARY)
+        own = whole.scored // 64 == number
+        assert torch.equal(alone.ids[0], whole.ids[number])
+        assert torch.equal(alone.scored, whole.scored[own] - 64 * number)
+        if whole.uniforms is not None:
+            assert torch.equal(alone.uniforms, whole.uniforms[own])
+
+
+@each
+def test_other_keys_mask_otherwise(corruption: Any) -> None:
+    rows = random_rows(20, 64)
+    assert not torch.equal(
+        corruption.corrupt(rows, VOCABULARY).scored,
+        corruption.corrupt(replace(rows, keys=rows.keys + np.uint64(1)), VOCABULARY).scored,
+    )
+
+
+@each
+def test_every_position_is_as_likely(corruption: Any) -> None:
+    """Oracle: a count of n draws of chance p has a standard deviation of √(np(1-p)); 4.5 of them are allowed."""
+    rows = rows_of(*[[*range(4, 44)]] * 4000)
+    back = back_of(corruption)
+    found = np.bincount(positions(corruption.corrupt(rows, VOCABULARY), back)[:, 1], minlength=40)[back:]
+    chance = round(corruption.rate * (40 - back)) / (40 - back)
+    assert np.abs(found - 4000 * chance).max() < 4.5 * np.sqrt(4000 * chance * (1 - chance))
+
+
+@pytest.mark.parametrize(
+    ("corruption", "mask_share", "random_share"),
+    [(TokenMasking(), 0.8, 0.1), (TokenMasking(0.3, 0.5, 0.5), 0.5, 0.5), (TokenReplacement(), 0.85, 0.0)],
+    ids=str,
+)
+def test_shares_of_mask_random_and_kept(corruption: Any, mask_share: float, random_share: float) -> None:
+    """Oracle: BERT's 80/10/10 and ELECTRA's 85/15, to 0.015 over 24,000 draws; of 96 random tokens one is the same."""
+    rows = rows_of(*[[*range(4, 44)]] * 4000)
+    view = corruption.corrupt(rows, VOCABULARY)
+    row, position = positions(view).T
+    now = view.ids.numpy()[row, position]
+    masked, kept = now == MASK, now == view.targets.numpy()
+    assert masked.mean() == pytest.approx(mask_share, abs=0.015)
+    assert kept.mean() == pytest.approx(1 - mask_share - random_share * 95 / 96, abs=0.015)
+    random = now[~masked & ~kept]
+    assert not np.isin(random, VOCABULARY.special).any()
+    if random_share:
+        assert set(random) == set(range(4, VOCABULARY.size))
+
+
+def test_marginal_rates_of_hugging_faces_collator() -> None:
+    """Oracle: DataCollatorForLanguageModeling, whose count is a coin per token; shares agree to 0.01."""
+    from transformers import DataCollatorForLanguageModeling
+
+    class Tokenizer:
+        mask_token, pad_token, padding_side = "[MASK]", "[PAD]", "right"
+        mask_token_id, pad_token_id = MASK, PAD
+
+        def convert_tokens_to_ids(self, token: str) -> int:
+            del token
+            return MASK
+
+        def get_special_tokens_mask(self, ids: list[int], already_has_special_tokens: bool) -> list[int]:
+            assert already_has_special_tokens
+            return [int(token in VOCABULARY.special) for token in ids]
+
+        def __len__(self) -> int:
+            return VOCABULARY.size
+
+    rows = rows_of(*[[BOS, *range(4, 44), EOS]] * 4000)
+    torch.manual_seed(0)
+    collator = DataCollatorForLanguageModeling(Tokenizer(), mlm_probability=0.15)  # type: ignore[arg-type]
+    theirs_ids, theirs_labels = collator.torch_mask_tokens(
+        torch.from_numpy(rows.ids.copy()), special_tokens_mask=torch.from_numpy(np.isin(rows.ids, VOCABULARY.special))
+    )
+    ours = TokenMasking().corrupt(rows, VOCABULARY)
+    scored = theirs_labels != -100
+    assert len(ours.scored) / rows.ids.size == pytest.approx(scored.float().mean().item(), abs=0.01)
+    for kind in (MASK, None):
+        share = [
+            (ids == (targets if kind is None else kind)).float().mean().item()
+            for ids, targets in (
+                (ours.ids.flatten()[ours.scored], ours.targets),
+                (theirs_ids[scored], theirs_labels[scored]),
+            )
+        ]
+        assert share[0] == pytest.approx(share[1], abs=0.01)
+
+
+def test_prediction_from_the_previous_position_never_comes_from_before_the_row() -> None:
+    rows = rows_of(*[[5, 6]] * 50)
+    view = TokenMasking(0.9, predict_from="previous").corrupt(rows, VOCABULARY)
+    assert view.scored.tolist() == [*range(0, 100, 2)]
+    assert (view.targets == 6).all()
+
+
+@each
+def test_rows_without_anything_to_mask(corruption: Any) -> None:
+    view = corruption.corrupt(rows_of([BOS, EOS], [BOS, 7, EOS], window=4), VOCABULARY)
+    assert view.targets.tolist() == [7]
+    assert corruption.corrupt(rows_of([BOS, EOS]), VOCABULARY).scored.tolist() == []
+
+
+def test_counts_and_uniforms_of_replacement() -> None:
+    """Oracle: ELECTRA's generator is over masked tokens, its discriminator over every token that is not padding."""
+    rows = random_rows(100, 64)
+    view = TokenReplacement().corrupt(rows, VOCABULARY)
+    assert view.counts == {"generator": len(view.scored), "discriminator": rows.lengths.sum()}
+    assert view.uniforms is not None
+    assert view.uniforms.shape == view.scored.shape
+    assert 0 <= view.uniforms.min() and view.uniforms.max() < 1
+    assert view.uniforms.mean() == pytest.approx(0.5, abs=5 * np.sqrt(1 / 12 / len(view.scored)))
+
+
+@each
+def test_validation_is_at_15_percent(corruption: Any) -> None:
+    assert corruption.validating() == replace(corruption, rate=0.15)
+
+
+@each
+def test_is_plain_data(corruption: Any) -> None:
+    assert pickle.loads(pickle.dumps(corruption)) == corruption
+
+
+@pytest.mark.parametrize("kind", [TokenMasking, TokenReplacement])
+@pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, 1.5, float("nan")])
+def test_rates_outside_are_one_clear_line(kind: type, rate: float) -> None:
+    with pytest.raises(ValueError, match=rf"^expected a mask_rate between 0 and 1, both excluded, found {rate}: 0.15"):
+        kind(rate)
+
+
+@pytest.mark.parametrize("shares", [(0.8, 0.3), (-0.1, 0.1), (1.1, 0.0)])
+def test_shares_outside_are_one_clear_line(shares: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match=r"^expected mask_share and random_share of at least 0 .*: BERT's are 0.8"):
+        TokenMasking(0.15, *shares)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_replacements_mask_share_outside_is_one_clear_line(share: float) -> None:
+    with pytest.raises(ValueError, match=rf"^expected a mask_share between 0 and 1, found {share}: 0.85 is ELECTRA's"):
+        TokenReplacement(0.15, share)

@@ -1,0 +1,135 @@
+"""Two segments: whole sentences, one unit, a fair coin, and nothing that tells the order but the text."""
+
+from typing import Literal
+
+import numpy as np
+import pytest
+from corruption_cases import BOS, EOS, PAD, VOCABULARY, ToyText, keys, toy_text
+from lm_objectives.corruption.base import Rows
+from lm_objectives.corruption.pairs import SegmentPairs
+
+GENERATOR = np.random.default_rng(0)
+TEXT = toy_text(
+    [
+        [GENERATOR.integers(1, 12, sentences).tolist() for sentences in GENERATOR.integers(1, 8, paragraphs)]
+        for paragraphs in GENERATOR.integers(1, 6, 60)
+    ]
+)
+WINDOW = 40
+
+
+def read(text: ToyText, spans: np.ndarray, window: int = WINDOW, first: int = 0) -> Rows:
+    return SegmentPairs().read(text, spans, keys(len(spans), first), window, VOCABULARY)
+
+
+def segments(rows: Rows, row: int) -> tuple[list[int], list[int]]:
+    """The two segments in the order of the text, without bos and eos."""
+    assert rows.segments is not None and rows.labels is not None
+    ids, second = rows.ids[row, : rows.lengths[row]], rows.segments[row, : rows.lengths[row]].astype(bool)
+    head, tail = ids[~second], ids[second]
+    assert (head[0], head[-1], tail[-1]) == (BOS, EOS, EOS)
+    pair = head[1:-1].tolist(), tail[:-1].tolist()
+    return pair[::-1] if rows.labels[row] else pair
+
+
+def test_literal_example() -> None:
+    text = toy_text([[[2, 3, 2]]])
+    rained, stayed, nobody = [1001, 1002], [1003, 1004, 1005], [1006, 1007]
+    spans = SegmentPairs().spans(text, 12)
+    assert spans.tolist() == [[1, 8]]
+    rows = SegmentPairs().read(text, np.repeat(spans, 60, axis=0), keys(60), 12, VOCABULARY)
+    view = SegmentPairs().corrupt(rows, VOCABULARY)
+    found = {(tuple(row), int(label)) for row, label in zip(view.ids.tolist(), view.targets, strict=True)}
+    cuts = [(rained + stayed, nobody), (rained, stayed + nobody)]
+    assert found == {
+        ((BOS, *head, EOS, *tail, EOS, PAD, PAD), label)
+        for first, second in cuts
+        for label, (head, tail) in enumerate([(first, second), (second, first)])
+    }
+    assert view.scored.tolist() == [12 * row for row in range(60)]
+    assert (view.attention, view.counts, view.padded) == ("bidirectional", {"loss": 60}, True)
+    assert view.segments is not None
+    in_order = view.ids.tolist().index([BOS, *rained, *stayed, EOS, *nobody, EOS, PAD, PAD])
+    assert view.segments[in_order].tolist() == [0] * 7 + [1] * 3 + [0] * 2
+
+
+@pytest.mark.parametrize("within", ["paragraph", "document"])
+def test_units_are_whole_sentences_of_one_place_and_each_is_there_once(within: Literal["paragraph", "document"]) -> None:
+    """Oracle: a loop that fills each paragraph, or document, greedily."""
+    pairs = SegmentPairs(within)
+    bounds = [*TEXT.paragraphs]
+    if within == "document":
+        bounds = [sum(TEXT.sentences[:, 0] < start) for start in TEXT.documents]
+    oracle = []
+    for begin, end in zip(bounds, bounds[1:], strict=False):
+        sentence = begin
+        while sentence < end:
+            last = sentence
+            while last < end and TEXT.sentences[last, 1] - TEXT.sentences[sentence, 0] <= WINDOW - 3:
+                last += 1
+            if last - sentence > 1:
+                oracle.append([TEXT.sentences[sentence, 0], TEXT.sentences[last - 1, 1]])
+            sentence = max(last, sentence + 1)
+    assert pairs.spans(TEXT, WINDOW).tolist() == oracle
+    assert len(oracle) > 50
+
+
+def test_every_paragraph_of_two_that_fits_is_there_once() -> None:
+    text = toy_text([[[3, 4], [2], [9, 9], [5, 6]], [[3, 3], [12, 5, 3], [5, 12, 5]]])
+    fits = [[1, 8], [31, 42], [44, 50]]
+    late = [[63, 71]]  # after a sentence too long for the window; around one, nothing is left
+    assert SegmentPairs().spans(text, 14).tolist() == fits + late
+
+
+def test_a_text_without_pairs_has_no_windows() -> None:
+    assert SegmentPairs().spans(toy_text([[[3], [4]], [[5]]]), WINDOW).shape == (0, 2)
+
+
+def test_segments_start_and_end_at_sentences_and_restore_the_text() -> None:
+    spans = SegmentPairs().spans(TEXT, WINDOW)
+    rows = read(TEXT, spans)
+    starts, stops = set(TEXT.sentences[:, 0]), set(TEXT.sentences[:, 1])
+    for row, (start, stop) in enumerate(spans):
+        first, second = segments(rows, row)
+        assert first and second
+        assert first + second == TEXT.tokens[start:stop].tolist()
+        boundary = start + len(first)
+        assert start in starts and boundary in starts and boundary in stops and stop in stops
+    assert (rows.lengths <= WINDOW).all()
+
+
+def test_across_paragraphs_the_separator_at_the_cut_is_left_out() -> None:
+    text = toy_text([[[2], [2]]])
+    pairs = SegmentPairs("document")
+    rows = pairs.read(text, pairs.spans(text, 9), keys(1), 9, VOCABULARY)
+    assert segments(rows, 0) == ([1001, 1002], [1004, 1005])
+
+
+def test_coin_is_fair_and_every_cut_as_likely() -> None:
+    """Oracle: a share of n draws of chance p has a standard deviation of √(p(1-p)/n); four of them are allowed."""
+    text = toy_text([[[1, 1, 1, 1]]])
+    rows = read(text, np.repeat(SegmentPairs().spans(text, WINDOW), 6000, axis=0))
+    assert rows.labels is not None
+    assert rows.labels.mean() == pytest.approx(0.5, abs=4 * np.sqrt(0.25 / 6000))
+    cuts = np.bincount([len(segments(rows, row)[0]) for row in range(6000)])[1:] / 6000
+    assert cuts == pytest.approx(np.full(3, 1 / 3), abs=4 * np.sqrt(2 / 9 / 6000))
+
+
+def test_order_cannot_be_told_from_lengths() -> None:
+    """Oracle: whatever the coin says, the first segment of the input is as long on average, to four standard errors."""
+    spans = SegmentPairs().spans(TEXT, WINDOW)
+    rows = read(TEXT, np.tile(spans, (40, 1)))
+    assert rows.segments is not None and rows.labels is not None
+    second = rows.segments.sum(axis=1) - 1
+    difference = rows.lengths - 3 - 2 * second
+    swapped, kept = difference[rows.labels == 1], difference[rows.labels == 0]
+    error = np.sqrt(swapped.var() / len(swapped) + kept.var() / len(kept))
+    assert abs(swapped.mean() - kept.mean()) < 4 * error
+
+
+def test_a_row_is_the_same_alone() -> None:
+    spans = SegmentPairs().spans(TEXT, WINDOW)
+    whole, alone = read(TEXT, spans), read(TEXT, spans[[7]], first=7)
+    assert whole.segments is not None and alone.segments is not None
+    assert np.array_equal(whole.ids[7], alone.ids[0])
+    assert np.array_equal(whole.segments[7], alone.segments[0])

@@ -1,0 +1,83 @@
+"""Objectives that make exactness hard: counts from 1 to a whole row, and losses that are not finite."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from lm_objectives.backbone import Backbone
+from lm_objectives.corruption.base import Attention, Corruption, Rows, View, Vocabulary, as_view
+from lm_objectives.corruption.keyed import draw, uniform
+from lm_objectives.objectives.base import Objective, Outcome
+from lm_objectives.scoring import at_positions, vocabulary_nats
+
+Poison = Literal["nan", "inf", "gradient"]
+
+
+@dataclass(frozen=True)
+class UnequalCounts(Corruption):
+    """Next token at the first n positions of a row alone, n from 1 to all of them, its logarithm uniform by key."""
+
+    attention: Attention = "causal"
+
+    def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
+        del vocabulary
+        most = np.maximum(rows.lengths - 1, 1)
+        size = uniform(draw(rows.keys, 0, np.zeros(len(rows.keys), dtype=np.uint64)))
+        scored_of = np.minimum(np.exp(size * np.log(most)), rows.lengths - 1)
+        scored = np.flatnonzero(np.arange(rows.ids.shape[1])[None] < scored_of[:, None])
+        return as_view(rows, rows.ids, self.attention, scored, rows.ids.ravel()[scored + 1], {"loss": len(scored)})
+
+
+class UnequalTokens(Objective):
+    """The next token, with an own head, over counts that differ by a factor of up to the window."""
+
+    def __init__(self, share: float = 1.0, view_of: str | None = None) -> None:
+        super().__init__(share, view_of)
+        self.corruption = UnequalCounts()
+
+    def build(self, backbone: Backbone, vocabulary: Vocabulary) -> None:
+        self.head = nn.Linear(backbone.dim, vocabulary.size)
+
+    def initial_loss(self) -> float:
+        return math.log(self.head.out_features)
+
+    def score(self, hidden: Tensor, view: View, embedding: Tensor) -> Outcome:
+        del embedding
+        states = at_positions(hidden, view.scored)
+        return Outcome({"loss": vocabulary_nats(states, self.head.weight, view.targets, self.head.bias)})
+
+
+class Poisoned(Objective):
+    """The next token; at one call of `score` its loss, or only the gradient of it, is not finite.
+
+    Args:
+        kind: what goes wrong; `gradient` leaves the loss as it is.
+        at: the call, from 0.
+        rank: the one rank on which it happens.
+    """
+
+    def __init__(self, kind: Poison, at: int, rank: int = 0, share: float = 1.0) -> None:
+        super().__init__(share)
+        self.corruption = UnequalCounts()
+        self.kind, self.at, self.rank, self.calls = kind, at, rank, 0
+
+    def build(self, backbone: Backbone, vocabulary: Vocabulary) -> None:
+        self.head = nn.Linear(backbone.dim, vocabulary.size)
+
+    def initial_loss(self) -> float:
+        return math.log(self.head.out_features)
+
+    def score(self, hidden: Tensor, view: View, embedding: Tensor) -> Outcome:
+        del embedding
+        states = at_positions(hidden, view.scored)
+        nats = vocabulary_nats(states, self.head.weight, view.targets, self.head.bias)
+        here = self.rank == (dist.get_rank() if dist.is_initialized() else 0)
+        if here and self.calls == self.at:
+            nats = nats + torch.sqrt(nats * 0) if self.kind == "gradient" else nats * float(self.kind)
+        self.calls += 1
+        return Outcome({"loss": nats})

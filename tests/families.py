@@ -1,0 +1,58 @@
+"""Tiny configurations of the backbone families that are promised to work."""
+
+from typing import Any
+
+import torch
+
+from lm_objectives.backbone import Backbone
+from lm_objectives.corruption.base import Attention, View, Vocabulary
+
+VOCABULARY = Vocabulary(size=67, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3))
+
+_COMMON: dict[str, Any] = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4}
+_WIDE: dict[str, Any] = _COMMON | {"intermediate_size": 48}
+_GROUPED: dict[str, Any] = _WIDE | {"num_key_value_heads": 2}
+_ENCODER: dict[str, Any] = _WIDE | {
+    "max_position_embeddings": 40,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": _GROUPED | {"tie_word_embeddings": True},
+    "qwen3": _GROUPED | {"head_dim": 8},
+    "mistral": _GROUPED | {"sliding_window": 4},
+    "olmo2": _GROUPED,
+    "gpt2": _COMMON | {"n_positions": 40, "attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0},
+    "gpt_neox": _WIDE,
+    "bert": _ENCODER,
+    "roberta": _ENCODER,
+    "electra": _ENCODER | {"embedding_size": 16},
+    "modernbert": _WIDE | {"local_attention": 4, "layer_types": ["full_attention", "sliding_attention"]},
+    "gemma3_text": _GROUPED | {"head_dim": 8, "sliding_window": 4, "query_pre_attn_scalar": 8},
+}
+ENCODERS = ("bert", "roberta", "electra", "modernbert")
+WINDOWED = ("mistral", "modernbert", "gemma3_text")
+
+
+def built(family: str, window: int = 12, **changes: Any) -> Backbone:
+    """A fresh backbone that does not drop out, the same each time."""
+    torch.manual_seed(0)
+    backbone = Backbone(family, FAMILIES[family] | changes)
+    backbone.build(VOCABULARY, window)
+    return backbone.eval()
+
+
+def view_of(
+    ids: torch.Tensor, attention: Attention, lengths: list[int] | None = None, segments: torch.Tensor | None = None
+) -> View:
+    """A view of `ids` that nothing is scored in."""
+    rows, time = ids.shape
+    lengths = lengths or [time] * rows
+    none = torch.zeros(0, dtype=torch.long)
+    return View(ids, torch.tensor(lengths), attention, none, none, {}, min(lengths) < time, segments)
+
+
+def some_ids(rows: int = 2, time: int = 12) -> torch.Tensor:
+    """Ordinary tokens."""
+    return torch.randint(4, VOCABULARY.size, (rows, time), generator=torch.Generator().manual_seed(1))

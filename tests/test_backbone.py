@@ -1,0 +1,245 @@
+"""The leak probe over all families, and what is said of configurations that cannot be."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from families import ENCODERS, FAMILIES, VOCABULARY, WINDOWED, built, some_ids, view_of
+from lm_objectives.backbone import Backbone
+from lm_objectives.corruption.base import Vocabulary
+from torch import Tensor
+
+torch.set_num_threads(1)
+every_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+def states(backbone: Backbone, *views: Any) -> list[Tensor]:
+    with torch.no_grad():
+        return backbone.encode(list(views))
+
+
+def moved(before: Tensor, after: Tensor) -> Tensor:
+    """Whether the state of each position is another one, `(time,)`; all rows agree on none."""
+    return (before != after).any(-1).any(0)
+
+
+@every_family
+@pytest.mark.parametrize("lengths", [None, [12, 9]])
+def test_causal_view_does_not_see_the_future(family: str, lengths: list[int] | None) -> None:
+    backbone, ids = built(family), some_ids()
+    [before] = states(backbone, view_of(ids, "causal", lengths))
+    for changed in (1, 6, 8):
+        other = ids.clone()
+        other[:, changed] = (ids[:, changed] - 3) % 60 + 4
+        [after] = states(backbone, view_of(other, "causal", lengths))
+        assert not moved(before, after)[:changed].any()
+        assert (before != after).any(-1)[:, changed].all()
+
+
+@every_family
+@pytest.mark.parametrize("lengths", [None, [12, 9]])
+def test_bidirectional_view_sees_both_ways(family: str, lengths: list[int] | None) -> None:
+    backbone, ids = built(family), some_ids()
+    other = ids.clone()
+    other[:, 7] = (ids[:, 7] - 3) % 60 + 4
+    [before] = states(backbone, view_of(ids, "bidirectional", lengths))
+    [after] = states(backbone, view_of(other, "bidirectional", lengths))
+    real = slice(0, 9)
+    assert (before != after).any(-1)[:, real].all()
+
+
+@every_family
+@pytest.mark.parametrize("attention", ["causal", "bidirectional"])
+def test_what_padding_holds_moves_nothing(family: str, attention: Any) -> None:
+    backbone, ids = built(family), some_ids()
+    ids[1, 7:] = VOCABULARY.pad
+    other = ids.clone()
+    other[1, 7:] = 9
+    [before] = states(backbone, view_of(ids, attention, [12, 7]))
+    [after] = states(backbone, view_of(other, attention, [12, 7]))
+    assert torch.equal(before[0], after[0])
+    assert torch.equal(before[1, :7], after[1, :7])
+
+
+@every_family
+@pytest.mark.parametrize("attention", ["causal", "bidirectional"])
+def test_padded_row_is_the_row_alone(family: str, attention: Any) -> None:
+    """Oracle: the same tokens in a window of their own length, where no mask is needed."""
+    backbone, ids = built(family), some_ids()
+    [padded] = states(backbone, view_of(ids, attention, [12, 7]))
+    [alone] = states(backbone, view_of(ids[1:, :7], attention))
+    torch.testing.assert_close(padded[1:, :7], alone, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in WINDOWED])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+def test_mixed_pass_is_the_separate_passes(family: str, dtype: torch.dtype, tolerance: float) -> None:
+    backbone = built(family).to(dtype)
+    views = [
+        view_of(some_ids(3), "causal"),
+        view_of(some_ids(2) - 1, "bidirectional", [12, 7]),
+        view_of(some_ids(2) // 2 + 4, "bidirectional", segments=(torch.arange(12) > 5).long().expand(2, -1)),
+    ]
+    assert not backbone.windowed
+    for mixed, view in zip(states(backbone, *views), views, strict=True):
+        [alone] = states(backbone, view)
+        real = torch.arange(12) < view.lengths[:, None]
+        torch.testing.assert_close(mixed[real], alone[real], rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("family", WINDOWED)
+def test_windows_are_known(family: str) -> None:
+    assert built(family).windowed
+
+
+@every_family
+def test_own_attention_is_the_familys(family: str) -> None:
+    """Oracle: the Hugging Face model called on its own, without any argument of ours."""
+    backbone, ids = built(family), some_ids()
+    own = "bidirectional" if family in ENCODERS else "causal"
+    [here] = states(backbone, view_of(ids, own))
+    with torch.no_grad():
+        assert torch.equal(here, backbone.model(input_ids=ids).last_hidden_state)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
+def test_segments_are_read_where_the_family_has_them(family: str) -> None:
+    backbone, ids = built(family, type_vocab_size=2), some_ids()
+    halves = (torch.arange(12) > 5).long().expand(2, -1)
+    [without] = states(backbone, view_of(ids, "bidirectional"))
+    [zeros] = states(backbone, view_of(ids, "bidirectional", segments=torch.zeros_like(ids)))
+    [with_them] = states(backbone, view_of(ids, "bidirectional", segments=halves))
+    assert torch.equal(without, zeros)
+    assert not torch.equal(without, with_them)
+
+
+@every_family
+def test_stand_ins_are_read_instead_of_the_parameters(family: str) -> None:
+    backbone, view = built(family), view_of(some_ids(), "bidirectional")
+    [before] = states(backbone, view)
+    doubled = {name: 2 * parameter.detach() for name, parameter in backbone.model.named_parameters()}
+    with torch.no_grad():
+        [after] = backbone.encode([view], doubled)
+    assert not torch.equal(before, after)
+    assert torch.equal(before, states(backbone, view)[0])
+
+
+@every_family
+@pytest.mark.parametrize("fraction", [0.25, 0.5, 1.0])
+def test_shrunk_reads_vectors_and_has_no_token_embedding(family: str, fraction: float) -> None:
+    backbone = built(family)
+    small = backbone.shrunk(fraction)
+    embedded = torch.randn(2, 12, small.input_dim)
+    for attention in ("bidirectional", "causal"):
+        [hidden] = small.encode([view_of(some_ids(), attention, [12, 7])], embedded=embedded)
+        assert hidden.shape == (2, 12, small.dim)
+        assert hidden.isfinite().all()
+    assert small.dim == pytest.approx(fraction * backbone.dim, abs=4)
+    assert len(small.blocks) == len(backbone.blocks)
+    assert all(VOCABULARY.size not in parameter.shape for parameter in small.parameters())
+
+
+@every_family
+def test_every_parameter_is_reached(family: str) -> None:
+    """Oracle: autograd. DDP crashes on a parameter that no loss reaches."""
+    backbone = built(family)
+    [hidden] = backbone.encode([view_of(some_ids(), "bidirectional")])
+    hidden.square().sum().backward()
+    assert [name for name, parameter in backbone.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("family", ["llama", "bert"])
+def test_starts_from_a_folder(family: str, tmp_path: Path) -> None:
+    made = built(family)
+    made.model.save_pretrained(tmp_path)
+    read = Backbone(pretrained=str(tmp_path))
+    read.build(VOCABULARY, 12)
+    view = view_of(some_ids(), "bidirectional", [12, 7])
+    assert torch.equal(states(made, view)[0], states(read.eval(), view)[0])
+
+
+def test_folder_grows_for_added_tokens(tmp_path: Path) -> None:
+    made = built("llama")
+    made.model.save_pretrained(tmp_path)
+    read = Backbone(pretrained=str(tmp_path))
+    read.build(Vocabulary(size=70, pad=0, bos=1, eos=2, mask=69, special=(0, 1, 2, 69)), 12)
+    assert read.embedding.shape == (70, 32)
+    assert torch.equal(read.embedding[:67], made.embedding)
+
+
+def test_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^expected a folder with a config.json at .*, found none: check the path$"):
+        Backbone(pretrained=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("model_type", "pretrained", "found"), [(None, None, "neither"), ("llama", "somewhere", "both")]
+)
+def test_type_or_folder(model_type: str | None, pretrained: str | None, found: str) -> None:
+    with pytest.raises(ValueError, match=f"^expected either a model_type or a pretrained folder .* found {found}"):
+        Backbone(model_type, pretrained=pretrained)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "arguments", "message"),
+    [
+        ("lama", {}, "expected a model_type that transformers knows, found 'lama': did you mean .*llama"),
+        ("zzzzzz", {}, "found 'zzzzzz': llama, gpt2, bert and roberta are some"),
+        ("llama", {"hiden_size": 32}, "found 'hiden_size': did you mean hidden_size?"),
+        (
+            "llama",
+            {"hidden_size": 30, "num_attention_heads": 4},
+            r"The hidden size \(30\) is not a multiple of the number of attention heads \(4\)\): change model.backbone",
+        ),
+        (
+            "bert",
+            {"hidden_size": 30, "num_attention_heads": 4},
+            "expected a hidden_size that num_attention_heads divides, found 30 and 4: change one of them",
+        ),
+        (
+            "llama",
+            {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 3},
+            "expected num_key_value_heads that divide num_attention_heads, found 3 and 4: change one of them",
+        ),
+        (
+            "bert",
+            {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 0},
+            "expected num_hidden_layers of at least 1, found 0: raise it",
+        ),
+        ("gpt2", {"n_positions": 8}, "expected data.window of at most 8, the positions of this gpt2 backbone, found 12"),
+        ("bert", {"max_position_embeddings": 8}, "at most 8, the positions of this bert backbone, found 12"),
+        ("roberta", {"max_position_embeddings": 12}, "at most 11, the positions of this roberta backbone, found 12"),
+        ("t5", FAMILIES["bert"] | {"d_kv": 8}, "expected arguments of a t5 configuration"),
+        (
+            "bart",
+            {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 4},
+            "expected a decoder-only or encoder-only backbone, found bart, which is both: llama and bert are examples",
+        ),
+        (
+            "t5",
+            {"d_model": 16, "num_layers": 1, "num_heads": 4, "d_ff": 16},
+            "expected a decoder-only or encoder-only backbone, found t5, which is both",
+        ),
+        (
+            "deberta-v2",
+            {"num_hidden_layers": 1, "hidden_size": 24, "num_attention_heads": 4},
+            "expected a backbone with sdpa attention, found deberta-v2, whose other attention lets own masks leak",
+        ),
+        ("mamba", {}, "expected a language model with attention heads, found mamba: llama and bert are examples"),
+        ("clip", {}, "expected a language model with attention heads, found clip"),
+        ("vit", {}, "expected a language model with attention heads, found vit"),
+        ("llama", {"num_attention_heads": 0}, "expected a llama configuration that builds, found ZeroDivisionError"),
+        ("llama", {"hidden_size": "wide"}, "expected a llama configuration that builds, found TypeError"),
+        (
+            "llama",
+            {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 1, "hidden_act": "none"},
+            r"expected a llama configuration that builds, found KeyError \('none'\): change model.backbone.config",
+        ),
+    ],
+)
+def test_impossible_configurations_are_one_clear_line(model_type: str, arguments: dict[str, Any], message: str) -> None:
+    backbone = Backbone(model_type, arguments)
+    with pytest.raises(ValueError, match=message) as caught:
+        backbone.build(VOCABULARY, 12)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,196 @@
+"""Exported folders: transformers loads them without a word, and its own loss is ours."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from families import ENCODERS, FAMILIES
+from torch import Tensor
+
+from lm_objectives.backbone import Backbone
+from lm_objectives.corruption.base import Rows, View
+from lm_objectives.data.cache import open_cache
+from lm_objectives.data.tokenizer import read_tokenizer_files, tokenizer_from_files
+from lm_objectives.export import Run, export, open_run
+from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken
+
+torch.set_num_threads(1)
+
+_AUTO = {
+    "causal": transformers.AutoModelForCausalLM,
+    "masked": transformers.AutoModelForMaskedLM,
+    "replaced": transformers.ElectraForPreTraining,
+}
+
+
+def objectives_for(family: str) -> dict[str, Objective]:
+    """What this family is exported with."""
+    if family not in ENCODERS:
+        return {"causal": CausalLM()}
+    return {"masked": MaskedLM()} | ({"replaced": ReplacedToken()} if family == "electra" else {})
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """What transformers logs from warnings on; its loggers do not reach pytest's."""
+    records: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: records.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("transformers")
+    logger.addHandler(handler)
+    yield records
+    logger.removeHandler(handler)
+
+
+def reloaded(folder: Path, auto: Any) -> Any:
+    """The model of a folder, which must load with nothing missing, left over, or of another shape."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model, info = auto.from_pretrained(folder, output_loading_info=True)
+    assert not any(info.values()), info
+    return model.eval()
+
+
+def rows_of(run: Run) -> Rows:
+    """Three held-out rows, the last one padded."""
+    assert run.cache is not None
+    ids = np.array(open_cache(run.cache).validation.tokens[:96], dtype=np.int64).reshape(3, 32)
+    ids[2, 20:] = run.module.vocabulary.pad
+    return Rows(np.arange(3, dtype=np.uint64), ids, np.array([32, 32, 20]))
+
+
+@torch.no_grad()
+def both_losses(run: Run, name: str, model: Any) -> tuple[Tensor, Tensor]:
+    """Nats per scored position by our head, and by transformers from `labels`."""
+    objective: Any = run.module.objectives[name]
+    embedding = run.module.backbone.embedding
+    view: View = objective.corruption.corrupt(rows_of(run), run.module.vocabulary)
+    view = objective.complete(view, embedding)
+    [hidden] = run.module.backbone.encode([view])
+    part = "discriminator" if name == "replaced" else "loss"
+    ours = objective.score(hidden, view, embedding).sums[part] / view.counts[part]
+    real = torch.arange(view.ids.shape[1]) < view.lengths[:, None]
+    labels = torch.full_like(view.ids, -100)
+    if name == "causal":
+        labels[real] = view.ids[real]  # transformers shifts by itself
+    elif name == "masked":
+        labels.view(-1)[view.scored] = view.targets
+    else:
+        labels = view.extra["labels"]
+    return ours, model(input_ids=view.ids, attention_mask=real.long(), labels=labels).loss
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_transformers_loads_each_family_in_silence_and_has_the_same_loss(
+    family: str, train: Any, tmp_path: Path, said: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = train(Backbone(family, FAMILIES[family]), objectives_for(family))
+    export(str(checkpoint), str(tmp_path / "out"))
+    run = open_run(str(checkpoint))
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == list(run.module.names)
+    for name in run.module.names:
+        folder = tmp_path / "out" / name
+        assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in folder.iterdir()}
+        ours, theirs = both_losses(run, name, reloaded(folder, _AUTO[name]))
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0)
+    assert said == []
+
+
+@pytest.mark.parametrize(("family", "name"), [("qwen3", "causal"), ("gpt2", "causal"), ("bert", "masked")])
+def test_heads_that_the_configuration_unties_are_exported_too(
+    family: str, name: str, train: Any, tmp_path: Path
+) -> None:
+    backbone = Backbone(family, FAMILIES[family] | {"tie_word_embeddings": False})
+    checkpoint = train(backbone, objectives_for(family))
+    export(str(checkpoint), str(tmp_path / "out"), objective=name)
+    ours, theirs = both_losses(open_run(str(checkpoint)), name, reloaded(tmp_path / "out", _AUTO[name]))
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0)
+
+
+def test_the_exported_tokenizer_is_the_runs_and_feeds_generate(tiny_run: Path, tmp_path: Path) -> None:
+    export(str(tiny_run), str(tmp_path / "out"), objective="causal")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    ours = open_run(str(tiny_run)).tokenizer
+    assert tokenizer("The dog ran.")["input_ids"] == ours("The dog ran.")["input_ids"]
+    assert (tokenizer.pad_token, tokenizer.mask_token) == ("[PAD]", "[MASK]")
+    model = reloaded(tmp_path / "out", transformers.AutoModelForCausalLM)
+    inputs = tokenizer("The dog", return_tensors="pt")  # raises in generate if it holds token_type_ids
+    assert model.generate(**inputs, max_new_tokens=2, do_sample=False).shape[1] > inputs["input_ids"].shape[1]
+
+
+def test_what_transformers_has_no_head_for_is_named_with_the_reason(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export(str(tiny_run), str(tmp_path / "out"))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["causal"]
+    assert capsys.readouterr().out.splitlines() == [
+        f"causal: {tmp_path / 'out' / 'causal'}, a LlamaForCausalLM",
+        "masked: masked heads are known of bert, electra, modernbert, roberta, not of llama (not exported)",
+        "ahead: it predicts from the previous position, which no masked model of transformers does (not exported)",
+        "order: transformers has no class for sentence order (not exported)",
+        "replaced: transformers has a head for replaced tokens on electra, not on llama (not exported)",
+    ]
+
+
+def test_nothing_is_left_where_nothing_can_be_exported(train: Any, tmp_path: Path) -> None:
+    checkpoint = train(Backbone("bert", FAMILIES["bert"]), {"causal": CausalLM()})
+    with pytest.raises(ValueError, match=r"found none \(causal: bert is an encoder, .*\): train CausalLM"):
+        export(str(checkpoint), str(tmp_path / "out"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_head_that_transformers_computes_otherwise_is_refused(train: Any, tmp_path: Path) -> None:
+    backbone = Backbone("electra", FAMILIES["electra"] | {"hidden_act": "relu"})  # our head has a GELU
+    with pytest.raises(ValueError, match="ElectraForPreTraining gives other logits than this head"):
+        export(str(train(backbone, {"replaced": ReplacedToken()})), str(tmp_path / "out"))
+
+
+def test_output_must_be_new_or_empty_and_writable(tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    export(str(tiny_run), str(tmp_path / "empty"))
+    with pytest.raises(ValueError, match=r"expected a new or an empty folder .* found .*empty in use: choose"):
+        export(str(tiny_run), str(tmp_path / "empty"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"expected a folder that can be written for output, found .*file/out \("):
+        export(str(tiny_run), str(tmp_path / "file" / "out"))
+
+
+def test_an_unknown_objective_is_answered_with_those_there_are(tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"expected one of causal, masked, .* found 'casual'"):
+        export(str(tiny_run), str(tmp_path / "out"), objective="casual")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "found no file"),
+        ("text", "found another file"),
+        ({"state_dict": {}}, "found another file"),
+        ({"lm_objectives": {}}, "found none in it: save it from a Trainer"),
+        ({"lm_objectives": {"tokenizer": {}, "cache": ""}, "state_dict": {}}, "found .* with others"),
+    ],
+)
+def test_what_is_no_checkpoint_of_ours_is_one_clear_line(content: Any, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.ckpt"
+    if isinstance(content, str):
+        path.write_text(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(ValueError, match=message) as raised:
+        open_run(str(path))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_tokenizer_survives_as_plain_text_and_names_cannot_leave_the_folder(tiny_run: Path, tmp_path: Path) -> None:
+    tokenizer = open_run(str(tiny_run)).tokenizer
+    tokenizer.save_pretrained(tmp_path)
+    files = read_tokenizer_files(tmp_path)
+    assert tokenizer_from_files(files).get_vocab() == tokenizer.get_vocab()
+    with pytest.raises(ValueError, match=r"expected names of .*, found '\.\./evil\.json'"):
+        tokenizer_from_files(files | {"../evil.json": "{}"})

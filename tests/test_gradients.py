@@ -1,0 +1,126 @@
+"""One backward by aliases against one `torch.autograd.grad` for each objective."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from families import FAMILIES, built, some_ids, view_of
+from lm_objectives.backbone import Backbone
+from lm_objectives.corruption.base import View
+from lm_objectives.gradients import GradientStore, gradient_norm
+from torch import Tensor, nn
+
+torch.set_num_threads(1)
+HEADS: list[Callable[[Tensor, Tensor], Tensor]] = [
+    lambda hidden, embedding: (hidden @ embedding.T).logsumexp(-1).sum(),
+    lambda hidden, embedding: hidden.square().mean() + 0 * embedding.sum(),
+]
+WEIGHTS = torch.tensor([0.7, 1.9])
+
+
+def views(micro: int = 0) -> list[View]:
+    ids = some_ids().roll(micro, 1)
+    return [view_of(ids, "causal"), view_of(ids.flip(0) // 2 + 4, "bidirectional", [12, 7])]
+
+
+def watched(backbone: Backbone, last_layer: bool) -> dict[str, nn.Parameter]:
+    inside = {id(parameter) for parameter in backbone.blocks[-1].parameters()}
+    every = dict(backbone.model.named_parameters())
+    return {name: p for name, p in every.items() if id(p) in inside} if last_layer else every
+
+
+def flat(gradients: tuple[Tensor | None, ...], parameters: dict[str, nn.Parameter]) -> Tensor:
+    pairs = zip(gradients, parameters.values(), strict=True)
+    return torch.cat([torch.zeros_like(p).flatten() if g is None else g.flatten() for g, p in pairs])
+
+
+def by_aliases(backbone: Backbone, store: GradientStore, weights: Tensor, micro: int = 0) -> None:
+    name = next(name for name, p in backbone.model.named_parameters() if p is backbone.embedding)
+    total = torch.zeros(())
+    for index, (view, head, weight) in enumerate(zip(views(micro), HEADS, weights, strict=True)):
+        aliases = store.aliases(index)
+        [hidden] = backbone.encode([view], aliases)
+        total = total + weight * head(hidden, aliases.get(name, backbone.embedding))
+    total.backward()
+
+
+def by_autograd(backbone: Backbone, parameters: dict[str, nn.Parameter], micro: int = 0) -> Tensor:
+    """The oracle: a forward and a backward of its own for each objective, `(objectives, parameters)`."""
+    rows = []
+    for view, head in zip(views(micro), HEADS, strict=True):
+        [hidden] = backbone.encode([view])
+        loss = head(hidden, backbone.embedding)
+        rows.append(flat(torch.autograd.grad(loss, list(parameters.values()), allow_unused=True), parameters))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("last_layer", [True, False])
+def test_bit_equal_to_autograd(family: str, last_layer: bool) -> None:
+    backbone = built(family)
+    parameters = watched(backbone, last_layer)
+    store = GradientStore(parameters, 2)
+    by_aliases(backbone, store, torch.ones(2))
+    assert torch.equal(store.gradients, by_autograd(backbone, parameters))
+    assert store.gradients.abs().sum(1).min() > 0
+
+
+@pytest.mark.parametrize("family", ["llama", "bert"])
+def test_gradients_go_on_to_the_parameters(family: str) -> None:
+    """Oracle: the gradient of the weighted total; what the store sees is its weight times the gradient."""
+    backbone = built(family).double()
+    parameters = watched(backbone, last_layer=False)
+    store = GradientStore(parameters, 2)
+    by_aliases(backbone, store, WEIGHTS.double())
+    oracle = WEIGHTS.double()[:, None] * by_autograd(backbone, parameters)
+    torch.testing.assert_close(store.gradients, oracle, rtol=1e-12, atol=1e-12)
+    arrived = flat(tuple(p.grad for p in parameters.values()), parameters)
+    torch.testing.assert_close(arrived, oracle.sum(0), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("family", ["llama", "bert"])
+def test_micro_batches_are_summed(family: str) -> None:
+    backbone = built(family).double()
+    parameters = watched(backbone, last_layer=True)
+    store = GradientStore(parameters, 2)
+    for micro in range(3):
+        by_aliases(backbone, store, torch.ones(2), micro)
+    oracle = sum(by_autograd(backbone, parameters, micro) for micro in range(3))
+    torch.testing.assert_close(store.gradients, oracle, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("family", ["llama", "bert"])
+def test_written_is_the_gradient_of_the_weighted_total(family: str) -> None:
+    """Oracle: autograd on Σ w·L."""
+    backbone = built(family).double()
+    parameters = watched(backbone, last_layer=False)
+    store = GradientStore(parameters, 2)
+    by_aliases(backbone, store, torch.ones(2))
+    store.write(WEIGHTS)
+    written = flat(tuple(p.grad for p in parameters.values()), parameters)
+    total = sum(
+        weight * head(*backbone.encode([view]), backbone.embedding)
+        for weight, view, head in zip(WEIGHTS.double(), views(), HEADS, strict=True)
+    )
+    oracle = flat(torch.autograd.grad(total, list(parameters.values()), allow_unused=True), parameters)
+    torch.testing.assert_close(written, oracle, rtol=1e-12, atol=1e-12)
+
+
+def test_a_parameter_that_no_pass_reached_keeps_no_gradient() -> None:
+    reached, other = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))
+    store = GradientStore({"reached": reached, "other": other}, 1)
+    (3 * store.aliases(0)["reached"]).sum().backward()
+    store.write(torch.tensor([2.0]))
+    assert reached.grad is not None and reached.grad.tolist() == [6, 6]
+    assert other.grad is None
+    assert store.gradients.tolist() == [[3, 3, 0, 0, 0]]
+    assert (store.columns(["reached"]), store.columns(["reached", "other"])) == (2, 5)
+
+
+def test_norm_is_of_all_gradients_together() -> None:
+    first, second, without = (nn.Parameter(torch.zeros(2)) for _ in range(3))
+    first.grad, second.grad = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 4.0])
+    assert gradient_norm([first, second, without]) == 5
+    assert gradient_norm([without]) == 0
+    second.grad = torch.tensor([0.0, torch.inf])
+    assert gradient_norm([first, second]).isinf()
