@@ -66,8 +66,8 @@ class Backbone(Plugin, nn.Module):
 
         tokens = {"pad_token_id": vocabulary.pad, "bos_token_id": vocabulary.bos, "eos_token_id": vocabulary.eos}
         if self.pretrained:
-            config = AutoConfig.from_pretrained(self.pretrained, trust_remote_code=False)
-            return config
+            with _one_line(f"a configuration of transformers in {self.pretrained}", "check model.backbone.pretrained"):
+                return AutoConfig.from_pretrained(self.pretrained, trust_remote_code=False)
         assert self.model_type is not None
         from transformers import CONFIG_MAPPING
 
@@ -93,30 +93,32 @@ class Backbone(Plugin, nn.Module):
                 )
         roles = {"cls_token_id": vocabulary.bos, "sep_token_id": vocabulary.eos}  # where a family knows them
         tokens |= {name: token for name, token in roles.items() if name in known}
-        with _one_line(self.model_type):
+        with _one_line(f"a {self.model_type} configuration that builds", "change model.backbone.config"):
             config = AutoConfig.for_model(self.model_type, **tokens | self.arguments | {"vocab_size": vocabulary.size})
         return config
 
     def _load(self, vocabulary: Vocabulary) -> nn.Module:
         from transformers import AutoModel
 
-        model = AutoModel.from_pretrained(
-            self.pretrained,
-            attn_implementation="sdpa",
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype=torch.get_default_dtype(),
-        )
-        if vocabulary.size > model.get_input_embeddings().num_embeddings:
+        assert self.pretrained is not None
+        with _one_line(f"safetensors weights in {self.pretrained}", "check model.backbone.pretrained"):
+            model: Any = AutoModel.from_pretrained(
+                self.pretrained,
+                attn_implementation="sdpa",
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=torch.get_default_dtype(),
+            )
+        if vocabulary.size != model.get_input_embeddings().num_embeddings:
             model.resize_token_embeddings(vocabulary.size, mean_resizing=False)
         self.config = model.config
         return model
 
-    def _attach(self, model: nn.Module) -> None:
+    def _attach(self, model: Any) -> None:
         assert self.config._attn_implementation == "sdpa"  # own masks leak under any other
         if getattr(model, "pooler", None) is not None:
             model.pooler = None  # a pooler that nobody reads has parameters without gradients
-        self.model = model
+        self.model: Any = model
         accepted = inspect.signature(model.forward).parameters
         self._segments = "token_type_ids" in accepted and getattr(self.config, "type_vocab_size", 0) > 1
         self._cache = {"use_cache": False} if hasattr(self.config, "use_cache") else {}
@@ -216,10 +218,7 @@ class Backbone(Plugin, nn.Module):
                 [torch.zeros_like(view.ids) if view.segments is None else view.segments for view in views]
             )
         inputs |= self._attention(views, time)
-        if parameters:
-            output = torch.func.functional_call(self.model, parameters, (), inputs)
-        else:
-            output = self.model(**inputs)
+        output = torch.func.functional_call(self.model, parameters, (), inputs) if parameters else self.model(**inputs)
         return list(output.last_hidden_state.split(rows))
 
     def _attention(self, views: Sequence[View], time: int) -> dict[str, Any]:
@@ -249,25 +248,22 @@ def _real(view: View, time: int) -> Tensor:
 def _from_config(config: Any) -> nn.Module:
     from transformers import AutoModel
 
-    with _one_line(config.model_type):
+    with _one_line(f"a {config.model_type} configuration that builds", "change model.backbone.config"):
         return AutoModel.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
 
 
 @contextmanager
-def _one_line(model_type: str) -> Iterator[None]:
-    """Whatever transformers raises for impossible sizes, as one line."""
+def _one_line(expected: str, mend: str) -> Iterator[None]:
+    """Whatever transformers raises for impossible sizes and unfit files, as one line."""
     from huggingface_hub.errors import StrictDataclassError
 
-    impossible = (ValueError, TypeError, RuntimeError, AssertionError, ArithmeticError, LookupError)
+    unfit = (ValueError, TypeError, RuntimeError, AssertionError, ArithmeticError, LookupError, OSError)
     try:
         yield
-    except (*impossible, StrictDataclassError) as error:
+    except (*unfit, StrictDataclassError) as error:
         cause = error.__cause__ if isinstance(error, StrictDataclassError) and error.__cause__ else error
         reason = " ".join(str(cause).split()).rstrip(".")
-        raise ValueError(
-            f"expected a {model_type} configuration that builds, found {type(cause).__name__} ({reason}): "
-            "change model.backbone.config"
-        ) from error
+        raise ValueError(f"expected {expected}, found {type(cause).__name__} ({reason}): {mend}") from error
 
 
 def check_config(config: Any) -> None:
@@ -277,7 +273,8 @@ def check_config(config: Any) -> None:
     kind = config.model_type
     if config.is_encoder_decoder:
         raise ValueError(
-            f"expected a decoder-only or encoder-only backbone, found {kind}, which is both: llama and bert are examples"
+            f"expected a decoder-only or encoder-only backbone, found {kind}, which is both: "
+            "llama and bert are examples"
         )
     heads = getattr(config, "num_attention_heads", None)
     if not is_language_model(kind) or heads is None:
@@ -338,4 +335,3 @@ def positions_of(config: Any) -> int | None:
     if limit is not None and config.model_type in ("roberta", "xlm-roberta", "camembert"):
         return limit - config.pad_token_id - 1  # positions start after the padding's number
     return limit
-

@@ -20,7 +20,7 @@ import lm_objectives.objectives  # noqa: F401 (makes short class names known)
 from lm_objectives.callbacks.curves import Curves
 from lm_objectives.callbacks.progress import Progress
 from lm_objectives.callbacks.report import Report
-from lm_objectives.callbacks.stop_cleanly import StopCleanly
+from lm_objectives.callbacks.stop_cleanly import StopCleanly, last_checkpoint
 from lm_objectives.callbacks.throughput import Throughput
 from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.explain import check_config_files, explain, is_about_input
@@ -43,6 +43,10 @@ def run(arguments: Sequence[str]) -> int:
             _tool(command, rest)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns the one into the other
+            return 128 + signal.SIGINT
+        raise
     except NonFiniteError as error:
         return _complain(str(error))
     except ArgumentError as error:
@@ -77,6 +81,8 @@ def _quieten() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*You are using `torch.load`.*",
         ".*Found .* module.s. in eval mode.*",
+        ".*sync_dist=True.*",  # held-out metrics are those of all ranks already
+        ".*LightningCLI's args parameter is intended.*",  # the same arguments are in sys.argv, for DDP
     ):
         warnings.filterwarnings("ignore", message)
 
@@ -155,6 +161,9 @@ class CLI(LightningCLI):
 
     def _preflight(self) -> None:
         path = self._get(self.config, "ckpt_path")
+        last = last_checkpoint(self.trainer)
+        if path == "last" and last.is_file():
+            path = str(last)
         preflight(self.model, self.datamodule, self.trainer, None if path in _NAMED_CHECKPOINTS else path)
 
     def after_fit(self) -> None:
@@ -194,7 +203,7 @@ def _check_folder(path: str) -> None:
 
 
 def _train(command: str, arguments: list[str]) -> None:
-    program, sys.argv = sys.argv, [sys.argv[0]]  # LightningCLI warns of arguments in both places
+    program, sys.argv = sys.argv, [sys.argv[0], command, *arguments]  # a DDP launcher starts the other ranks from it
     try:
         CLI(
             Pretraining,

@@ -70,8 +70,9 @@ class Stage:
         return row_keys(domain("demo", self.seed), np.zeros(1))
 
     def excerpt(self) -> Rows:
-        """The text's first tokens as one row."""
-        ids = np.asarray(self.text.tokens[: min(_EXCERPT, self.module.window)], dtype=np.int64)
+        """The text's first sentences as one row, as many as fit; a part of the first where that is too long."""
+        most, stops = min(_EXCERPT, self.module.window), self.text.sentences[:, 1]
+        ids = np.asarray(self.text.tokens[: max(stops[stops <= most], default=most)], dtype=np.int64)
         return Rows(self.key, ids[None], np.array([len(ids)]))
 
     def hidden(self, view: View) -> Float[Tensor, "rows time dim"]:
@@ -147,19 +148,18 @@ def set_stage(run: Run, text: str | None, tokens: int, temperature: float, top_p
 
 
 @torch.no_grad()
-def show(stage: Stage) -> Iterator[str]:
+def show(stage: Stage) -> list[str]:
     """The lines of the demo."""
-    size = sum(parameter.numel() for parameter in stage.module.backbone.parameters())
+    lines: list[str] = []
     for name in stage.module.names:
         objective: Any = stage.module.objectives[name]
-        act = _ACTS.get(type(objective))
-        yield from ("", f"{name} ({type(objective).__name__})")
-        if act is None:
-            yield f"  the demo has nothing to show for a {type(objective).__name__}"
+        kind = type(objective)
+        lines += ["", f"{name} ({kind.__name__})"]
+        if kind in _ACTS:
+            lines += _ACTS[kind](objective, stage)
         else:
-            yield from act(objective, stage)
-        if isinstance(objective, CausalLM) and size < _SMALL:
-            yield f"  (Text sampled from a small model is poor, and this one has {size / 1e6:.1f} M parameters.)"
+            lines.append(f"  the demo has nothing to show for the class {kind.__name__}")
+    return lines
 
 
 def continued(objective: CausalLM, stage: Stage) -> Iterator[str]:
@@ -178,6 +178,9 @@ def continued(objective: CausalLM, stage: Stage) -> Iterator[str]:
     given, whole = stage.decode(stage.prompt[1:]), stage.decode(ids[1:])  # without bos
     yield from wrapped(f"given:     {given}")
     yield from wrapped(f"continued: {whole[len(given) :]}")
+    size = sum(parameter.numel() for parameter in stage.module.backbone.parameters())
+    if size < _SMALL:
+        yield f"  (Text sampled from a small model is poor, and this one has {size / 1e6:.1f} M parameters.)"
 
 
 def sample_token(logits: Float[Tensor, " vocab"], temperature: float, top_p: float, generator: torch.Generator) -> int:
@@ -309,7 +312,7 @@ def held_out_paragraph(cache: Path | None, tokenizer: "PreTrainedTokenizerFast",
     fitting = np.flatnonzero((last - first >= 2) & (length >= most // 4) & (length <= most))
     if not len(fitting):
         return None
-    chosen = fitting[np.random.default_rng(seed).integers(len(fitting))]
+    chosen = fitting[int(domain("paragraph", seed)) % len(fitting)]
     return str(tokenizer.decode(text.tokens[starts[chosen] : stops[chosen]].tolist()))
 
 

@@ -231,7 +231,7 @@ def _agree(module: Pretraining, objective: Objective, model: Any, logits: Callab
     nothing = torch.zeros(0, dtype=torch.long)
     view = View(ids, torch.tensor([time]), objective.corruption.attention, nothing, nothing, {})
     [hidden] = module.backbone.encode([view])
-    ours, theirs = logits(hidden), model(input_ids=ids).logits
+    ours, theirs = logits(hidden), model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
     return ours.shape == theirs.shape and bool((ours - theirs).abs().max() <= _TOLERANCE * ours.abs().max())
 
 
@@ -269,5 +269,6 @@ def _beside(target: Path) -> Iterator[Path]:
             os.replace(folder, target)
     except OSError as error:
         raise ValueError(
-            f"expected a folder that can be written for output, found {target} ({error.strerror}): choose another one"
+            f"expected a folder that can be written for output, found {target} ({error.strerror or error}): "
+            "choose another one"
         ) from error

@@ -45,9 +45,9 @@ class GradientStore:
             if parameter.grad is not None:
                 parameter.grad.copy_(total[self._columns[name]].view_as(parameter))
 
-    def columns(self, names: list[str]) -> int:
-        """Number of leading columns that `names`, a prefix of the parameters, take."""
-        return self._columns[names[-1]].stop
+    def of(self, names: list[str]) -> Float[Tensor, "objectives some"]:
+        """The gradients of the parameters `names` alone, which follow one another in the columns; a view, no copy."""
+        return self.gradients[:, self._columns[names[0]].start : self._columns[names[-1]].stop]
 
 
 def _add(target: Tensor, gradient: Tensor) -> None:

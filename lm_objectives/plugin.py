@@ -29,7 +29,7 @@ class Plugin:
                 object.__setattr__(self, "_arguments", arguments)
             original(self, *args, **kwargs)
 
-        cls.__init__ = remember  # type: ignore[method-assign]
+        cls.__init__ = remember  # type: ignore[assignment, method-assign]
 
 
 def describe(value: Any) -> Any:
@@ -55,9 +55,9 @@ def rebuild(description: Any) -> Any:
     """
     if isinstance(description, dict) and set(description) == {"class_path", "init_args"}:
         module, _, name = description["class_path"].rpartition(".")
-        kind = getattr(importlib.import_module(module), name, None)
+        kind = getattr(importlib.import_module(module), name, None) if module else None
         if not (isinstance(kind, type) and issubclass(kind, Plugin)):
-            raise TypeError(f"expected the class path of an objective or a balancer, found {module}.{name}")
+            raise TypeError(f"expected the class path of an objective or a balancer, found {description['class_path']}")
         return kind(**rebuild(description["init_args"]))
     if isinstance(description, dict):
         return {key: rebuild(item) for key, item in description.items()}

@@ -94,6 +94,7 @@ class Pretraining(L.LightningModule):
         self.decisions = Decisions()
         self.tokens_read = 0
         self.watch_every: int | None = None
+        self._watched = False
         self.last_step: LastStep | None = None
         self._built = False
         self._store: GradientStore | None = None
@@ -170,8 +171,8 @@ class Pretraining(L.LightningModule):
         self._tokens = 0
         self._micro = 0
         self._weights = self.balancer.weights(step).to(self.device)
-        watched = self.watch_every is not None and step % self.watch_every == 0
-        needs = self.balancer.needs if self.balancer.needs != "losses" else "last_layer" if watched else "losses"
+        self._watched = self.watch_every is not None and step % self.watch_every == 0
+        needs = self.balancer.needs if self.balancer.needs != "losses" else "last_layer" if self._watched else "losses"
         if needs == "losses":
             self._store = None
             return
@@ -280,7 +281,7 @@ class Pretraining(L.LightningModule):
         finite = bool(losses.isfinite().all() & norm.isfinite())
         weights = self._weights.to(losses.device)
         present = torch.tensor(self._present, device=losses.device) & (weights > 0)
-        told = StepTotals(step, losses, present, self._for_balancer(gradients))
+        told = StepTotals(step, losses, present, self._for_balancer())
         if finite:
             chosen = self.balancer.update(told)
             if chosen is not None:
@@ -291,7 +292,8 @@ class Pretraining(L.LightningModule):
             self._drop(losses, step)
         self.decisions.append(step + 1 + LAG, self._active(step + 1 + LAG))
         self.tokens_read += int(totals[-1])
-        self.last_step = LastStep(step, losses, weights, norm, finite, self._present, gradients)
+        seen = self._unweighted(self._last_layer()).clone() if self._watched else None
+        self.last_step = LastStep(step, losses, weights, norm, finite, self._present, seen)
         self._log(self.last_step)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
@@ -299,16 +301,20 @@ class Pretraining(L.LightningModule):
         if self._micro == self.trainer.accumulate_grad_batches:
             self._begin_step()
 
-    def _for_balancer(self, gradients: Tensor | None) -> Tensor | None:
-        if self.balancer.needs == "losses" or gradients is None:
+    def _for_balancer(self) -> Tensor | None:
+        if self.balancer.needs == "losses" or self._store is None:
             return None
-        if self.balancer.needs == "last_layer":
-            weights = self._weights.to(gradients)[:, None]
-            return torch.where(weights > 0, gradients / weights.clamp_min(1e-38), 0)
-        assert self._store is not None
         inner = {id(parameter) for parameter in self.backbone.blocks.parameters()}
-        blocks = [name for name, parameter in self._store.parameters.items() if id(parameter) in inner]
-        return gradients[:, : self._store.columns(blocks)]
+        return self._unweighted([name for name, p in self._store.parameters.items() if id(p) in inner])
+
+    def _unweighted(self, names: list[str]) -> Tensor:
+        """Each objective's gradient of its own loss over the parameters `names`; 0 where its weight is."""
+        assert self._store is not None
+        gradients = self._store.of(names)
+        if self.balancer.deferred:  # its total was taken with weights of 1
+            return gradients
+        weights = self._weights.to(gradients)[:, None]
+        return torch.where(weights > 0, gradients / weights.clamp_min(1e-38), 0)
 
     def _write(self, weights: Float[Tensor, " objectives"]) -> None:
         """Make the gradients those of the weighted total: shared parameters from the store, heads by their weight."""
@@ -418,8 +424,10 @@ class Pretraining(L.LightningModule):
         """Raise where a checkpoint's state is of another model."""
         own = self.state_dict()
         for name in [*own, *state]:
-            here = tuple(own[name].shape) if name in own else "nothing"
-            there = tuple(state[name].shape) if name in state else "nothing"
+            here, there = (
+                tuple(getattr(where[name], "shape", ())) if name in where else "nothing"  # extra state is no tensor
+                for where in (own, state)
+            )
             if here != there:
                 raise ValueError(
                     f"expected a checkpoint of this model, found one of another: {name} is {here} in the model and "
@@ -438,7 +446,8 @@ class LastStep:
         norm: norm of the gradient of the weighted total, before clipping.
         finite: whether it was taken; else it was dropped whole.
         present: which objectives had rows.
-        gradients: per-objective gradients where they were watched, else `None`.
+        gradients: where the step was watched, a row for each objective: the gradient of its unweighted loss on the last
+            shared layer; 0 where it had no rows or weight. Else `None`.
     """
 
     step: int

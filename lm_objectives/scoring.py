@@ -13,9 +13,7 @@ _CHUNK_ELEMENTS = {"cpu": 2**21, "cuda": 2**26}
 _LARGEST_CHUNK = 4096  # a sum over more positions could leave half precision's range, whatever the loss scale
 
 
-def at_positions(
-    hidden: Float[Tensor, "rows time dim"], scored: Int[Tensor, " scored"]
-) -> Float[Tensor, "scored dim"]:
+def at_positions(hidden: Float[Tensor, "rows time dim"], scored: Int[Tensor, " scored"]) -> Float[Tensor, "scored dim"]:
     """The hidden states at flat positions, so that a head runs on these alone."""
     return hidden.flatten(0, 1).index_select(0, scored)
 
@@ -59,7 +57,7 @@ class _VocabularyNats(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         grads = [None if saved is None else saved * upstream.to(saved.dtype) for saved in ctx.saved_tensors]
         return (*grads, None)
 

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 _log = logging.getLogger("lm_objectives")
 
 _ID_FILE = "wandb_id.txt"
+_FILES = ("config.yaml", "metrics.csv", "checkpoints", "curves.png", "gradient_conflict.png", _ID_FILE)
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def remember_run(root: str, loggers: list[Logger]) -> None:
 
 def set_earlier_run_aside(root: Path) -> None:
     """Move what an earlier run left in the folder into `earlier/N`, so that runs are neither mixed nor lost."""
-    left = [root / name for name in ("config.yaml", "metrics.csv", "checkpoints", "curves.png", _ID_FILE)]
+    left = [root / name for name in _FILES]
     if not (root / "metrics.csv").exists() and not (root / "checkpoints").exists():
         return
     number = 1

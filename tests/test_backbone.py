@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import torch
 from families import ENCODERS, FAMILIES, VOCABULARY, WINDOWED, built, some_ids, view_of
+from torch import Tensor
+
 from lm_objectives.backbone import Backbone
 from lm_objectives.corruption.base import Vocabulary
-from torch import Tensor
 
 torch.set_num_threads(1)
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -168,6 +169,29 @@ def test_folder_grows_for_added_tokens(tmp_path: Path) -> None:
     assert torch.equal(read.embedding[:67], made.embedding)
 
 
+def test_folder_with_rows_for_no_token_is_cut(tmp_path: Path) -> None:
+    """Some models round their vocabulary up; heads are of the tokenizer's size."""
+    made = built("llama")
+    made.model.save_pretrained(tmp_path)
+    read = Backbone(pretrained=str(tmp_path))
+    read.build(Vocabulary(size=60, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3)), 12)
+    assert torch.equal(read.embedding, made.embedding[:60])
+
+
+def test_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
+    built("bert").model.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"^expected safetensors weights in .*: check model.backbone.pretrained$"):
+        Backbone(pretrained=str(tmp_path)).build(VOCABULARY, 12)
+
+
+def test_folder_with_another_configuration_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"^expected a configuration of transformers in .*: check model") as caught:
+        Backbone(pretrained=str(tmp_path)).build(VOCABULARY, 12)
+    assert "\n" not in str(caught.value)
+
+
 def test_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^expected a folder with a config.json at .*, found none: check the path$"):
         Backbone(pretrained=str(tmp_path))
@@ -207,7 +231,11 @@ def test_type_or_folder(model_type: str | None, pretrained: str | None, found: s
             {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 0},
             "expected num_hidden_layers of at least 1, found 0: raise it",
         ),
-        ("gpt2", {"n_positions": 8}, "expected data.window of at most 8, the positions of this gpt2 backbone, found 12"),
+        (
+            "gpt2",
+            {"n_positions": 8},
+            "expected data.window of at most 8, the positions of this gpt2 backbone, found 12",
+        ),
         ("bert", {"max_position_embeddings": 8}, "at most 8, the positions of this bert backbone, found 12"),
         ("roberta", {"max_position_embeddings": 12}, "at most 11, the positions of this roberta backbone, found 12"),
         ("t5", FAMILIES["bert"] | {"d_kv": 8}, "expected arguments of a t5 configuration"),

@@ -86,7 +86,6 @@ def test_what_is_a_plugin_already_stays() -> None:
         "os.nothing",
         "lm_objectives.plugin.Plugins",
         "Popen",
-        "no.such.module",
         "",
     ],
 )
@@ -94,6 +93,11 @@ def test_other_classes_are_refused_and_not_called(path: str) -> None:
     """Arguments that would do harm, or complain, if anything were called with them."""
     with pytest.raises(TypeError, match=rf"^expected the class path of an objective or a balancer, found {path}$"):
         rebuild({"class_path": path, "init_args": {"command": "false", "args": ["false"]}})
+
+
+def test_a_module_that_is_gone_is_named() -> None:
+    with pytest.raises(ModuleNotFoundError, match="No module named 'gone_since'"):
+        rebuild({"class_path": "gone_since.Objective", "init_args": {}})
 
 
 def test_refused_within_a_plugins_arguments() -> None:

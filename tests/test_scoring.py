@@ -6,9 +6,10 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
 from lm_objectives import scoring
 from lm_objectives.scoring import at_positions, sample_vocabulary, vocabulary_correct, vocabulary_nats
-from torch import Tensor
 
 torch.set_num_threads(1)
 DIM, VOCAB = 6, 37

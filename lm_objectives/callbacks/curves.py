@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-from lightning.pytorch.utilities import rank_zero_only
 
 
 class Curves(L.Callback):
     """Draws `curves.png` beside `metrics.csv` when training ends."""
 
-    @rank_zero_only
     def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        table = Path(trainer.log_dir or trainer.default_root_dir) / "metrics.csv"
+        table = Path(trainer.log_dir or trainer.default_root_dir) / "metrics.csv"  # asks all ranks
+        if not trainer.is_global_zero:
+            return
         for logger in trainer.loggers:
             logger.save()
         if table.is_file():

@@ -38,7 +38,7 @@ class StopCleanly(L.Callback):
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
         if not asked:
             return
-        path = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        path = last_checkpoint(trainer)
         trainer.save_checkpoint(path)
         if trainer.is_global_zero:
             print(
@@ -53,3 +53,9 @@ class StopCleanly(L.Callback):
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
             self._before = None
+
+
+def last_checkpoint(trainer: L.Trainer) -> Path:
+    """Where `--ckpt_path last` looks."""
+    folder = getattr(trainer.checkpoint_callback, "dirpath", None)
+    return Path(folder or Path(trainer.default_root_dir) / "checkpoints") / "last.ckpt"

@@ -38,14 +38,21 @@ class Vocabulary:
 class Text(Protocol):
     """Tokenized documents one after another, as the token cache holds them (see `data.cache.TokenText`)."""
 
-    tokens: np.ndarray
-    """Ids of all documents, `(tokens,)`; a document is bos, sentences with a separator between paragraphs, eos."""
-    sentences: np.ndarray
-    """Where each sentence starts and stops in `tokens`, `(sentences, 2)`; bos, eos, separators lie in none."""
-    paragraphs: np.ndarray
-    """Number of the first sentence of each paragraph, and the number of sentences at the end, `(paragraphs + 1,)`."""
-    documents: np.ndarray
-    """Where each document starts in `tokens`, and where the last stops, `(documents + 1,)`."""
+    @property
+    def tokens(self) -> np.ndarray:
+        """Ids of all documents, `(tokens,)`; a document is bos, sentences with a separator between paragraphs, eos."""
+
+    @property
+    def sentences(self) -> np.ndarray:
+        """Where each sentence starts and stops in `tokens`, `(sentences, 2)`; bos, eos, separators lie in none."""
+
+    @property
+    def paragraphs(self) -> np.ndarray:
+        """Number of the first sentence of each paragraph, and of all sentences at the end, `(paragraphs + 1,)`."""
+
+    @property
+    def documents(self) -> np.ndarray:
+        """Where each document starts in `tokens`, and where the last stops, `(documents + 1,)`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,14 +129,13 @@ class Corruption(ABC):
     def spans(self, text: Text, window: int) -> np.ndarray:
         """Where each of the objective's windows starts and stops in `text.tokens`, `(windows, 2)`.
 
-        An epoch of the objective is all of them, each once. The default cuts the stream every `window` tokens.
+        An epoch of the objective is all of them, each once. The default cuts the stream every `window` tokens, and
+        leaves out a last token that would be alone.
         """
-        starts = np.arange(0, max(len(text.tokens), 1), window)
+        starts = np.arange(0, len(text.tokens) - 1, window)
         return np.stack([starts, np.minimum(starts + window, len(text.tokens))], axis=1)
 
-    def read(
-        self, text: Text, spans: np.ndarray, keys: np.ndarray, window: int, vocabulary: Vocabulary
-    ) -> Rows:
+    def read(self, text: Text, spans: np.ndarray, keys: np.ndarray, window: int, vocabulary: Vocabulary) -> Rows:
         """Clean rows of the `spans`, `(rows, 2)`. The default copies the tokens as they stand."""
         ids, lengths = pad_rows([text.tokens[start:stop] for start, stop in spans], window, vocabulary.pad)
         return Rows(keys, ids, lengths)

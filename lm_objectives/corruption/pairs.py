@@ -32,10 +32,7 @@ class SegmentPairs(Corruption):
 
     def spans(self, text: Text, window: int) -> np.ndarray:
         starts, stops = text.sentences[:, 0], text.sentences[:, 1]
-        if self.within == "paragraph":
-            limits = np.asarray(text.paragraphs)
-        else:
-            limits = np.searchsorted(starts, text.documents)
+        limits = np.asarray(text.paragraphs) if self.within == "paragraph" else np.searchsorted(starts, text.documents)
         last = np.repeat(limits[1:], np.diff(limits))  # one past the last sentence that may share a unit, (sentences,)
         fits = np.searchsorted(stops, starts + (window - 3), side="right")  # bos and two eos take three places
         after = np.minimum(last, fits)

@@ -8,9 +8,9 @@ from lm_objectives.corruption.base import Attention, Corruption, Rows, View, Voc
 class NextToken(Corruption):
     """Shift by one. The last token of a row and padding are not scored.
 
-        text    [BOS]  The   cat   sat  [EOS] [PAD]
-        input   [BOS]  The   cat   sat  [EOS] [PAD]
-        target   The   cat   sat  [EOS]   ·     ·
+    text    [BOS]  The   cat   sat  [EOS] [PAD]
+    input   [BOS]  The   cat   sat  [EOS] [PAD]
+    target   The   cat   sat  [EOS]   ·     ·
     """
 
     attention: Attention = "causal"

@@ -44,7 +44,7 @@ class Objective(Plugin, nn.Module, ABC):
     """The data half, set in the constructor."""
 
     parts: ClassVar[dict[str, float]] = {"loss": 1.0}
-    """Parts of the loss and the factor of each: the loss is the sum of factor × sum of nats / count."""
+    """Parts of the loss and the factor of each: the loss is the sum of factor x sum of nats / count."""
 
     yardsticks: ClassVar[dict[str, tuple[str, ...]]] = {}
     """For a metric, the metrics that it is to be read beside: what a predictor without a model reaches."""
@@ -65,11 +65,11 @@ class Objective(Plugin, nn.Module, ABC):
 
     @abstractmethod
     def score(
-        self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab dim"]
+        self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
     ) -> Outcome:
         """Score the hidden states of `view` (as `complete` returned it)."""
 
-    def complete(self, view: View, embedding: Float[Tensor, "vocab dim"]) -> View:
+    def complete(self, view: View, embedding: Float[Tensor, "vocab width"]) -> View:
         """The view that the backbone reads, where a model takes part in making it."""
         del embedding
         return view

@@ -21,9 +21,10 @@ class CausalLM(Objective):
     """Each token from those before it: L = −Σ ln p(x_t | x_<t), in nats per predicted token.
 
     GPT (Radford et al. 2018, section 3.1); Llama. The head is linear, tied to the embedding where the backbone's
-    configuration ties it, as the family's own causal head does.
+    configuration ties it, as the family's own causal head does, and the embedding is as wide as the hidden states.
     """
 
+    unigram: Tensor
     yardsticks: ClassVar[dict[str, tuple[str, ...]]] = YARDSTICKS
 
     def __init__(self, **kwargs: Any) -> None:
@@ -33,7 +34,7 @@ class CausalLM(Objective):
     def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         self.vocabulary_size = vocabulary.size
         self.head = None
-        if not backbone.config.tie_word_embeddings:
+        if not backbone.config.tie_word_embeddings or backbone.embedding.shape[1] != backbone.dim:
             self.head = nn.Linear(backbone.dim, vocabulary.size, bias=False)
             nn.init.normal_(self.head.weight, std=backbone.initializer_range)
         self.register_buffer("unigram", unigram_of(vocabulary), persistent=False)
@@ -42,7 +43,7 @@ class CausalLM(Objective):
         return math.log(self.vocabulary_size)
 
     def score(
-        self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab dim"]
+        self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
     ) -> Outcome:
         weight = embedding if self.head is None else self.head.weight
         states = at_positions(hidden, view.scored)

@@ -33,6 +33,8 @@ class MaskedLM(Objective):
         predict_from: the position whose hidden state predicts a masked token.
     """
 
+    corruption: TokenMasking
+    unigram: Tensor
     yardsticks: ClassVar[dict[str, tuple[str, ...]]] = YARDSTICKS
 
     def __init__(
@@ -49,16 +51,22 @@ class MaskedLM(Objective):
     def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         self.vocabulary_size = vocabulary.size
         self.transform = self.bias = None
+        width = backbone.embedding.shape[1]
         if self.corruption.predict_from == "same":
-            self.transform = backbone.head_transform(backbone.embedding.shape[1])
+            self.transform = backbone.head_transform(width)
             self.bias = nn.Parameter(torch.zeros(vocabulary.size))
+        elif width != backbone.dim:
+            raise ValueError(
+                "expected an embedding as wide as the hidden states for predict_from previous, found "
+                f"{width} and {backbone.dim}: set embedding_size to {backbone.dim} in model.backbone.config"
+            )
         self.register_buffer("unigram", unigram_of(vocabulary), persistent=False)
 
     def initial_loss(self) -> float:
         return math.log(self.vocabulary_size)
 
     def score(
-        self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab dim"]
+        self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
     ) -> Outcome:
         states = at_positions(hidden, view.scored)
         if self.transform is not None:

@@ -54,7 +54,9 @@ class ReplacedToken(Objective):
         if not 0 < generator <= 1:
             raise ValueError(f"expected a generator width above 0 and at most 1, found {generator}: ELECTRA's is 0.25")
         if discriminator_factor < 0:
-            raise ValueError(f"expected a discriminator_factor of at least 0, found {discriminator_factor}: 50 is ELECTRA's")
+            raise ValueError(
+                f"expected a discriminator_factor of at least 0, found {discriminator_factor}: 50 is ELECTRA's"
+            )
         self.corruption = TokenReplacement(mask_rate, mask_share)
         self.generator_width = generator
         self.parts = {"generator": 1.0, "discriminator": discriminator_factor}  # type: ignore[misc]
@@ -75,7 +77,7 @@ class ReplacedToken(Objective):
     def initial_loss(self) -> float:
         return math.log(self.vocabulary_size) + self.parts["discriminator"] * math.log(2)
 
-    def complete(self, view: View, embedding: Float[Tensor, "vocab dim"]) -> View:
+    def complete(self, view: View, embedding: Float[Tensor, "vocab width"]) -> View:
         assert view.uniforms is not None
         embedded = self.project_in(F.embedding(view.ids, embedding))
         [hidden] = self.generator.encode([view], embedded=embedded)
@@ -87,7 +89,7 @@ class ReplacedToken(Objective):
         return replace(view, ids=filled, extra={"generator": nats, "labels": labels.view_as(view.ids)})
 
     def score(
-        self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab dim"]
+        self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
     ) -> Outcome:
         del embedding
         logits = self.logits(hidden)

@@ -52,11 +52,15 @@ class SentenceOrder(Objective):
         return math.log(2)
 
     def score(
-        self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab dim"]
+        self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
     ) -> Outcome:
         del embedding
         logits = self.classifier(torch.tanh(self.dense(self._pool(hidden, view))))
-        sums = {"loss": F.cross_entropy(logits.float() if logits.dtype.itemsize < 4 else logits, view.targets, reduction="sum")}
+        sums = {
+            "loss": F.cross_entropy(
+                logits.float() if logits.dtype.itemsize < 4 else logits, view.targets, reduction="sum"
+            )
+        }
         if self.training:
             return Outcome(sums)
         correct = (logits.argmax(dim=1) == view.targets).float()
@@ -77,4 +81,12 @@ class SentenceOrder(Objective):
         return torch.einsum("rt,rtd->rd", shares, hidden)
 
     def metrics(self) -> dict[str, Metric]:
-        return {name: MeanMetric() for name in ("accuracy", "coin", "majority")}
+        return {"accuracy": MeanMetric(), "coin": MeanMetric(), "majority": Majority()}
+
+
+class Majority(MeanMetric):
+    """Share of the commoner of two labels: the accuracy of always giving that one."""
+
+    def compute(self) -> Tensor:
+        rate = super().compute()
+        return torch.maximum(rate, 1 - rate)

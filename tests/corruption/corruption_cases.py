@@ -22,7 +22,7 @@ class ToyText:
 
 
 def toy_text(documents: list[list[list[int]]], separator: int = 99) -> ToyText:
-    """A text from documents of paragraphs of sentences' lengths; tokens count up from 4, so that each tells its place."""
+    """A text from documents of paragraphs of sentences' lengths; a sentence's token is its place plus 1,000."""
     tokens, sentences, paragraphs, starts = [], [], [], [0]
     for document in documents:
         tokens.append(BOS)

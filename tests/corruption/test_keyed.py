@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from lm_objectives.corruption.keyed import below, domain, draw, mix, row_keys, uniform
 
 GOLDEN = 0x9E3779B97F4A7C15
@@ -65,7 +66,7 @@ def test_uniform(purpose: int) -> None:
     bits = draw(row_keys(domain("a"), np.arange(1000))[:, None], purpose, np.arange(100)).ravel()
     numbers = np.sort(uniform(bits))
     assert numbers.dtype == np.float32
-    assert 0 <= numbers[0] and numbers[-1] < 1
+    assert numbers[0] >= 0 and numbers[-1] < 1
     ranks = np.arange(len(numbers) + 1) / len(numbers)
     distance = max(np.abs(numbers - ranks[1:]).max(), np.abs(numbers - ranks[:-1]).max())
     assert distance * np.sqrt(len(numbers)) < 1.95

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from corruption_cases import BOS, EOS, MASK, PAD, VOCABULARY, random_rows, rows_of
+
 from lm_objectives.corruption.base import Rows, View
 from lm_objectives.corruption.masking import TokenMasking, TokenReplacement
 
@@ -63,6 +64,15 @@ def test_only_ordinary_tokens_are_scored_and_each_once(corruption: Any) -> None:
     assert np.array_equal(view.targets, rows.ids[row, position])
     assert (np.diff(view.scored) > 0).all()
     assert (position < rows.lengths[row]).all()
+
+
+@each
+def test_padding_is_known_by_length_whatever_it_holds(corruption: Any) -> None:
+    rows = random_rows(50, 64)
+    ids = rows.ids.copy()
+    ids[np.arange(64) >= rows.lengths[:, None]] = 9
+    scored = [corruption.corrupt(of, VOCABULARY).scored for of in (rows, replace(rows, ids=ids))]
+    assert torch.equal(*scored)
 
 
 @each
@@ -190,7 +200,7 @@ def test_counts_and_uniforms_of_replacement() -> None:
     assert view.counts == {"generator": len(view.scored), "discriminator": rows.lengths.sum()}
     assert view.uniforms is not None
     assert view.uniforms.shape == view.scored.shape
-    assert 0 <= view.uniforms.min() and view.uniforms.max() < 1
+    assert view.uniforms.min() >= 0 and view.uniforms.max() < 1
     assert view.uniforms.mean() == pytest.approx(0.5, abs=5 * np.sqrt(1 / 12 / len(view.scored)))
 
 

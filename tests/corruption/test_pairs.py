@@ -1,10 +1,12 @@
 """Two segments: whole sentences, one unit, a fair coin, and nothing that tells the order but the text."""
 
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 import pytest
 from corruption_cases import BOS, EOS, PAD, VOCABULARY, ToyText, keys, toy_text
+
 from lm_objectives.corruption.base import Rows
 from lm_objectives.corruption.pairs import SegmentPairs
 
@@ -54,14 +56,16 @@ def test_literal_example() -> None:
 
 
 @pytest.mark.parametrize("within", ["paragraph", "document"])
-def test_units_are_whole_sentences_of_one_place_and_each_is_there_once(within: Literal["paragraph", "document"]) -> None:
+def test_units_are_whole_sentences_of_one_place_and_each_is_there_once(
+    within: Literal["paragraph", "document"],
+) -> None:
     """Oracle: a loop that fills each paragraph, or document, greedily."""
     pairs = SegmentPairs(within)
     bounds = [*TEXT.paragraphs]
     if within == "document":
         bounds = [sum(TEXT.sentences[:, 0] < start) for start in TEXT.documents]
     oracle = []
-    for begin, end in zip(bounds, bounds[1:], strict=False):
+    for begin, end in pairwise(bounds):
         sentence = begin
         while sentence < end:
             last = sentence

@@ -2,6 +2,7 @@
 
 import numpy as np
 from corruption_cases import BOS, EOS, PAD, VOCABULARY, random_rows, rows_of
+
 from lm_objectives.corruption.shifting import NextToken
 
 

@@ -24,7 +24,8 @@ TOLERANCE = {"64-true": 1e-12, "32-true": 1e-5}
 # tolerance, AlignedMTL by dividing by the Gramian's smallest eigenvalue.
 AMPLIFIED = {"CAGrad": 1e-6, "NashMTL": 1e-5, "AlignedMTL": 1e-6}
 # Their code differs from others' here in a formula alone, which is not what is tested.
-SLOW_64 = {"GradNormFirstLayer", "MGDA", "PCGrad", "CAGrad", "IMTLG", "AlignedMTL", "NashMTL", "ExcessMTL"}
+SLOW_64 = {"UncertaintyLiebel", "GradNormFirstLayer", "StagesUPGrad", "CompetenceGradNorm", "MGDA", "PCGrad", "CAGrad"}
+SLOW_64 |= {"IMTLG", "AlignedMTL", "NashMTL", "GradVac", "ExcessMTL"}
 CONSTANT = {"Fixed", "ByDifficulty"}  # weights of 1 for those who are in
 QUICK_32 = {"Fixed", "GradNorm", "ByDifficultyGradNorm", "UPGrad"}
 
@@ -41,6 +42,7 @@ OTHERS = [
     pytest.param(Run(objectives="shared"), id="shared-view"),
     pytest.param(Run("UPGrad", objectives="shared"), id="shared-view-UPGrad"),
     pytest.param(Run("GradNorm", objectives="shipped"), id="shipped-objectives"),
+    pytest.param(Run("GradNorm", backbone="llama", precision="32-true"), id="llama"),
     pytest.param(Run("GradNorm", backbone="bert"), id="bert"),
     pytest.param(Run("UPGrad", backbone="bert"), id="bert-UPGrad", marks=pytest.mark.slow),
 ]

@@ -1,0 +1,60 @@
+"""What a step costs under each balancer, over a step under Fixed.
+
+    python benchmarks/balancers.py --width 128
+    python benchmarks/balancers.py --width 256
+
+Four objectives on the shipped corpus, rows of 128 tokens, vocabulary 8,192, 4 layers; a step of each balancer in turn.
+"""
+
+import argparse
+
+import torch
+from alternate import Alternation
+from loops import data, fit, four_objectives, module
+
+from lm_objectives.balancers import (
+    Balancer,
+    Curriculum,
+    DynamicWeightAverage,
+    Fixed,
+    GradNorm,
+    RandomWeights,
+    TorchJD,
+    Uncertainty,
+)
+
+
+def main() -> None:
+    """Print a line for each balancer."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--width", type=int, default=256, help="width of the backbone")
+    parser.add_argument("--rows", type=int, default=32, help="rows of a step")
+    parser.add_argument("--rounds", type=int, default=24, help="counted steps of each balancer")
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    balancers: dict[str, Balancer] = {
+        "Fixed": Fixed(),
+        "Uncertainty": Uncertainty(),
+        "Curriculum": Curriculum(),
+        "RandomWeights": RandomWeights(),
+        "DynamicWeightAverage": DynamicWeightAverage(),
+        "GradNorm": GradNorm(),
+        "TorchJD UPGrad": TorchJD("UPGrad"),
+    }
+    data(arguments.rows, 128, 8192).prepare_data()
+
+    def loop(balancer: Balancer):  # type: ignore[no-untyped-def]
+        trained = module(four_objectives(), arguments.width, 4, balancer)
+        return lambda turn: fit(trained, data(arguments.rows, 128, 8192), lambda _: turn())
+
+    race = Alternation({name: loop(balancer) for name, balancer in balancers.items()})
+    race.run(arguments.rounds)
+    print(f"width {arguments.width}, {arguments.rows} rows, {arguments.threads} threads, {arguments.rounds} rounds")
+    for name in balancers:
+        middle, lower, upper = race.ratio(name, "Fixed")
+        print(f"{name:<22}{race.milliseconds(name):8.1f} ms   {middle:.3f} x Fixed   (quartiles {lower:.3f} to {upper:.3f})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Whether objectives pull the shared model apart: cosines and norms of their gradients."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import numpy as np
+import torch
+from jaxtyping import Float
+from lightning.pytorch.loggers import WandbLogger
+from torch import Tensor
+
+_PICTURE = "gradient_conflict.png"
+
+
+class GradientConflict(L.Callback):
+    """Logs, every n steps, how the objectives' gradients on the last shared layer stand to each other.
+
+        cosine(a, b) = ⟨g_a, g_b⟩ / (‖g_a‖ ‖g_b‖),   g_i = ∇ L_i
+
+    g_i is the gradient of the unweighted loss of the whole optimizer step, over all ranks and micro-batches, on the
+    parameters of the backbone's last block (of the one that the balancer chose, where it chose one). A cosine below 0
+    is a conflict: a small step along one gradient raises the other's loss (Yu et al., "Gradient Surgery for Multi-Task
+    Learning", NeurIPS 2020, section 2.2).
+
+    Logs `gradients/<a>/<b>/cosine`, in [-1, 1], once for each pair, and `gradients/<a>/norm`, in nats per unit of the
+    parameters. An objective without rows or of weight 0 in a step is left out of it. At the end of the run `gradient_conflict.png` is written
+    beside `metrics.csv`. A step that is looked at runs the backbone once for each objective; the others cost nothing.
+
+    Args:
+        every_n_steps: optimizer steps from one look to the next, at least 1; the first is at step 0.
+    """
+
+    def __init__(self, every_n_steps: int = 100) -> None:
+        if every_n_steps < 1:
+            raise ValueError(f"GradientConflict expects every_n_steps of at least 1, found {every_n_steps}: raise it")
+        self.every_n_steps = every_n_steps
+        self._steps: list[int] = []
+        self._norms: list[list[float]] = []
+        self._cosines: list[list[list[float]]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self._steps, "norms": self._norms, "cosines": self._cosines}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._steps, self._norms, self._cosines = (list(state_dict[name]) for name in ("steps", "norms", "cosines"))
+
+    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        del trainer
+        if stage == "fit":
+            pl_module.watch_every = self.every_n_steps
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        del outputs, batch, batch_idx
+        last = pl_module.last_step
+        if last is None or last.gradients is None or not last.finite or last.step in self._steps[-1:]:
+            return
+        cosines, norms = (values.tolist() for values in compare(last.gradients))
+        self._steps.append(last.step)
+        self._norms.append(norms)
+        self._cosines.append(cosines)
+        names: Sequence[str] = pl_module.names
+        values = {f"gradients/{name}/norm": norm for name, norm in zip(names, norms, strict=True)}
+        for (i, a), (j, b) in combinations(enumerate(names), 2):
+            values[f"gradients/{a}/{b}/cosine"] = cosines[i][j]
+        for logger in trainer.loggers:  # not through the module, which hands on only every log_every_n_steps
+            logger.log_metrics({key: value for key, value in values.items() if value == value}, last.step)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        picture = Path(trainer.log_dir or trainer.default_root_dir) / _PICTURE  # asks all ranks
+        if not self._steps or not trainer.is_global_zero:
+            return
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        draw(picture, pl_module.names, self._steps, np.array(self._cosines), np.array(self._norms))
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("gradients/conflict", [str(picture)])
+
+
+def compare(
+    gradients: Float[Tensor, "objectives parameters"],
+) -> tuple[Float[Tensor, "objectives objectives"], Float[Tensor, " objectives"]]:
+    """Cosines of each two gradients, and the norm of each; NaN for a gradient of 0, as that of an objective left out."""
+    wide = gradients.to(torch.promote_types(gradients.dtype, torch.float32))
+    norms = torch.linalg.vector_norm(wide, dim=1)
+    norms = torch.where(norms > 0, norms, torch.nan)
+    directions = wide / norms[:, None]
+    return (directions @ directions.T).clamp(-1, 1), norms
+
+
+def draw(
+    picture: Path,
+    names: Sequence[str],
+    steps: Sequence[int],
+    cosines: Float[np.ndarray, "looks objectives objectives"],
+    norms: Float[np.ndarray, "looks objectives"],
+) -> None:
+    """Draw the cosines' mean over the run as a matrix, and beside it the norms over the steps.
+
+    Args:
+        picture: the PNG to write.
+        names: of the objectives.
+        steps: the steps that were looked at.
+        cosines, norms: as `compare` gave them at each of the steps.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    known = ~np.isnan(cosines)
+    mean = np.where(known, cosines, 0).sum(axis=0) / np.where(known.any(axis=0), known.sum(axis=0), np.nan)
+    figure = Figure(figsize=(8.5, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    matrix, lines = figure.subplots(1, 2)
+    image = matrix.imshow(mean, cmap="RdBu", vmin=-1, vmax=1)
+    figure.colorbar(image, ax=matrix)
+    for (row, column), value in np.ndenumerate(mean):
+        if not np.isnan(value):
+            shade = "white" if abs(value) > 0.6 else "black"
+            matrix.text(column, row, f"{value:.2f}", ha="center", va="center", color=shade)
+    matrix.set_xticks(range(len(names)), names, rotation=30)
+    matrix.set_yticks(range(len(names)), names)
+    matrix.set_title(f"mean cosine over {len(steps)} steps")
+    for column, name in enumerate(names):
+        lines.plot(steps, norms[:, column], marker=".", label=name)
+    lines.set(title="gradient norm on the last shared layer", xlabel="step")
+    if (norms > 0).any():
+        lines.set_yscale("log")
+    lines.legend(fontsize=7)
+    figure.savefig(picture, dpi=120)

@@ -1,0 +1,61 @@
+"""A run that is stopped and resumed ends in the same bits as the run without it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from exactness_runs import Run, State, make_data, make_module, make_trainer, quiet, same_bits, train
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lm_objectives.data.rows import LAG
+
+EPOCH = 6  # steps of a bookkeeping epoch of the tiny corpus
+# The middle of an epoch, its end, and one where a decision of ByDifficulty at step 0 waits for step 17.
+STOPS = (4, EPOCH, 9, 18)
+
+RUNS = {
+    "plain": Run("Fixed"),
+    "GradNorm": Run("GradNorm"),
+    "pending": Run("ByDifficultyGradNorm", steps=26),
+    "UPGrad": Run("UPGrad", precision="32-true"),
+    "GradVac": Run("GradVac"),
+    "NashMTL": Run("NashMTL"),
+    "ExcessMTL": Run("ExcessMTL"),
+    "FAMO": Run("FAMO", precision="32-true"),
+    "DynamicWeightAverage": Run("DynamicWeightAverage"),
+    "dropout": Run("Uncertainty", backbone="dropout", precision="32-true"),
+    "accumulated dropout": Run("StagesGradNorm", backbone="dropout", accumulate=2),
+    "workers": Run("IMTLL", workers=1),
+    "scaler": Run("GeometricMean", precision="16-mixed", scale=2.0**22),
+}
+SLOW = {"GradVac", "NashMTL", "ExcessMTL", "DynamicWeightAverage", "FAMO", "plain"}
+CASES = [pytest.param(run, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, run in RUNS.items()]
+
+
+@pytest.fixture(scope="session")
+def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Run], tuple[State, Path]]:
+    """The end state of a run that was not stopped, and the folder with the checkpoints of `STOPS` that it left."""
+    done: dict[Run, tuple[State, Path]] = {}
+
+    def get(run: Run) -> tuple[State, Path]:
+        if run not in done:
+            place = tmp_path_factory.mktemp("checkpoints")
+            keep = ModelCheckpoint(place, "{step}", save_top_k=-1, every_n_train_steps=1)
+            done[run] = train(run, folder, callbacks=[keep]), place
+        return done[run]
+
+    return get
+
+
+@pytest.mark.parametrize("run", CASES)
+def test_a_resumed_run_ends_in_the_same_bits(
+    run: Run, folder: Path, whole: Callable[[Run], tuple[State, Path]], alone: Callable[[Run], State]
+) -> None:
+    state, place = whole(run)
+    assert not same_bits(state, alone(run)), "saving alone changed the run"
+    for stop in STOPS:
+        resumed = train(run, folder, resume=place / f"step={stop}.ckpt")
+        assert len(resumed.losses) == run.steps - stop
+        assert torch.equal(resumed.losses, state.losses[stop:]), stop
+        assert not same_bits(resumed, state), stop

@@ -1,0 +1,59 @@
+"""Sentence order against the formula, by both poolings."""
+
+import math
+from dataclasses import replace
+from typing import Literal
+
+import pytest
+import tiny
+import torch
+
+from lm_objectives.objectives import SentenceOrder
+
+torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("family", ["llama", "bert", "gpt2"])
+@pytest.mark.parametrize("pooling", ["first", "difference"])
+def test_is_the_formula(family: str, pooling: Literal["first", "difference"]) -> None:
+    """Oracle: a loop over rows, in double precision, with all gradients."""
+    on = tiny.backbone(family).double()
+    objective = SentenceOrder(pooling=pooling)
+    tiny.built(objective, on).double()
+    view = tiny.view(objective)
+    assert view.segments is not None
+    [hidden] = on.encode([view])
+    oracle = torch.zeros((), dtype=torch.double)
+    for row, length in enumerate(view.lengths):
+        states, second = hidden[row, :length], view.segments[row, :length] == 1
+        pooled = states[0] if pooling == "first" else states[~second].mean(0) - states[second].mean(0)
+        logits = objective.classifier(torch.tanh(objective.dense(pooled)))
+        oracle = oracle - logits.log_softmax(0)[view.targets[row]]
+    ours = tiny.sums(objective, on, view)["loss"]
+    torch.testing.assert_close(ours, oracle, rtol=1e-10, atol=1e-10)
+    tolerance = 1e-6 if family == "llama" else 1e-10  # llama's norms compute in single precision
+    for own, other in zip(tiny.gradients(ours, on, objective), tiny.gradients(oracle, on, objective), strict=True):
+        torch.testing.assert_close(own, other, rtol=tolerance, atol=tolerance)
+
+
+def test_initial_loss_is_that_of_a_coin() -> None:
+    assert SentenceOrder().initial_loss() == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("swapped", [0, 30, 12])
+def test_majority_is_what_the_commoner_answer_reaches(swapped: int) -> None:
+    on = tiny.backbone("bert")
+    objective = tiny.built(SentenceOrder(), on).eval()
+    view = replace(tiny.view(objective, 30), targets=(torch.arange(30) < swapped).long())
+    [hidden] = on.encode([view])
+    observed, metrics = objective.score(hidden, view, on.embedding).observed, objective.metrics()
+    for name in ("majority", "coin"):
+        metrics[name].update(*observed[name])
+    assert metrics["majority"].compute().item() == pytest.approx(max(swapped, 30 - swapped) / 30)
+    assert metrics["coin"].compute().item() == pytest.approx(math.log(2))
+
+
+def test_half_precision_is_scored_in_single() -> None:
+    on = tiny.backbone("bert").bfloat16()
+    objective = tiny.built(SentenceOrder(pooling="difference"), on).bfloat16()
+    assert tiny.sums(objective, on, tiny.view(objective))["loss"].dtype == torch.float32
