@@ -53,7 +53,9 @@ def main() -> None:
     print(f"width {arguments.width}, {arguments.rows} rows, {arguments.threads} threads, {arguments.rounds} rounds")
     for name in balancers:
         middle, lower, upper = race.ratio(name, "Fixed")
-        print(f"{name:<22}{race.milliseconds(name):8.1f} ms   {middle:.3f} x Fixed   (quartiles {lower:.3f} to {upper:.3f})")
+        print(
+            f"{name:<22}{race.milliseconds(name):8.1f} ms   {middle:.3f} x Fixed   (quartiles {lower:.3f} to {upper:.3f})"
+        )
 
 
 if __name__ == "__main__":

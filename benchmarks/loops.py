@@ -67,7 +67,11 @@ def fit(module: Pretraining, datamodule: TextDataModule, turn: Callable[[Any], N
 
 
 def module(
-    objectives: dict[str, Objective], width: int, layers: int, balancer: Balancer | None = None, model_type: str = "bert"
+    objectives: dict[str, Objective],
+    width: int,
+    layers: int,
+    balancer: Balancer | None = None,
+    model_type: str = "bert",
 ) -> Pretraining:
     """Our module with its defaults, AdamW among them."""
     return Pretraining(backbone(width, layers, model_type), objectives, balancer)

@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
@@ -192,6 +192,37 @@ class Backbone(Plugin, nn.Module):
         """The transformer's layers, the first first."""
         lists = [module for module in self.model.modules() if isinstance(module, nn.ModuleList)]
         return max(lists, key=len)
+
+    @property
+    def embedding_name(self) -> str:
+        """The token embedding's name among the model's parameters."""
+        return next(name for name, parameter in self.model.named_parameters() if parameter is self.embedding)
+
+    def layer(self, number: int) -> list[str]:
+        """Names of the parameters of one block, counted from the end where `number` is negative.
+
+        Raises:
+            ValueError: where there is no such block.
+        """
+        if not -len(self.blocks) <= number < len(self.blocks):
+            raise ValueError(
+                f"expected a layer between {-len(self.blocks)} and {len(self.blocks) - 1} for the balancer, found "
+                f"{number}: -1 is the last"
+            )
+        chosen = {id(parameter) for parameter in self.blocks[number].parameters() if parameter.requires_grad}
+        return [name for name, parameter in self.model.named_parameters() if id(parameter) in chosen]
+
+    def shared(self) -> list[str]:
+        """Names of all parameters that learn, those of the blocks first."""
+        names = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
+        blocks = self.within_blocks(names)
+        return [*blocks, *(name for name in names if name not in set(blocks))]
+
+    def within_blocks(self, names: Iterable[str]) -> list[str]:
+        """Those of some parameters that lie in the blocks."""
+        inner = {id(parameter) for parameter in self.blocks.parameters()}
+        parameters = dict(self.model.named_parameters())
+        return [name for name in names if id(parameters[name]) in inner]
 
     def encode(
         self,

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +13,7 @@ from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer import Trainer
 
 import lm_objectives.balancers
@@ -22,13 +23,16 @@ from lm_objectives.callbacks.progress import Progress
 from lm_objectives.callbacks.report import Report
 from lm_objectives.callbacks.stop_cleanly import StopCleanly, last_checkpoint
 from lm_objectives.callbacks.throughput import Throughput
+from lm_objectives.checkpoint import read_checkpoint
 from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.explain import check_config_files, explain, is_about_input
-from lm_objectives.preflight import preflight, read_checkpoint
+from lm_objectives.preflight import preflight
 from lm_objectives.pretraining import NonFiniteError, Pretraining
 from lm_objectives.tracking import RunCSVLogger, Tracking, remember_run, set_earlier_run_aside
 
 PROGRAM = "lm-objectives"
+_TRAINER = "Customize every aspect of training via flags"  # the title that Lightning gives its group
+_MANY = 20  # settings that make a usage line unreadable
 _NAMED_CHECKPOINTS = (None, "last", "best", "hpc", "registry")  # Lightning finds these itself
 
 
@@ -52,7 +56,11 @@ def run(arguments: Sequence[str]) -> int:
     except ArgumentError as error:
         return _complain(str(error))
     except MisconfigurationException as error:
-        return _complain(f"expected trainer settings that this machine can carry out, found: {error}")
+        reason = str(error).rstrip(".!")
+        return _complain(
+            f"expected trainer settings that this machine can carry out, found: {reason}: change them, for example "
+            "trainer.accelerator to auto"
+        )
     except ValueError as error:
         if not is_about_input(str(error)):
             raise  # a defect, whose traceback is wanted
@@ -94,6 +102,12 @@ class Parser(LightningArgumentParser):
         parser = getattr(ex, "subcommand_parser", None) or self
         raise ArgumentError(None, explain(message, parser.keys())) from ex
 
+    def format_help(self) -> str:
+        if len(self._actions) > _MANY:
+            self.usage = "%(prog)s [--config FILE ...] [--SETTING VALUE ...]"
+        self._action_groups.sort(key=lambda group: group.title == _TRAINER)  # Lightning's hundred last
+        return super().format_help()
+
     def keys(self) -> list[str]:
         """All settings, dotted."""
         return [action.dest for action in self._actions if not action.dest.endswith((".help", "_help"))]
@@ -111,7 +125,7 @@ class CLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         command, *rest = args
-        check_config_files(rest, self._parser(command).keys())
+        check_config_files(rest, self._parser(command).keys())  # type: ignore[attr-defined]
         super().parse_arguments(parser, args)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -122,6 +136,10 @@ class CLI(LightningCLI):
         path = self.config[self.config.subcommand].get("ckpt_path")
         if path not in _NAMED_CHECKPOINTS:
             read_checkpoint(path)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        return kwargs if subcommand == "fit" else {**kwargs, "verbose": False}  # the report's table is enough
 
     def before_instantiate_classes(self) -> None:
         _check_folder(self._get(self.config, "trainer").get("default_root_dir") or "runs")
@@ -150,7 +168,8 @@ class CLI(LightningCLI):
     def before_fit(self) -> None:
         self._preflight()
         root = self.trainer.default_root_dir
-        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
+        quick = self._get(self.config, "trainer").fast_dev_run
+        if self.trainer.is_global_zero and not quick:
             if not self._get(self.config, "ckpt_path"):
                 set_earlier_run_aside(Path(root))
             Path(root).mkdir(parents=True, exist_ok=True)
@@ -167,6 +186,9 @@ class CLI(LightningCLI):
         preflight(self.model, self.datamodule, self.trainer, None if path in _NAMED_CHECKPOINTS else path)
 
     def after_fit(self) -> None:
+        for logger in self.trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.finish()  # or the next run of this process would go on in it
         if self.trainer.is_global_zero and not self.trainer.interrupted:
             print(f"run folder: {self.trainer.default_root_dir}", file=sys.stderr)
 
@@ -212,7 +234,7 @@ def _train(command: str, arguments: list[str]) -> None:
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
             parser_class=Parser,
-            parser_kwargs={"prog": PROGRAM},
+            parser_kwargs={"prog": PROGRAM, **{name: {"allow_abbrev": False} for name in CLI.subcommands()}},
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             args=[command, *arguments],
@@ -223,9 +245,13 @@ def _train(command: str, arguments: list[str]) -> None:
 
 def _tool(command: str, arguments: list[str]) -> None:
     if command == "demo":
-        from lm_objectives.demo import demo as function
+        from lm_objectives.demo import demo
+
+        function: Callable[..., None] = demo
     else:
-        from lm_objectives.export import export as function
+        from lm_objectives.export import export
+
+        function = export
     parser = Parser(prog=f"{PROGRAM} {command}", description=(function.__doc__ or "").split("\n\n")[0])
     parser.add_function_arguments(function, as_group=False)
     function(**parser.parse_args(arguments).as_dict())

@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from lm_objectives.checkpoint import Run, open_run
 from lm_objectives.corruption.base import Rows, View
 from lm_objectives.corruption.keyed import domain, row_keys
 from lm_objectives.data.cache import TokenText, open_cache
 from lm_objectives.data.encoding import write_text
-from lm_objectives.export import Run, open_run
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken, SentenceOrder
 from lm_objectives.pretraining import Pretraining
 from lm_objectives.scoring import at_positions

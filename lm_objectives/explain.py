@@ -89,9 +89,12 @@ def explain(message: str, keys: Iterable[str]) -> str:
         return re.split(r" - (?:Expect|Prob|Does)| Given value", message[start.start() :])[0]
     if found := re.search(r"unrecognized arguments: (--?([\w.]+)\S*)", message):
         return f"expected known settings, found {found[1]}: {nearest(found[2], keys)}"
+    if found := re.search(r"unrecognized arguments: (\S+)", message):
+        return f"expected settings as --name value, found {found[1]!r} alone: --help lists all settings"
     key = found[1] if (found := re.search(r'Parser key "([\w.]+)"', message)) else "a setting"
     if found := re.search(r"class_path '([\w.]+)': .*?(?:Option|Key) '([\w.]+)' is not (?:accepted|expected)", message):
-        return f"expected a setting of {_short(found[1])} in {key}, found {found[2]!r}: {_nearest_argument(*found.groups())}"
+        mend = _nearest_argument(found[1], found[2])
+        return f"expected a setting of {_short(found[1])} in {key}, found {found[2]!r}: {mend}"
     kind = next((kind for part, kind in _PLUGINS.items() if part in key), None)
     patterns = (
         r"Expected a dot import path string: (\S+)",
@@ -103,7 +106,9 @@ def explain(message: str, keys: Iterable[str]) -> str:
     for pattern in patterns if kind else ():
         if found := re.search(pattern, message):
             return f"expected {_a(kind)} in {key}, found {found[1]!r}: {_names(found[1], kind)}"
-    if found := re.search(r'(?:Parser key "(\w+)": )?Expected a <class \'(\w+)\'>\. Got value: (.+?)(?: - |$)', message):
+    if found := re.search(
+        r'(?:Parser key "(\w+)": )?Expected a <class \'(\w+)\'>\. Got value: (.+?)(?: - |$)', message
+    ):
         inner = re.findall(r'Parser key "([\w.]+)"', message)
         return f"expected {_a(found[2])} for {'.'.join(dict.fromkeys(inner))}, found {found[3]!r}: change its value"
     if found := re.search(r"Expected a typing\.Literal\[(.+?)\]\. Got value: (\S+)", message):
@@ -116,6 +121,7 @@ def explain(message: str, keys: Iterable[str]) -> str:
         return f"expected a value that {key} takes, found {found[1]}: --help lists what it takes"
     if found := re.search(r"Key \"?'?([\w.]+)'?\"? is not (?:required|expected)", message):
         return f"expected known settings, found {found[1]}: {nearest(found[1], keys)}"
+    message = message.rpartition("describes, found: ")[2]  # a parser within a parser has been here
     return f"expected settings that --help describes, found: {message[:300]}"
 
 
@@ -146,7 +152,9 @@ def _names(found: str, kind: str | None) -> str:
     package = import_module(f"lm_objectives.{'objectives' if kind == 'objective' else 'balancers'}")
     base = package.Objective if kind == "objective" else package.Balancer
     made = {name: getattr(package, name) for name in package.__all__}
-    names = [n for n, plugin in made.items() if isinstance(plugin, type) and issubclass(plugin, base) and plugin != base]
+    names = [
+        n for n, plugin in made.items() if isinstance(plugin, type) and issubclass(plugin, base) and plugin != base
+    ]
     near = get_close_matches(_short(found), names, 1)
     hint = f"did you mean {near[0]}? " if near else ""
     return f"{hint}there are {', '.join(names)}, and the import path of a class of your own, as in my_module.MyClass"

@@ -2,11 +2,9 @@
 
 import copy
 import os
-import pickle
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,10 +15,9 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelFo
 from transformers.utils import logging as transformers_logging
 
 from lm_objectives.backbone import Backbone, is_decoder
+from lm_objectives.checkpoint import open_run
 from lm_objectives.corruption.base import View
-from lm_objectives.data.tokenizer import tokenizer_from_files
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken, SentenceOrder
-from lm_objectives.plugin import rebuild
 from lm_objectives.pretraining import Pretraining
 
 if TYPE_CHECKING:
@@ -32,57 +29,6 @@ _TOLERANCE = 1e-4  # of the largest logit, in single precision
 
 class NotExportableError(ValueError):
     """An objective that transformers has no equal head for; says why."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a checkpoint holds besides the state of the training.
-
-    Attributes:
-        module: the model, in evaluation mode on the CPU.
-        tokenizer: the one it was trained with.
-        cache: folder of the run's token cache, where it still is.
-    """
-
-    module: Pretraining
-    tokenizer: "PreTrainedTokenizerFast"
-    cache: Path | None
-
-
-def open_run(ckpt_path: str) -> Run:
-    """Load a checkpoint without a Trainer; nothing in it is executed (`weights_only`).
-
-    Raises:
-        ValueError: when there is none, or it is not one of this package.
-    """
-    path = Path(ckpt_path).expanduser()
-    if not path.is_file():
-        raise ValueError(f"expected a checkpoint at {ckpt_path}, found no file: check ckpt_path")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        saved = checkpoint["lm_objectives"]
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, TypeError, IndexError) as error:
-        raise ValueError(
-            f"expected a checkpoint of lm-objectives at {ckpt_path}, found another file: check ckpt_path"
-        ) from error
-    if "tokenizer" not in saved:
-        raise ValueError(
-            f"expected a checkpoint that holds its tokenizer at {ckpt_path}, found none in it: "
-            "save it from a Trainer that has the TextDataModule"
-        )
-    try:
-        described = checkpoint["hyper_parameters"]
-        module = Pretraining(**{part: rebuild(described[part]) for part in ("backbone", "objectives", "balancer")})
-        module.on_load_checkpoint(checkpoint)
-        module.load_state_dict(checkpoint["state_dict"])
-    except (ImportError, AttributeError, TypeError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"expected a checkpoint whose classes can be made, found {ckpt_path} with others ({reason}): "
-            "run where your own classes can be imported"
-        ) from error
-    cache = Path(saved["cache"])
-    return Run(module.eval(), tokenizer_from_files(saved["tokenizer"]), cache if cache.is_dir() else None)
 
 
 class Exported(NamedTuple):

@@ -1,6 +1,6 @@
 """Per-objective gradients of shared parameters out of one backward pass."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -45,7 +45,7 @@ class GradientStore:
             if parameter.grad is not None:
                 parameter.grad.copy_(total[self._columns[name]].view_as(parameter))
 
-    def of(self, names: list[str]) -> Float[Tensor, "objectives some"]:
+    def of(self, names: Sequence[str]) -> Float[Tensor, "objectives some"]:
         """The gradients of the parameters `names` alone, which follow one another in the columns; a view, no copy."""
         return self.gradients[:, self._columns[names[0]].start : self._columns[names[-1]].stop]
 
@@ -54,7 +54,7 @@ def _add(target: Tensor, gradient: Tensor) -> None:
     target.add_(gradient)
 
 
-def gradient_norm(parameters: list[nn.Parameter]) -> Float[Tensor, ""]:
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Float[Tensor, ""]:
     """Euclidean norm of all gradients together; infinite or NaN if any entry is."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if not gradients:

@@ -1,12 +1,10 @@
 """Settings tried together before anything is written."""
 
 import copy
-import pickle
-from typing import Any
 
 import lightning.pytorch as L
-import torch
 
+from lm_objectives.checkpoint import check_same, read_checkpoint
 from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.rows import MicroBatches
 from lm_objectives.pretraining import Pretraining, training_steps
@@ -25,21 +23,4 @@ def preflight(module: Pretraining, data: TextDataModule, trainer: L.Trainer, che
     trial.build(data.vocabulary, data.window, training_steps(trainer, data.steps_per_epoch), device)
     trial.schedule.factor(0, trial.steps)
     if checkpoint:
-        trial.check_same(read_checkpoint(checkpoint)["state_dict"])
-
-
-def read_checkpoint(path: str) -> dict[str, Any]:
-    """A checkpoint of this package, from plain data and tensors alone.
-
-    Raises:
-        ValueError: when the file is missing or anything else.
-    """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except FileNotFoundError as error:
-        raise ValueError(f"expected a checkpoint at {path}, found no such file: check the path") from error
-    except (RuntimeError, OSError, EOFError, IndexError, pickle.UnpicklingError) as error:
-        raise ValueError(f"expected a checkpoint at {path}, found a file of another kind: check the path") from error
-    if not isinstance(checkpoint, dict) or "lm_objectives" not in checkpoint:
-        raise ValueError(f"expected a checkpoint of lm-objectives at {path}, found another one: check the path")
-    return checkpoint
+        check_same(trial.state_dict(), read_checkpoint(checkpoint)["state_dict"])

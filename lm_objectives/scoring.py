@@ -69,6 +69,8 @@ def vocabulary_nats(
     bias: Float[Tensor, " vocab"] | None = None,
 ) -> Float[Tensor, ""]:
     """Sum over scored positions of −ln softmax(hidden · weightᵀ + bias)[target], in nats."""
+    if not torch.is_grad_enabled():  # the head would take gradients all the same
+        weight, bias = weight.detach(), None if bias is None else bias.detach()
     return _VocabularyNats.apply(hidden, weight, bias, targets)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import os
 import secrets
 import shutil
 import warnings
@@ -40,6 +41,8 @@ class Tracking:
         if self.wandb != "off":
             import wandb
 
+            if self.wandb == "offline":
+                os.environ.setdefault("WANDB_SILENT", "true")  # it has nothing to say that a run needs
             loggers.append(
                 WandbLogger(
                     save_dir=root,
@@ -48,7 +51,7 @@ class Tracking:
                     offline=self.wandb == "offline",
                     id=_run_id(Path(root), resumes),
                     resume="allow",
-                    settings=wandb.Settings(silent=self.wandb == "offline", console="off"),
+                    settings=wandb.Settings(console="off"),
                 )
             )
         return loggers
@@ -67,23 +70,32 @@ class RunCSVLogger(CSVLogger):
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> ExperimentWriter:  # type: ignore[override]
+    def experiment(self) -> ExperimentWriter:
         if self._experiment is None:
             path = Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE
             if path.is_file():
                 with path.open(newline="", encoding="utf-8") as file:
-                    self._earlier = [{key: value for key, value in row.items() if value} for row in csv.DictReader(file)]
+                    self._earlier = [
+                        {key: value for key, value in row.items() if value} for row in csv.DictReader(file)
+                    ]
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", ".*exists and is not empty.*")  # what is there is written again
                 self._experiment = ExperimentWriter(log_dir=self.log_dir)
-        return self._experiment
+            self._write(self._earlier)  # the writer has deleted the file, and nothing may come to be logged
+        return self._experiment  # type: ignore[return-value]
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        assert self._experiment is not None
+        Path(self._experiment.metrics_file_path).unlink(missing_ok=True)
+        self._experiment.metrics = rows
+        self._experiment.save()
 
     @rank_zero_only
-    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:  # type: ignore[override]
-        writer = self.experiment
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        _ = self.experiment  # reads what is there
         if self._earlier:
             # Rows from this step on were written after the checkpoint that the run goes on from.
-            writer.metrics = [row for row in self._earlier if step is None or int(row["step"]) < step]
+            self._write([row for row in self._earlier if step is None or int(row["step"]) < step])
             self._earlier = []
         super().log_metrics(metrics, step)
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import lightning.pytorch as L
 
+from lm_objectives.objectives.base import Yardsticks
+
 
 class Curves(L.Callback):
     """Draws `curves.png` beside `metrics.csv` when training ends."""
@@ -18,8 +20,13 @@ class Curves(L.Callback):
         for logger in trainer.loggers:
             logger.save()
         if table.is_file():
-            marks = {name: objective.yardsticks.get("loss", ()) for name, objective in pl_module.objectives.items()}
+            marks = {name: _named(objective.yardsticks) for name, objective in pl_module.objectives.items()}
             draw(table, table.with_name("curves.png"), marks)
+
+
+def _named(yardsticks: Yardsticks) -> tuple[str, ...]:
+    """The columns that a loss is read beside."""
+    return tuple(mark for mark in yardsticks.get("loss", ()) if isinstance(mark, str))
 
 
 def read_column(rows: Iterable[dict[str, str]], column: str) -> tuple[list[int], list[float]]:
@@ -45,7 +52,9 @@ def draw(table: Path, picture: Path, yardsticks: dict[str, tuple[str, ...]]) -> 
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(yardsticks) + 1, squeeze=False)[0]
     for axis, (name, marks) in zip(axes, yardsticks.items(), strict=False):
-        axis.plot(*read_column(rows, f"train/{name}/loss"), color="tab:blue", linewidth=0.8, alpha=0.6, label="training")
+        axis.plot(
+            *read_column(rows, f"train/{name}/loss"), color="tab:blue", linewidth=0.8, alpha=0.6, label="training"
+        )
         axis.plot(*read_column(rows, f"val/{name}/loss"), color="tab:red", marker="o", markersize=3, label="held out")
         for mark, style in zip(marks, ("--", ":"), strict=False):
             _, values = read_column(rows, f"val/{name}/{mark}")

@@ -26,8 +26,9 @@ class GradientConflict(L.Callback):
     Learning", NeurIPS 2020, section 2.2).
 
     Logs `gradients/<a>/<b>/cosine`, in [-1, 1], once for each pair, and `gradients/<a>/norm`, in nats per unit of the
-    parameters. An objective without rows or of weight 0 in a step is left out of it. At the end of the run `gradient_conflict.png` is written
-    beside `metrics.csv`. A step that is looked at runs the backbone once for each objective; the others cost nothing.
+    parameters. An objective without rows or of weight 0 in a step is left out of it. At the end of the run
+    `gradient_conflict.png` is written beside `metrics.csv`. A step that is looked at runs the backbone once for each
+    objective; the others cost nothing.
 
     Args:
         every_n_steps: optimizer steps from one look to the next, at least 1; the first is at step 0.
@@ -52,9 +53,7 @@ class GradientConflict(L.Callback):
         if stage == "fit":
             pl_module.watch_every = self.every_n_steps
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         del outputs, batch, batch_idx
         last = pl_module.last_step
         if last is None or last.gradients is None or not last.finite or last.step in self._steps[-1:]:
@@ -84,7 +83,7 @@ class GradientConflict(L.Callback):
 def compare(
     gradients: Float[Tensor, "objectives parameters"],
 ) -> tuple[Float[Tensor, "objectives objectives"], Float[Tensor, " objectives"]]:
-    """Cosines of each two gradients, and the norm of each; NaN for a gradient of 0, as that of an objective left out."""
+    """Cosines of each two gradients, and the norm of each; NaN for a gradient of 0, which an objective left out has."""
     wide = gradients.to(torch.promote_types(gradients.dtype, torch.float32))
     norms = torch.linalg.vector_norm(wide, dim=1)
     norms = torch.where(norms > 0, norms, torch.nan)

@@ -33,9 +33,7 @@ class Progress(ProgressBar):
         if self._enabled and sys.stderr.isatty():
             self._bar = tqdm(total=self._total, initial=self._first, unit=" steps", dynamic_ncols=True, leave=True)
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         del outputs, batch, batch_idx
         step, now = trainer.global_step, time.monotonic()
         if not self._enabled or pl_module.last_step is None:
@@ -46,15 +44,12 @@ class Progress(ProgressBar):
             if now - self._looked > _EVERY:
                 self._looked = now
                 self._bar.set_postfix_str(f"{_losses(pl_module)} {rate:,.0f} tokens/s")
-        elif self._total and step * _LINES // self._total > (step - 1) * _LINES // self._total:
-            if step != self._looked:
-                self._looked = step
-                left = (self._total - step) * (now - self._started) / max(step - self._first, 1)
-                minutes, seconds = divmod(round(left), 60)
-                print(
-                    f"step {step}/{self._total}  {_losses(pl_module)}  {rate:,.0f} tokens/s  {minutes}:{seconds:02} left",
-                    file=sys.stderr,
-                )
+        elif self._total and step != self._looked and step * _LINES // self._total > (step - 1) * _LINES // self._total:
+            self._looked = step
+            left = (self._total - step) * (now - self._started) / max(step - self._first, 1)
+            minutes, seconds = divmod(round(left), 60)
+            speed = f"{rate:,.0f} tokens/s  {minutes}:{seconds:02} left"
+            print(f"step {step}/{self._total}  {_losses(pl_module)}  {speed}", file=sys.stderr)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         del trainer, pl_module

@@ -5,6 +5,8 @@ from typing import Any
 
 import lightning.pytorch as L
 
+from lm_objectives.objectives.base import Yardsticks
+
 _NATS = ("loss", "generator", "discriminator")
 
 
@@ -17,21 +19,22 @@ class Report(L.Callback):
             print(table(values, {name: o.yardsticks for name, o in pl_module.objectives.items()}))
 
 
-def table(values: Mapping[str, float], yardsticks: Mapping[str, Mapping[str, tuple[str, ...]]]) -> str:
+def table(values: Mapping[str, float], yardsticks: Mapping[str, Yardsticks]) -> str:
     """Lines of the table.
 
     Args:
         values: `val/<objective>/<metric>` to its value.
-        yardsticks: for each objective, its metrics and the metrics that they are read beside.
+        yardsticks: for each objective, what its metrics are read beside.
     """
-    lines = [("objective", "metric", "model", "beside")]
+    lines = [("objective", "metric", "model", "without a model")]
     for name, marks in yardsticks.items():
         own = {key.split("/", 2)[2]: value for key, value in values.items() if key.startswith(f"val/{name}/")}
         beside = {mark for names in marks.values() for mark in names}
         first = name
         for metric in [*marks, *(key for key in own if key not in marks and key not in beside)]:
             if metric in own:
-                others = ", ".join(f"{mark.replace('_', ' ')} {_show(mark, own[mark])}" for mark in marks.get(metric, ()))
+                pairs = [mark if isinstance(mark, tuple) else (mark, own[mark]) for mark in marks.get(metric, ())]
+                others = ", ".join(f"{mark.replace('_', ' ')} {_show(mark, value)}" for mark, value in pairs)
                 unit = " (nats)" if metric in _NATS else ""
                 lines.append((first, metric.replace("_", " ") + unit, _show(metric, own[metric]), others))
                 first = ""

@@ -16,7 +16,7 @@ class StopCleanly(L.Callback):
     """
 
     def __init__(self) -> None:
-        self._asked = False
+        self._asked = self._saved = False
         self._before: Any = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -46,7 +46,19 @@ class StopCleanly(L.Callback):
                 f"from {os.path.relpath(path)}",
                 file=sys.stderr,
             )
-        raise KeyboardInterrupt
+        self._saved = True
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        del trainer, pl_module
+        self._leave()
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        del trainer, pl_module, batch, batch_idx
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._saved:  # and the loggers have the step's numbers, which they get after `on_train_batch_end`
+            raise KeyboardInterrupt
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         del trainer, pl_module, stage

@@ -13,9 +13,10 @@ _BACKWARD = 2  # a backward pass does the arithmetic of two forward passes
 class Throughput(L.Callback):
     """Logs `train/tokens_per_second`, since the line before, and `train/flops`, since the start, over all ranks.
 
-    FLOPs are those of matrix products and attention. They are counted on the first micro-batch that an objective has
-    rows in, by one more forward pass, and multiplied by rows and by 3 for forward and backward. Equal rows are equal
-    tokens, not equal arithmetic: this is the number to compare objectives and balancers at.
+    FLOPs are those of matrix products and of attention, a causal one as a whole square. They are counted on the first
+    micro-batch that an objective has rows in, by one more forward pass, and multiplied by rows and by 3 for forward and
+    backward. Equal rows are equal tokens, not equal arithmetic: this is the number to compare objectives and balancers
+    at.
     """
 
     def __init__(self) -> None:
@@ -38,14 +39,13 @@ class Throughput(L.Callback):
         if self._mark is None:
             self._mark = (time.monotonic(), pl_module.tokens_read)
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         del outputs, batch_idx
         rows = sum(self._per_row[name] * len(view.ids) for name, view in batch.views.items() if name in self._per_row)
         self._flops += (1 + _BACKWARD) * rows * trainer.world_size
         last = pl_module.last_step
-        if last is None or trainer.fit_loop._should_accumulate() or trainer.global_step % trainer.log_every_n_steps:
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if last is None or trainer.fit_loop._should_accumulate() or trainer.global_step % every:
             return
         assert self._mark is not None
         now, tokens = time.monotonic(), pl_module.tokens_read
@@ -57,6 +57,15 @@ class Throughput(L.Callback):
 
 @torch.no_grad()
 def _forward_flops(module: Any, views: dict[str, Any]) -> int:
-    with torch.random.fork_rng(), FlopCounterMode(display=False) as counter:
+    with torch.random.fork_rng(), FlopCounterMode(display=False, custom_mapping=_MISSING) as counter:
         module.outcomes(views)
     return counter.get_total_flops()
+
+
+def _attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, **__: Any) -> int:
+    rows, heads, time, dim = query
+    return 2 * rows * heads * time * key[2] * (dim + value[3])
+
+
+# torch counts attention on a GPU alone.
+_MISSING = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}

@@ -344,6 +344,13 @@ class StepLoader:
             for batch in group:
                 yield Batch(batch.views, batch.tokens, totals)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: rows follow from the trainer's step, with which each iteration starts anew."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing to restore; says to Lightning that a run may go on in the middle of an epoch."""
+
     def _totals(self, group: Sequence[Batch]) -> dict[str, dict[str, Any]]:
         """Counts of the whole step: numbers on one process, tensors of one element on the device on several."""
         totals: dict[str, dict[str, Any]] = {}

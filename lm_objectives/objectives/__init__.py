@@ -1,9 +1,9 @@
 """Pretraining objectives, one file each."""
 
-from lm_objectives.objectives.base import Objective, Outcome
+from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
 from lm_objectives.objectives.causal import CausalLM
 from lm_objectives.objectives.masked import MaskedLM
 from lm_objectives.objectives.replaced_token import ReplacedToken
 from lm_objectives.objectives.sentence_order import SentenceOrder
 
-__all__ = ["CausalLM", "MaskedLM", "Objective", "Outcome", "ReplacedToken", "SentenceOrder"]
+__all__ = ["CausalLM", "MaskedLM", "Objective", "Outcome", "ReplacedToken", "SentenceOrder", "Yardsticks"]

@@ -1,9 +1,11 @@
 """The contract between an objective and whoever trains with it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -13,6 +15,10 @@ from lm_objectives.plugin import Plugin
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
+
+
+Yardsticks = dict[str, tuple[str | tuple[str, float], ...]]
+"""For each metric, the names of other metrics, or a name and the value that it always has."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,21 @@ class Outcome:
 
     sums: dict[str, Float[Tensor, ""]]
     observed: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
+
+
+def loss_of(parts: Mapping[str, float], sums: Mapping[str, Tensor], totals: Mapping[str, int | Tensor]) -> Tensor:
+    """Sum over parts of factor × sum / count, in nats per scored position; a part that scores nothing adds nothing.
+
+    Args:
+        parts: factor of each part.
+        sums: nats over some scored positions.
+        totals: how many scored positions the whole step has.
+    """
+    terms = []
+    for part, factor in parts.items():
+        count = totals[part]
+        terms.append(factor * sums[part] / (count.clamp_min(1) if isinstance(count, Tensor) else max(count, 1)))
+    return torch.stack(terms).sum()
 
 
 class Objective(Plugin, nn.Module, ABC):
@@ -46,8 +67,8 @@ class Objective(Plugin, nn.Module, ABC):
     parts: ClassVar[dict[str, float]] = {"loss": 1.0}
     """Parts of the loss and the factor of each: the loss is the sum of factor x sum of nats / count."""
 
-    yardsticks: ClassVar[dict[str, tuple[str, ...]]] = {}
-    """For a metric, the metrics that it is to be read beside: what a predictor without a model reaches."""
+    yardsticks: ClassVar[Yardsticks] = {}
+    """For a metric, what it is to be read beside: what a predictor without a model reaches."""
 
     def __init__(self, share: float = 1.0, view_of: str | None = None) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from torchmetrics import Metric
 
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.shifting import NextToken
-from lm_objectives.objectives.base import Objective, Outcome
+from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
 from lm_objectives.objectives.tokens import YARDSTICKS, observe_tokens, token_metrics, unigram_of
 from lm_objectives.scoring import at_positions, vocabulary_correct, vocabulary_nats
 
@@ -25,7 +25,7 @@ class CausalLM(Objective):
     """
 
     unigram: Tensor
-    yardsticks: ClassVar[dict[str, tuple[str, ...]]] = YARDSTICKS
+    yardsticks: ClassVar[Yardsticks] = YARDSTICKS
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -51,7 +51,7 @@ class CausalLM(Objective):
         if self.training:
             return Outcome(sums)
         correct = vocabulary_correct(states, weight, view.targets)
-        return Outcome(sums, observe_tokens(correct, view.targets, self.unigram))
+        return Outcome(sums, observe_tokens(sums["loss"], correct, view.targets, self.unigram))
 
     def metrics(self) -> dict[str, Metric]:
         return token_metrics()

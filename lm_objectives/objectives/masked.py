@@ -10,7 +10,7 @@ from torchmetrics import Metric
 
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.masking import TokenMasking
-from lm_objectives.objectives.base import Objective, Outcome
+from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
 from lm_objectives.objectives.tokens import YARDSTICKS, observe_tokens, token_metrics, unigram_of
 from lm_objectives.scoring import at_positions, vocabulary_correct, vocabulary_nats
 
@@ -35,7 +35,7 @@ class MaskedLM(Objective):
 
     corruption: TokenMasking
     unigram: Tensor
-    yardsticks: ClassVar[dict[str, tuple[str, ...]]] = YARDSTICKS
+    yardsticks: ClassVar[Yardsticks] = YARDSTICKS
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class MaskedLM(Objective):
         if self.training:
             return Outcome(sums)
         correct = vocabulary_correct(states, embedding, view.targets, self.bias)
-        return Outcome(sums, observe_tokens(correct, view.targets, self.unigram))
+        return Outcome(sums, observe_tokens(sums["loss"], correct, view.targets, self.unigram))
 
     def metrics(self) -> dict[str, Metric]:
         return token_metrics()

@@ -13,7 +13,7 @@ from torchmetrics.classification import BinaryAUROC, BinaryF1Score
 
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.masking import TokenReplacement
-from lm_objectives.objectives.base import Objective, Outcome
+from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
 from lm_objectives.scoring import at_positions, sample_vocabulary, vocabulary_nats
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ class ReplacedToken(Objective):
         discriminator_factor: λ, at least 0; 50 as published, smaller for small models.
     """
 
-    yardsticks: ClassVar[dict[str, tuple[str, ...]]] = {
+    yardsticks: ClassVar[Yardsticks] = {
         "discriminator": ("base_rate",),
         "accuracy": ("always_original",),
-        "auc": (),
-        "f1": (),
+        "auc": (("always original", 0.5),),
+        "f1": (("always original", 0.0),),
     }
 
     def __init__(

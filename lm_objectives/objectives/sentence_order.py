@@ -11,7 +11,7 @@ from torchmetrics import MeanMetric, Metric
 
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.pairs import SegmentPairs
-from lm_objectives.objectives.base import Objective, Outcome
+from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
@@ -28,7 +28,7 @@ class SentenceOrder(Objective):
             or `difference`, the difference of the two segments' mean states, which learns sooner in small models.
     """
 
-    yardsticks: ClassVar[dict[str, tuple[str, ...]]] = {"loss": ("coin",), "accuracy": ("majority",)}
+    yardsticks: ClassVar[Yardsticks] = {"loss": ("coin",), "accuracy": ("majority",)}
 
     def __init__(
         self,

@@ -8,13 +8,25 @@ from torch import Tensor
 from torchmetrics import MeanMetric, Metric
 
 from lm_objectives.corruption.base import Vocabulary
+from lm_objectives.objectives.base import Yardsticks
 
-YARDSTICKS = {"loss": ("uniform", "unigram"), "accuracy": ("commonest",)}
+YARDSTICKS: Yardsticks = {"loss": ("uniform", "unigram"), "perplexity": (), "accuracy": ("commonest",)}
 
 
 def token_metrics() -> dict[str, Metric]:
-    """Accuracy, and what predictors without context reach: uniform and unigram in nats, the commonest token's share."""
-    return {name: MeanMetric() for name in ("accuracy", "uniform", "unigram", "commonest")}
+    """Perplexity, accuracy, and what predictors without context reach.
+
+    These are `uniform` and `unigram` in nats, and `commonest`, the share of the commonest token.
+    """
+    means: dict[str, Metric] = {name: MeanMetric() for name in ("accuracy", "uniform", "unigram", "commonest")}
+    return {"perplexity": Perplexity(), **means}
+
+
+class Perplexity(MeanMetric):
+    """exp of the mean of nats per scored position."""
+
+    def compute(self) -> Tensor:
+        return super().compute().exp()
 
 
 def unigram_of(vocabulary: Vocabulary) -> Float[Tensor, " vocab"]:
@@ -25,10 +37,15 @@ def unigram_of(vocabulary: Vocabulary) -> Float[Tensor, " vocab"]:
 
 
 def observe_tokens(
-    correct: Float[Tensor, " scored"], targets: Int[Tensor, " scored"], unigram: Float[Tensor, " vocab"]
+    nats: Float[Tensor, ""],
+    correct: Float[Tensor, " scored"],
+    targets: Int[Tensor, " scored"],
+    unigram: Float[Tensor, " vocab"],
 ) -> dict[str, tuple[Tensor, ...]]:
-    """Updates for `token_metrics`, one value for each scored position."""
+    """Updates for `token_metrics` from the sum of nats, and from what each scored position got and wanted."""
+    count = torch.tensor(len(targets))
     return {
+        "perplexity": (nats / count.clamp_min(1), count),
         "accuracy": (correct,),
         "uniform": (torch.full_like(correct, math.log(len(unigram))),),
         "unigram": (unigram[targets],),

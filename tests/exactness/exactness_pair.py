@@ -14,7 +14,11 @@ _PATIENCE = 120.0  # seconds that one run may take
 
 
 class Pair:
-    """Both ranks of a DDP group, started at the first run and stopped by `close`."""
+    """Both ranks of a DDP group, started at the first run and stopped by `close`.
+
+    Args:
+        folder: what `write_corpus` filled; where the token cache lies too.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -56,7 +60,7 @@ class Pair:
         for rank, (_, connection) in enumerate(self._workers):
             if not connection.poll(max(end - time.monotonic(), 0)):
                 self.close()
-                raise TimeoutError(f"expected rank {rank} to end its run within {_PATIENCE:g} s, found it still at work")
+                raise TimeoutError(f"expected rank {rank} to end its run within {_PATIENCE:g} s, found it at work")
             answers.append(pickle.loads(connection.recv_bytes()))
         failures = [answer for answer in answers if isinstance(answer, str)]
         if failures:

@@ -1,4 +1,4 @@
-"""One training of a tiny model, described as plain data, so that any process can carry it out and hand back its state."""
+"""One training of a tiny model as plain data, so that any process can carry it out and hand back its state."""
 
 import contextlib
 import logging
@@ -39,12 +39,16 @@ from lm_objectives.balancers import (
 from lm_objectives.data.rows import Batch
 from lm_objectives.objectives import CausalLM, MaskedLM, ReplacedToken, SentenceOrder
 from lm_objectives.objectives.base import Objective
-from lm_objectives.pretraining import LastStep
+from lm_objectives.whole_step import StepRecord
 
 WINDOW, ROWS, UNIT = 24, 32, 4
 STEPS = 20
 
-_STAGES = {"unequal": [[0, 0.5], [0.5, 1.0]], "replaced": [[0, 0.0], [4, 0.0], [12, 1.0]], "order": [[0, 1.0], [9, 0.0]]}
+_STAGES = {
+    "unequal": [[0, 0.5], [0.5, 1.0]],
+    "replaced": [[0, 0.0], [4, 0.0], [12, 1.0]],
+    "order": [[0, 1.0], [9, 0.0]],
+}
 
 BALANCERS: dict[str, Callable[[], Balancer]] = {
     "Fixed": lambda: Fixed({"unequal": 2.0, "masked": 1.0, "order": 0.5, "replaced": 0.1}),
@@ -129,7 +133,7 @@ class Run:
         workers: processes that make rows.
         steps: optimizer steps.
         local_means: the usual bug, each micro-batch divided by its own counts.
-        optimizer: `adamw` or `sgd`.
+        optimizer: `adamw` or `sgd` with momentum, clipped and scheduled; `plain` moves by the gradient itself.
         on_nonfinite: as `Pretraining` takes it.
     """
 
@@ -150,7 +154,7 @@ class State(NamedTuple):
     """What a training leaves behind.
 
     Attributes:
-        model: parameters and buffers of backbone and heads.
+        start, model: parameters and buffers of backbone and heads, before and after.
         balancer: the balancer's buffers, those it does not save included, and what its weightings remember.
         decisions: the log of who reads rows.
         weights: of each step, as the total was taken with them, `(steps, objectives)`.
@@ -160,6 +164,7 @@ class State(NamedTuple):
         skipped: steps that were dropped.
     """
 
+    start: dict[str, Tensor]
     model: dict[str, Tensor]
     balancer: dict[str, Tensor]
     decisions: list[tuple[int, tuple[str, ...]]]
@@ -173,17 +178,22 @@ class State(NamedTuple):
 class LocalMeans(Pretraining):
     """The usual bug: means over what a micro-batch happens to hold, averaged over micro-batches and ranks."""
 
-    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         share = self.trainer.accumulate_grad_batches * self.trainer.world_size
         own = {name: {part: n * share for part, n in view.counts.items()} for name, view in batch.views.items()}
-        return super()._losses(Batch(batch.views, batch.tokens, own))
+        return super().training_step(Batch(batch.views, batch.tokens, own), batch_idx)
 
 
 class Recorder(Callback):
-    """Keeps what each optimizer step measured."""
+    """Keeps the model of the start, and what each optimizer step measured."""
 
     def __init__(self) -> None:
-        self.steps: list[LastStep] = []
+        self.steps: list[StepRecord] = []
+        self.start: dict[str, Tensor] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        del trainer
+        self.start = model_state(pl_module)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         del trainer, args
@@ -218,13 +228,14 @@ def make_module(run: Run) -> Pretraining:
     optimizers = {
         "adamw": lambda groups: torch.optim.AdamW(groups, lr=3e-3, weight_decay=0.1),
         "sgd": lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9),
+        "plain": lambda groups: torch.optim.SGD(groups, lr=1.0),
     }
     return kind(
         Backbone(family, {"max_position_embeddings": 64} | sizes | arguments),
         OBJECTIVES[run.objectives](),
         BALANCERS[run.balancer](),
         optimizer=optimizers[run.optimizer],
-        schedule=Schedule("cosine", warmup=4, final=0.1),
+        schedule=Schedule("constant", 0) if run.optimizer == "plain" else Schedule("cosine", warmup=4, final=0.1),
         on_nonfinite=run.on_nonfinite,  # type: ignore[arg-type]
     )
 
@@ -257,7 +268,7 @@ def make_trainer(run: Run, world: int, callbacks: Sequence[Callback] = ()) -> L.
         plugins=plugins,
         max_steps=run.steps,
         accumulate_grad_batches=run.accumulate,
-        gradient_clip_val=0.5,
+        gradient_clip_val=None if run.optimizer == "plain" else 0.5,
         limit_val_batches=0,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
@@ -285,7 +296,8 @@ def train(
         trainer = make_trainer(run, world, [recorder, *callbacks])
         trainer.fit(module, make_data(run, folder), ckpt_path=None if resume is None else str(resume))
     return State(
-        model={name: t.clone() for name, t in module.state_dict().items() if not name.startswith("balancer.")},
+        start=recorder.start,
+        model=model_state(module),
         balancer=balancer_state(module.balancer),
         decisions=list(module.decisions.entries),
         weights=torch.stack([step.weights for step in recorder.steps]),
@@ -294,6 +306,11 @@ def train(
         optimizer=tensors_in(trainer.optimizers[0].state_dict()),
         skipped=[step.step for step in recorder.steps if not step.finite],
     )
+
+
+def model_state(module: L.LightningModule) -> dict[str, Tensor]:
+    """Parameters and buffers of backbone and heads."""
+    return {name: t.clone() for name, t in module.state_dict().items() if not name.startswith("balancer.")}
 
 
 def balancer_state(balancer: Balancer) -> dict[str, Tensor]:

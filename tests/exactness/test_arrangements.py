@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from exactness_pair import Pair
-from exactness_runs import BALANCERS, STEPS, WINDOW, Run, State, distance, flat, make_data, make_module
+from exactness_runs import BALANCERS, STEPS, WINDOW, Run, State, distance, make_data, make_module
 
 from lm_objectives.data.rows import MicroBatches, RowDataset
 
@@ -20,9 +20,9 @@ Alone = Callable[[Run], State]
 
 # Normwise over all parameters as one vector, and over the balancer's state.
 TOLERANCE = {"64-true": 1e-12, "32-true": 1e-5}
-# These three amplify the last bit of the Gramian: CAGrad and NashMTL by a numerical solver that stops at its own
-# tolerance, AlignedMTL by dividing by the Gramian's smallest eigenvalue.
-AMPLIFIED = {"CAGrad": 1e-6, "NashMTL": 1e-5, "AlignedMTL": 1e-6}
+# These amplify the last bits of the Gramian: CAGrad and NashMTL by a numerical solver that stops at its own tolerance,
+# AlignedMTL by dividing by the Gramian's smallest eigenvalue. Measured: 3e-13, 4e-7 and 7e-13.
+AMPLIFIED = {"CAGrad": 1e-10, "NashMTL": 1e-5, "AlignedMTL": 1e-10}
 # Their code differs from others' here in a formula alone, which is not what is tested.
 SLOW_64 = {"UncertaintyLiebel", "GradNormFirstLayer", "StagesUPGrad", "CompetenceGradNorm", "MGDA", "PCGrad", "CAGrad"}
 SLOW_64 |= {"IMTLG", "AlignedMTL", "NashMTL", "GradVac", "ExcessMTL"}
@@ -106,5 +106,5 @@ def test_the_trial_is_a_hard_one(folder: Path, alone: Alone) -> None:
         for keys in islice(MicroBatches(data.plan, 0, rank, world=2, accumulate=2), 2 * STEPS)
     ]
     assert max(counts) > 4 * min(counts)
-    start, end = flat(alone(Run(steps=1)).model), flat(alone(Run()).model)
-    assert (end - start).norm() / start.norm() > 0.1
+    end = alone(Run())
+    assert distance(end.model, end.start) > 0.1

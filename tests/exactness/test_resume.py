@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from exactness_runs import Run, State, make_data, make_module, make_trainer, quiet, same_bits, train
+from exactness_runs import Run, State, same_bits, train
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lm_objectives.data.rows import LAG
@@ -59,3 +59,9 @@ def test_a_resumed_run_ends_in_the_same_bits(
         assert len(resumed.losses) == run.steps - stop
         assert torch.equal(resumed.losses, state.losses[stop:]), stop
         assert not same_bits(resumed, state), stop
+
+
+def test_a_decision_was_pending_at_the_stops(alone: Callable[[Run], State]) -> None:
+    log = alone(RUNS["pending"]).decisions
+    assert [step for step, _ in log][:2] == [0, 1 + LAG]
+    assert any(step < 1 + LAG for step in STOPS)

@@ -1,0 +1,49 @@
+"""Which objectives share a pass of the backbone, and their scores."""
+
+from collections.abc import Mapping
+
+from lm_objectives.backbone import Backbone
+from lm_objectives.corruption.base import View
+from lm_objectives.gradients import GradientStore
+from lm_objectives.objectives.base import Objective, Outcome
+
+
+def score_together(
+    backbone: Backbone, objectives: Mapping[str, Objective], views: Mapping[str, View]
+) -> dict[str, Outcome]:
+    """Score views in as few passes as may be; views that share rows are read once."""
+    embedding = backbone.embedding
+    completed = {name: objectives[name].complete(view, embedding) for name, view in views.items()}
+    outcomes = {}
+    for names in _groups(backbone, completed):
+        read = {id(completed[name].ids): completed[name] for name in names}
+        hidden = dict(zip(read, backbone.encode(list(read.values())), strict=True))
+        for name in names:
+            view = completed[name]
+            outcomes[name] = objectives[name].score(hidden[id(view.ids)], view, embedding)
+    return outcomes
+
+
+def _groups(backbone: Backbone, views: Mapping[str, View]) -> list[list[str]]:
+    """Objectives by pass: all in one on a CPU, where a call costs more than a mask; else one for each pattern."""
+    if backbone.embedding.device.type == "cpu" and not backbone.windowed:
+        return [list(views)]
+    patterns: dict[str, list[str]] = {}
+    for name, view in views.items():
+        patterns.setdefault(view.attention, []).append(name)
+    return list(patterns.values())
+
+
+def score_apart(
+    backbone: Backbone, objectives: Mapping[str, Objective], views: Mapping[str, View], store: GradientStore
+) -> dict[str, Outcome]:
+    """Score views in one pass each, on aliases of the parameters that `store` watches."""
+    outcomes = {}
+    for index, (name, objective) in enumerate(objectives.items()):
+        if name in views:
+            aliases = store.aliases(index)
+            embedding = aliases.get(backbone.embedding_name, backbone.embedding)
+            view = objective.complete(views[name], embedding)
+            [hidden] = backbone.encode([view], aliases)
+            outcomes[name] = objective.score(hidden, view, embedding)
+    return outcomes

@@ -1,0 +1,107 @@
+"""Every command and every piece of code in README works, made small."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lm_objectives.__main__ import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.strip().splitlines()]
+PYTHON = [text for kind, text in BLOCKS if kind == "python"]
+MADE_SMALL = [
+    *("--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.limit_val_batches", "1"),
+    *("--trainer.log_every_n_steps", "1", "--data.window", "32", "--model.backbone.config.num_hidden_layers", "1"),
+]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like a user's: configs, a quickstart run, texts, and the classes that README shows."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "configs").symlink_to(ROOT / "configs")
+    (folder / "my_texts").mkdir()
+    for number in range(4):
+        text = "It rained all day. Nobody minded. The road was closed.\n\nThen the sun came out. We went home."
+        (folder / "my_texts" / f"{number}.txt").write_text(f"Text {number}. {text}" * 20, encoding="utf-8")
+    for block in PYTHON:
+        if found := re.match(r"# (\w+\.py)\n", block):
+            (folder / found[1]).write_text(block, encoding="utf-8")
+    before, here = dict(os.environ), Path.cwd()
+    os.environ |= {"XDG_CACHE_HOME": str(folder / "cache"), "WANDB_MODE": "offline"}
+    os.chdir(folder)
+    assert main(["fit", "--config", "configs/quickstart.yaml", *MADE_SMALL]) == 0
+    yield folder
+    os.chdir(here)
+    os.environ.clear()
+    os.environ |= before
+    if str(folder) in sys.path:
+        sys.path.remove(str(folder))
+
+
+def test_its_commands_are_ours() -> None:
+    """Nothing in a shell block escapes these tests; `make quickstart` and `make test` are run by .ci/run itself."""
+    assert len(COMMANDS) > 10
+    for command in COMMANDS:
+        assert command.startswith("lm-objectives ") or command in ("make quickstart", "make test"), command
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "make quickstart" in ci and "make test" in ci
+
+
+def prepared(command: str) -> list[str]:
+    """Arguments of a command, made small; a resumed run has a few steps to go."""
+    arguments = shlex.split(command)[1:]
+    if arguments[0] != "fit" or "--print_config" in arguments:
+        return arguments
+    small = MADE_SMALL if "last" not in arguments else ["--trainer.max_steps", "4", *MADE_SMALL[2:]]
+    return [*arguments, *small]
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("lm-") and "devices 2" not in c])
+def test_command(command: str, workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code = main(prepared(command))
+    except SystemExit as end:  # --print_config
+        code = end.code
+    assert code in (0, None), capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "devices 2" in c])
+def test_command_with_two_processes(command: str, workspace: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lm_objectives", *prepared(command)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_python_example(workspace: Path) -> None:
+    """The example without the command line; it is about 15 lines."""
+    [example] = [block for block in PYTHON if "L.Trainer" in block]
+    assert len([line for line in example.splitlines() if line.strip()]) <= 20
+    names: dict[str, object] = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert names["trainer"].callback_metrics["val/causal/loss"] > 0  # type: ignore[attr-defined]
+
+
+def test_extensions_are_as_short_as_promised() -> None:
+    objective, balancer = (
+        next(block for block in PYTHON if f"class {name}" in block) for name in ("ShuffledToken", "InverseLoss")
+    )
+    assert len([line for line in balancer.splitlines() if line.strip()]) <= 18
+    assert len(objective.split("@dataclass")[1].strip().splitlines()) <= 36
+
+
+def test_layout_names_every_file() -> None:
+    """The tree in README has a line for each module."""
+    tree = README.split("## What lies where")[1]
+    for path in (ROOT / "lm_objectives").rglob("*.py"):
+        if path.name != "__init__.py":
+            assert path.name in tree, path
