@@ -33,7 +33,7 @@ from lm_objectives.tracking import RunCSVLogger, Tracking, remember_run, set_ear
 PROGRAM = "lm-objectives"
 _TRAINER = "Customize every aspect of training via flags"  # the title that Lightning gives its group
 _MANY = 20  # settings that make a usage line unreadable
-_NAMED_CHECKPOINTS = (None, "last", "best", "hpc", "registry")  # Lightning finds these itself
+_NAMED_CHECKPOINTS = (None, "last", "hpc", "registry")  # Lightning finds these itself
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -102,11 +102,11 @@ class Parser(LightningArgumentParser):
         parser = getattr(ex, "subcommand_parser", None) or self
         raise ArgumentError(None, explain(message, parser.keys())) from ex
 
-    def format_help(self) -> str:
+    def format_help(self, *arguments: Any, **options: Any) -> str:
         if len(self._actions) > _MANY:
             self.usage = "%(prog)s [--config FILE ...] [--SETTING VALUE ...]"
-        self._action_groups.sort(key=lambda group: group.title == _TRAINER)  # Lightning's hundred last
-        return super().format_help()
+        self._action_groups = sorted(self._action_groups, key=lambda group: group.title == _TRAINER)  # the longest last
+        return super().format_help(*arguments, **options)
 
     def keys(self) -> list[str]:
         """All settings, dotted."""
@@ -153,17 +153,23 @@ class CLI(LightningCLI):
         given = trainer.callbacks or []
         if self.subcommand == "fit":
             own.append(Curves())
-            if trainer.enable_checkpointing is not False and not any(isinstance(c, ModelCheckpoint) for c in given):
+            keeps = trainer.enable_checkpointing is not False and not trainer.fast_dev_run
+            if keeps and not any(isinstance(c, ModelCheckpoint) for c in given):
                 own.append(ModelCheckpoint(save_last=True, enable_version_counter=False))
         else:
             own.append(Report())
             self.save_config_callback = None
-        if self.subcommand == "validate":
+        if self.subcommand == "validate" or trainer.fast_dev_run:
             kwargs["logger"] = False
-        elif not trainer.fast_dev_run and trainer.logger in (None, True):
+        elif trainer.logger in (None, True):
             tracking: Tracking = self._get(self.config_init, "tracking")
             kwargs["logger"] = tracking.loggers(root, resumes=bool(self._get(self.config, "ckpt_path")))
-        return super().instantiate_trainer(callbacks=[*given, *own], **kwargs)
+        try:
+            return super().instantiate_trainer(callbacks=[*given, *own], **kwargs)
+        except (TypeError, ValueError) as error:
+            if is_about_input(str(error)):
+                raise
+            raise MisconfigurationException(str(error)) from error
 
     def before_fit(self) -> None:
         self._preflight()
@@ -183,6 +189,10 @@ class CLI(LightningCLI):
         last = last_checkpoint(self.trainer)
         if path == "last" and last.is_file():
             path = str(last)
+        elif path == "last" and not any(Path(self.trainer.default_root_dir).glob("**/last*.ckpt")):
+            raise ValueError(
+                f"expected a checkpoint to go on from at {last}, found none: leave --ckpt_path out to start"
+            )
         preflight(self.model, self.datamodule, self.trainer, None if path in _NAMED_CHECKPOINTS else path)
 
     def after_fit(self) -> None:
@@ -234,7 +244,7 @@ def _train(command: str, arguments: list[str]) -> None:
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
             parser_class=Parser,
-            parser_kwargs={"prog": PROGRAM, **{name: {"allow_abbrev": False} for name in CLI.subcommands()}},
+            parser_kwargs={"prog": PROGRAM, "allow_abbrev": False},
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             args=[command, *arguments],

@@ -71,7 +71,8 @@ def _unknown(content: dict[str, Any], prefix: str, known: set[str]) -> Iterator[
 def nearest(key: str, known: Iterable[str]) -> str:
     """The mend for a key that is not known."""
     known = [name for name in known if name not in ("help", "print_config")]
-    near = get_close_matches(key, known, 1, 0.6) or get_close_matches(key.split(".")[-1], known, 1, 0.75)
+    begun = [name for name in known if name.startswith(key)]
+    near = begun[:1] or get_close_matches(key, known, 1, 0.6) or get_close_matches(key.split(".")[-1], known, 1, 0.75)
     return f"did you mean {near[0]}?" if near else "--help lists all settings"
 
 
@@ -115,8 +116,10 @@ def explain(message: str, keys: Iterable[str]) -> str:
         return f"expected one of {found[1]} for {key}, found {found[2]!r}: choose one of them"
     if found := re.search(r"arguments are required: (?:\w+\.)?(model\.\S+)", message):
         return f"expected a value for {found[1]}, found none: give a --config, for example configs/quickstart.yaml"
-    if found := re.search(r"Expected a dot import path string: (\S+)", message):
-        return f"expected the import path of a class for {key}, found {found[1]!r}: torch.optim.AdamW is an example"
+    if found := re.search(r"NestedArg\(key='([\w.]+)'", message):
+        return f"expected a setting of {key}, found {found[1]!r}: --{key}.help with its class lists them"
+    if found := re.search(r"Expected a dot import path string: (\w\S*?)\.? ", message + " "):
+        return f"expected the import path of a class for {key}, found {found[1]!r}: name it as in my_module.MyClass"
     if found := re.search(r"Given value: (.+)$", message):
         return f"expected a value that {key} takes, found {found[1]}: --help lists what it takes"
     if found := re.search(r"Key \"?'?([\w.]+)'?\"? is not (?:required|expected)", message):

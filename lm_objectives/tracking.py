@@ -39,10 +39,10 @@ class Tracking:
         """The loggers of a training in the folder `root`; one that `resumes` goes on in the same W&B run."""
         loggers: list[Logger] = [RunCSVLogger(root)]
         if self.wandb != "off":
-            import wandb
-
             if self.wandb == "offline":
                 os.environ.setdefault("WANDB_SILENT", "true")  # it has nothing to say that a run needs
+            import wandb
+
             loggers.append(
                 WandbLogger(
                     save_dir=root,
@@ -87,7 +87,7 @@ class RunCSVLogger(CSVLogger):
     def _write(self, rows: list[dict[str, Any]]) -> None:
         assert self._experiment is not None
         Path(self._experiment.metrics_file_path).unlink(missing_ok=True)
-        self._experiment.metrics = rows
+        self._experiment.metrics = list(rows)
         self._experiment.save()
 
     @rank_zero_only

@@ -291,7 +291,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "unknown objective": (
         ["--model.objectives.foo", "MaskdLM"],
-        r"expected an objective .*found 'MaskdLM': did you mean MaskedLM\? there are CausalLM.*SentenceOrder.*my_module",
+        r"expected an objective .*found 'MaskdLM': did you mean MaskedLM\? there are CausalLM.*my_module",
     ),
     "unknown balancer": (
         ["--model.balancer", "GradNrm"],
@@ -350,7 +350,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "checkpoint of another model": (
         ["--ckpt_path", "{trained}/checkpoints/last.ckpt", "--model.backbone.config.intermediate_size", "48"],
-        r"expected a checkpoint of this model, found one of another: .*\(48, 32\).*\(64, 32\).*; give the configuration",
+        r"expected a checkpoint of this model, found one of another: .*\(48, 32\).*\(64, 32\).*; give",
     ),
     "checkpoint of other objectives": (
         ["--ckpt_path", "{trained}/checkpoints/last.ckpt", "--model.objectives.more", "SentenceOrder"],
@@ -395,6 +395,43 @@ BAD: dict[str, tuple[list[str], str]] = {
     "stage after the end": (
         ["--model.balancer", STAGES.replace("{", "{{").replace("}", "}}")],
         r"Stages expects .*5000.*: move",
+    ),
+    "optimizer's rate": (
+        ["--model.optimizer", "torch.optim.AdamW", "--model.optimizer.lr", "-1"],
+        r"expected an optimizer that can be made, found .*-1.*: change model.optimizer",
+    ),
+    "optimizer's unknown argument": (
+        ["--model.optimizer", "torch.optim.AdamW", "--model.optimizer.lrr", "1"],
+        r"expected .*model.optimizer, found 'lrr': --",
+    ),
+    "part of a step": (
+        ["--trainer.accumulate_grad_batches", "2", "--trainer.limit_train_batches", "3"],
+        r"limit_train_batches in whole steps of 2 micro-batches, found 3: 4 would do",
+    ),
+    "accumulation of 0": (
+        ["--trainer.accumulate_grad_batches", "0"],
+        r"accumulate_grad_batches above 0, found 0: raise",
+    ),
+    "no interval": (
+        ["--trainer.val_check_interval", "0"],
+        r"expected trainer.val_check_interval above 0, found 0.*: raise",
+    ),
+    "workers": (["--data.num_workers", "200"], r"expected data.num_workers of at most 14, found 200: .*lower"),
+    "accelerator": (["--trainer.accelerator", "foo"], r"expected .*found: .*foo.*: change"),
+    "strategy": (["--trainer.strategy", "foo"], r"expected .*found: .*foo.*: change"),
+    "no last checkpoint": (
+        ["--ckpt_path", "last"],
+        r"expected a checkpoint to go on from at .*last.ckpt, found none: leave",
+    ),
+    "no best checkpoint": (["--ckpt_path", "best"], r"expected a checkpoint at best, found no such file"),
+    "abbreviation": (
+        ["--data.rows", "8"],
+        r"expected known settings, found --data.rows: did you mean data.rows_per_step\?",
+    ),
+    "nothing to a name": (["foo"], r"expected settings as --name value, found 'foo' alone: --help"),
+    "monitor of nobody": (
+        ["--trainer.callbacks", "[{{class_path: EarlyStopping, init_args: {{monitor: val/foo/loss}}}}]"],
+        r"expected EarlyStopping to monitor .*found val/foo/loss: there are val/causal/accuracy, .*val/order/loss",
     ),
     "conflict's step": (
         [

@@ -26,8 +26,9 @@ def log(root: Path, *cells: tuple[int, str, float]) -> None:
 
 
 def test_a_table_lies_in_the_folder_itself(tmp_path: Path) -> None:
-    log(tmp_path / "run", (0, "a", 1.0), (9, "b", 0.1 + 0.2))
-    assert rows(tmp_path / "run") == [(0, "a", 1.0), (9, "b", 0.1 + 0.2)]
+    cells = [(0, "a", 1.0), (0, "b", 2.0), (9, "b", 0.1 + 0.2)]
+    log(tmp_path / "run", *cells)
+    assert rows(tmp_path / "run") == cells
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["metrics.csv"]
 
 

@@ -52,7 +52,7 @@ class StopCleanly(L.Callback):
         del trainer, pl_module
         self._leave()
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         del trainer, pl_module, batch, batch_idx
         self._leave()
 

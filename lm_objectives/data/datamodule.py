@@ -113,6 +113,29 @@ class TextDataModule(L.LightningDataModule):
         self.plan.rows(0)
         self._sources = sources
 
+    def check(self, trainer: L.Trainer) -> None:
+        """Raise where rows cannot be made in the way that a trainer's settings ask for."""
+        accumulate, limit = trainer.accumulate_grad_batches, trainer.limit_train_batches
+        MicroBatches(self.plan, 0, trainer.global_rank, trainer.world_size, accumulate)
+        if isinstance(limit, int) and limit % accumulate:
+            raise ValueError(
+                f"expected trainer.limit_train_batches in whole steps of {accumulate} micro-batches, found "
+                f"{limit}: {limit - limit % accumulate + accumulate} would do"
+            )
+        self._ahead(accumulate)
+
+    def _ahead(self, accumulate: int) -> int | None:
+        """Micro-batches that each worker may make ahead."""
+        if not self.num_workers:
+            return None
+        most = (LAG - 2) * accumulate
+        if self.num_workers > most:
+            raise ValueError(
+                f"expected data.num_workers of at most {most}, found {self.num_workers}: rows may be made at most "
+                f"{LAG} steps ahead, so lower it"
+            )
+        return min(2, most // self.num_workers)
+
     def train_dataloader(self) -> StepLoader:
         """Micro-batches of this rank from the trainer's step on."""
         trainer = self.trainer
@@ -122,12 +145,7 @@ class TextDataModule(L.LightningDataModule):
             accumulate, world, rank = trainer.accumulate_grad_batches, trainer.world_size, trainer.global_rank
             module: Any = trainer.lightning_module
             decisions = module.decisions
-            limit = trainer.limit_train_batches
-            if isinstance(limit, int) and limit % accumulate:
-                raise ValueError(
-                    f"expected trainer.limit_train_batches in whole steps of {accumulate} micro-batches, found "
-                    f"{limit}: {limit - limit % accumulate + accumulate} would do"
-                )
+            self.check(trainer)
         self.plan = plan = Plan(self._sources, self.rows_per_step, self.unit, decisions)
         dataset = self._rows(self._sources, "training")
 
@@ -159,20 +177,12 @@ class TextDataModule(L.LightningDataModule):
         return RowDataset(text, sources, self.vocabulary, self.window, self.seed, split)
 
     def _loader(self, dataset: RowDataset, keys: Iterable[list[RowKey]], accumulate: int) -> DataLoader[Batch]:
-        ahead = None
-        if self.num_workers:
-            ahead = min(2, (LAG - 2) * accumulate // self.num_workers)
-            if ahead < 1:
-                raise ValueError(
-                    f"expected data.num_workers of at most {(LAG - 2) * accumulate}, found {self.num_workers}: "
-                    f"rows may be made at most {LAG} steps ahead"
-                )
         return DataLoader(
             dataset,
             batch_sampler=keys,
             collate_fn=_as_it_is,
             num_workers=self.num_workers,
-            prefetch_factor=ahead,
+            prefetch_factor=self._ahead(accumulate),
             pin_memory=torch.cuda.is_available(),
         )
 

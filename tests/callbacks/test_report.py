@@ -13,7 +13,11 @@ VALUES = {
     "val/replaced/perplexity": 134.29,
     "train/loss": 1.0,
 }
-YARDSTICKS = {"causal": {"loss": ("uniform", "unigram")}, "replaced": {"loss": (), "accuracy": (("always original", 0.767),)}, "absent": {"loss": ("coin",)}}
+YARDSTICKS = {
+    "causal": {"loss": ("uniform", "unigram")},
+    "replaced": {"loss": (), "accuracy": (("always original", 0.767),)},
+    "absent": {"loss": ("coin",)},
+}
 
 EXPECTED = """\
 objective  metric            model  without a model

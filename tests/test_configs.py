@@ -1,0 +1,64 @@
+"""Every shipped configuration parses, and trains when it is made small."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lm_objectives.__main__ import main
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+OVERLAYS = sorted([*(CONFIGS / "balancers").glob("*.yaml"), *(CONFIGS / "objectives").glob("*.yaml")])
+SMALL = [
+    *("--trainer.max_steps", "2", "--trainer.limit_val_batches", "1", "--trainer.val_check_interval", "2"),
+    *("--trainer.accelerator", "cpu", "--trainer.callbacks", "null", "--tracking.wandb", "off"),
+    *("--data.tokenizer", "300", "--data.window", "32", "--data.rows_per_step", "32", "--data.unit", "4"),
+    *("--data.num_workers", "0", "--model.backbone.config.num_hidden_layers", "2"),
+]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Flags that keep tokens in one folder for all of these tests."""
+    return ["--data.cache", str(tmp_path_factory.mktemp("cache"))]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_overlay_trains_over_the_quickstart(overlay: Path, cache: list[str], tmp_path: Path) -> None:
+    if "torchjd" in overlay.stem:
+        pytest.importorskip("torchjd")
+    run = ["--config", str(CONFIGS / "quickstart.yaml"), "--config", str(overlay)]
+    assert main(["fit", *run, *SMALL, *cache, "--trainer.default_root_dir", str(tmp_path / "run")]) == 0
+    chosen = yaml.safe_load(overlay.read_text(encoding="utf-8"))["model"]
+    saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text(encoding="utf-8"))["model"]
+    for part, value in chosen.items():
+        if part == "objectives":
+            assert set(saved[part]) == set(value)
+        else:
+            name = value if isinstance(value, str) else value["class_path"]
+            assert saved[part]["class_path"].endswith(f".{name}")
+
+
+def test_gpu_config_parses_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["fit", "--config", str(CONFIGS / "gpu_110m.yaml"), "--print_config"])
+    assert end.value.code in (0, None)
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["trainer"]["precision"] == "bf16-mixed" and printed["trainer"]["strategy"] == "ddp"
+
+
+def test_gpu_config_has_110_million_parameters() -> None:
+    """Counted by formula: 4 d² + 3 d m + 2 d for each block, the embedding, and the last norm."""
+    config = yaml.safe_load((CONFIGS / "gpu_110m.yaml").read_text(encoding="utf-8"))
+    size = config["model"]["backbone"]["config"]
+    d, m = size["hidden_size"], size["intermediate_size"]
+    blocks = size["num_hidden_layers"] * (4 * d * d + 3 * d * m + 2 * d)
+    assert blocks + config["data"]["tokenizer"] * d + d == pytest.approx(110e6, rel=0.01)
+
+
+def test_gpu_config_trains_when_made_small(cache: list[str], tmp_path: Path) -> None:
+    """Two steps in bf16 on the CPU, on one process."""
+    small = ["--trainer.devices", "1", "--trainer.strategy", "auto", "--model.backbone.config.hidden_size", "96"]
+    run = ["fit", "--config", str(CONFIGS / "gpu_110m.yaml"), *SMALL, *small, *cache]
+    assert main([*run, "--model.schedule.warmup", "1", "--trainer.default_root_dir", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "metrics.csv").is_file()
