@@ -25,7 +25,7 @@ class Alternation:
         names = list(self._loops)
         awake = {name: threading.Semaphore(0) for name in names}
         following = dict(zip(names, [*names[1:], names[0]], strict=True))
-        over = threading.Event()
+        over, errors = threading.Event(), list[BaseException]()
 
         def loop(name: str) -> None:
             started = 0.0
@@ -45,9 +45,14 @@ class Alternation:
 
             try:
                 awake[name].acquire()
+                if over.is_set():
+                    return
                 self._loops[name](turn)
             except _Over:
                 pass
+            except BaseException as error:
+                errors.append(error)
+                over.set()
             finally:
                 awake[following[name]].release()
 
@@ -57,6 +62,8 @@ class Alternation:
         awake[names[0]].release()
         for thread in threads:
             thread.join()
+        if errors:
+            raise errors[0]
         self.seconds = {name: seconds[self._warmup :][:rounds] for name, seconds in self.seconds.items()}
 
     def milliseconds(self, name: str) -> float:

@@ -53,9 +53,8 @@ def main() -> None:
     print(f"width {arguments.width}, {arguments.rows} rows, {arguments.threads} threads, {arguments.rounds} rounds")
     for name in balancers:
         middle, lower, upper = race.ratio(name, "Fixed")
-        print(
-            f"{name:<22}{race.milliseconds(name):8.1f} ms   {middle:.3f} x Fixed   (quartiles {lower:.3f} to {upper:.3f})"
-        )
+        spread = f"(quartiles {lower:.3f} to {upper:.3f})"
+        print(f"{name:<22}{race.milliseconds(name):8.1f} ms   {middle:.3f} x Fixed   {spread}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ WINDOW, ROWS, VOCABULARY = 128, 32, 8192
 
 
 class PlainLoop:
-    """The four objectives as one writes them by hand: a pass, all needed logits, a mean loss, for one after the other."""
+    """The four objectives as one writes them by hand: for each a pass, its logits and a mean loss."""
 
     def __init__(self, like: Pretraining) -> None:
         self.m = copy.deepcopy(like)

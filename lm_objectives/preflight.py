@@ -36,7 +36,7 @@ def preflight(module: Pretraining, data: TextDataModule, trainer: L.Trainer, che
 
 
 def _check_monitors(module: Pretraining, trainer: L.Trainer) -> None:
-    """Raise where a callback waits for a held-out metric that no objective has; Lightning would only see it hours in."""
+    """Raise where a callback waits for a held-out metric that no objective has, which else shows hours later."""
     metrics: Any = module.metrics
     known = {f"val/{name}/{metric}" for name in module.names for metric in (*metrics[name], "loss")}
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
