@@ -19,6 +19,7 @@ from lm_objectives.balancers import (
     Fixed,
     GradNorm,
     RandomWeights,
+    Stages,
     TorchJD,
     Uncertainty,
 )
@@ -36,7 +37,7 @@ def main() -> None:
     balancers: dict[str, Balancer] = {
         "Fixed": Fixed(),
         "Uncertainty": Uncertainty(),
-        "Curriculum": Curriculum(),
+        "Curriculum": Curriculum(Stages({"order": [[0.0, 0.5], [1.0, 1.0]]})),  # all are in, so that rows are equal
         "RandomWeights": RandomWeights(),
         "DynamicWeightAverage": DynamicWeightAverage(),
         "GradNorm": GradNorm(),

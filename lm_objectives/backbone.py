@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
@@ -10,6 +10,7 @@ from typing import Any, final
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.plugin import Plugin
@@ -252,6 +253,23 @@ class Backbone(Plugin, nn.Module):
         output = torch.func.functional_call(self.model, parameters, (), inputs) if parameters else self.model(**inputs)
         return list(output.last_hidden_state.split(rows))
 
+    def encode_block_apart(
+        self, views: Sequence[View], number: int, parameters: Sequence[Mapping[str, Tensor]]
+    ) -> list[Float[Tensor, "rows time dim"]]:
+        """`encode` in one pass, but for one block, which runs once for each view.
+
+        Args:
+            views: as in `encode`.
+            number: of the block, counted from the end where it is negative.
+            parameters: for each view, stand-ins for the block's parameters, by their names in the model.
+        """
+        block = self.blocks[number]
+        prefix = next(f"{name}." for name, module in self.model.named_modules() if module is block)
+        own = [{name.removeprefix(prefix): value for name, value in given.items()} for given in parameters]
+        rows = [len(view.ids) for view in views]
+        with _split(block, rows, own):
+            return self.encode(views)
+
     def _attention(self, views: Sequence[View], time: int) -> dict[str, Any]:
         """The arguments that give each view its attention: no mask where none is needed, else a boolean one."""
         patterns = {view.attention for view in views}
@@ -269,6 +287,34 @@ class Backbone(Plugin, nn.Module):
                 mask = mask & torch.ones(time, time, dtype=torch.bool, device=mask.device).tril()
             masks.append(mask)
         return {"attention_mask": torch.cat(masks)[:, None]}
+
+
+@contextmanager
+def _split(block: nn.Module, rows: Sequence[int], parameters: Sequence[dict[str, Tensor]]) -> Iterator[None]:
+    """Let a block run once for each group of rows, on stand-ins for its parameters of that group's own."""
+    total = sum(rows)
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        outputs, start = [], 0
+        del block.forward  # the class's own again
+        for size, own in zip(rows, parameters, strict=True):
+            # What goes with the rows has them first; a list of positions has one dimension, and rotations serve all.
+            part = tree_map(
+                lambda x, at=start, to=start + size: (
+                    x[at:to] if isinstance(x, Tensor) and x.ndim > 1 and len(x) == total else x
+                ),
+                (args, kwargs),
+            )
+            outputs.append(torch.func.functional_call(block, own, *part))
+            start += size
+        block.forward = forward
+        return tree_map(lambda *parts: torch.cat(parts) if isinstance(parts[0], Tensor) else parts[0], *outputs)
+
+    block.forward = forward
+    try:
+        yield
+    finally:
+        block.__dict__.pop("forward", None)
 
 
 def _real(view: View, time: int) -> Tensor:

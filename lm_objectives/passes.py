@@ -24,6 +24,36 @@ def score_together(
     return outcomes
 
 
+def score_with_block_apart(
+    backbone: Backbone, objectives: Mapping[str, Objective], views: Mapping[str, View], store: GradientStore, block: int
+) -> dict[str, Outcome]:
+    """Score views in as few passes, but for one block, which `store` watches and which runs once for each view."""
+    embedding, rows = backbone.embedding, {name: row for row, name in enumerate(objectives)}
+    completed = {name: objectives[name].complete(view, embedding) for name, view in views.items()}
+    outcomes = {}
+    for names in _groups(backbone, completed):
+        aliases = [store.aliases(rows[name]) for name in names]
+        read = [completed[name] for name in names]
+        for name, view, hidden in zip(names, read, backbone.encode_block_apart(read, block, aliases), strict=True):
+            outcomes[name] = objectives[name].score(hidden, view, embedding)
+    return outcomes
+
+
+def score_apart(
+    backbone: Backbone, objectives: Mapping[str, Objective], views: Mapping[str, View], store: GradientStore
+) -> dict[str, Outcome]:
+    """Score views in one pass each, on aliases of all the parameters that `store` watches."""
+    outcomes = {}
+    for row, (name, objective) in enumerate(objectives.items()):
+        if name in views:
+            aliases = store.aliases(row)
+            embedding = aliases.get(backbone.embedding_name, backbone.embedding)
+            view = objective.complete(views[name], embedding)
+            [hidden] = backbone.encode([view], aliases)
+            outcomes[name] = objective.score(hidden, view, embedding)
+    return outcomes
+
+
 def _groups(backbone: Backbone, views: Mapping[str, View]) -> list[list[str]]:
     """Objectives by pass: all in one on a CPU, where a call costs more than a mask; else one for each pattern."""
     if backbone.embedding.device.type == "cpu" and not backbone.windowed:
@@ -32,18 +62,3 @@ def _groups(backbone: Backbone, views: Mapping[str, View]) -> list[list[str]]:
     for name, view in views.items():
         patterns.setdefault(view.attention, []).append(name)
     return list(patterns.values())
-
-
-def score_apart(
-    backbone: Backbone, objectives: Mapping[str, Objective], views: Mapping[str, View], store: GradientStore
-) -> dict[str, Outcome]:
-    """Score views in one pass each, on aliases of the parameters that `store` watches."""
-    outcomes = {}
-    for index, (name, objective) in enumerate(objectives.items()):
-        if name in views:
-            aliases = store.aliases(index)
-            embedding = aliases.get(backbone.embedding_name, backbone.embedding)
-            view = objective.complete(views[name], embedding)
-            [hidden] = backbone.encode([view], aliases)
-            outcomes[name] = objective.score(hidden, view, embedding)
-    return outcomes

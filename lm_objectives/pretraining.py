@@ -25,7 +25,7 @@ from lm_objectives.data.tokenizer import read_tokenizer_files
 from lm_objectives.gradients import GradientStore, gradient_norm
 from lm_objectives.objectives.base import Objective, Outcome, loss_of
 from lm_objectives.optimisation import Schedule, parameter_groups
-from lm_objectives.passes import score_apart, score_together
+from lm_objectives.passes import score_apart, score_together, score_with_block_apart
 from lm_objectives.plugin import describe, rebuild
 from lm_objectives.whole_step import StepRecord, WholeStep
 
@@ -190,8 +190,13 @@ class Pretraining(L.LightningModule):
         parameters = dict(self.backbone.model.named_parameters())
         return GradientStore({name: parameters[name] for name in chosen}, len(self.names))
 
+    @property
+    def _block(self) -> int:
+        """Number of the last shared block, or of the one that the balancer chose."""
+        return getattr(self.balancer, "layer", -1)
+
     def _last_layer(self) -> list[str]:
-        return self.backbone.layer(getattr(self.balancer, "layer", -1))
+        return self.backbone.layer(self._block)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         del batch_idx
@@ -214,7 +219,9 @@ class Pretraining(L.LightningModule):
         objectives = dict(self._items())
         if store is None:
             return score_together(self.backbone, objectives, views)
-        return score_apart(self.backbone, objectives, views, store)
+        if self.balancer.needs == "all_layers":
+            return score_apart(self.backbone, objectives, views, store)
+        return score_with_block_apart(self.backbone, objectives, views, store, self._block)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """The step is whole: the balancer learns from it, or it is dropped where it is not finite."""

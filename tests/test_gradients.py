@@ -130,3 +130,26 @@ def test_norm_is_of_all_gradients_together() -> None:
     assert gradient_norm([without]) == 0
     second.grad = torch.tensor([0.0, torch.inf])
     assert gradient_norm([first, second]).isinf()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("number", [-1, 0])
+def test_one_block_apart_in_a_shared_pass(family: str, number: int) -> None:
+    """Oracles: the same pass without it, and `torch.autograd.grad`; a batch of 3 rows rounds as one of 2 does."""
+    backbone = built(family)
+    names = backbone.layer(number)
+    parameters = {name: dict(backbone.model.named_parameters())[name] for name in names}
+    pair = views()
+    groups = [[0], [1]] if backbone.windowed else [[0, 1]]
+    store = GradientStore(parameters, 2)
+    total = torch.zeros(())
+    for group in groups:
+        read = [pair[index] for index in group]
+        hidden = backbone.encode_block_apart(read, number, [store.aliases(index) for index in group])
+        for index, plain, states in zip(group, backbone.encode(read), hidden, strict=True):
+            torch.testing.assert_close(states, plain, rtol=1e-5, atol=1e-5)
+            total = total + HEADS[index](states, backbone.embedding)
+    total.backward()
+    oracle = by_autograd(backbone, parameters)
+    assert torch.linalg.norm(store.gradients - oracle) <= 1e-5 * torch.linalg.norm(oracle)
+    assert "forward" not in backbone.blocks[number].__dict__
