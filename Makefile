@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := runs/quickstart
 LM := $(BIN)/lm-objectives
 
-.PHONY: quickstart test test-fast lint notebooks clean
+.PHONY: quickstart test test-slow lint clean
 
 # Made anew when the list of dependencies changes. `torch` first, so that pip settles on one build for all.
 .venv/installed: pyproject.toml
@@ -30,10 +30,11 @@ quickstart: .venv/installed
 	@echo "  $(LM) export --ckpt_path $(RUN)/checkpoints/last.ckpt --output runs/quickstart_hf"
 
 test: .venv/installed
-	$(BIN)/python -m pytest $(ARGS)
-
-test-fast: .venv/installed
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+# Many runs and processes: all balancers in all arrangements, the notebook, two processes from the command line.
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

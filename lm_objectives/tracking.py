@@ -43,17 +43,17 @@ class Tracking:
                 os.environ.setdefault("WANDB_SILENT", "true")  # it has nothing to say that a run needs
             import wandb
 
-            loggers.append(
-                WandbLogger(
-                    save_dir=root,
-                    project=self.project,
-                    name=self.name or Path(root).resolve().name,
-                    offline=self.wandb == "offline",
-                    id=_run_id(Path(root), resumes),
-                    resume="allow",
-                    settings=wandb.Settings(console="off"),
-                )
+            logger = WandbLogger(
+                save_dir=root,
+                project=self.project,
+                name=self.name or Path(root).resolve().name,
+                offline=self.wandb == "offline",
+                id=_run_id(Path(root), resumes),
+                resume="allow",
+                settings=wandb.Settings(console="off"),
             )
+            logger._wandb_init.pop("anonymous", None)  # Lightning hands it on unset, and wandb warns of it all the same
+            loggers.append(logger)
         return loggers
 
 
