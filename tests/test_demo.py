@@ -11,6 +11,7 @@ import torch
 from families import FAMILIES
 
 from lm_objectives.backbone import Backbone
+from lm_objectives.checkpoint import open_run
 from lm_objectives.corruption.base import Rows
 from lm_objectives.demo import (
     Stage,
@@ -26,7 +27,6 @@ from lm_objectives.demo import (
     show,
     swap,
 )
-from lm_objectives.export import open_run
 from lm_objectives.objectives import CausalLM, ReplacedToken
 
 torch.set_num_threads(1)
@@ -210,7 +210,7 @@ def test_verdicts_are_colored_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatc
         ({"top_p": 0.0}, r"expected top_p above 0 and at most 1, found 0\.0"),
         ({"top_p": 1.5}, r"expected top_p above 0 and at most 1, found 1\.5"),
         ({"text": " "}, "expected a text with words, found an empty one"),
-        ({}, r"expected a checkpoint at none\.ckpt, found no file"),
+        ({}, r"expected a checkpoint at none\.ckpt, found no such file"),
     ],
 )
 def test_bad_settings_are_one_clear_line(settings: dict[str, Any], message: str) -> None:

@@ -14,10 +14,11 @@ from families import ENCODERS, FAMILIES
 from torch import Tensor
 
 from lm_objectives.backbone import Backbone
+from lm_objectives.checkpoint import Run, open_run
 from lm_objectives.corruption.base import Rows, View
 from lm_objectives.data.cache import open_cache
 from lm_objectives.data.tokenizer import read_tokenizer_files, tokenizer_from_files
-from lm_objectives.export import Run, export, open_run
+from lm_objectives.export import export
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken
 
 torch.set_num_threads(1)
@@ -174,9 +175,9 @@ def test_an_unknown_objective_is_answered_with_those_there_are(tiny_run: Path, t
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "found no file"),
-        ("text", "found another file"),
-        ({"state_dict": {}}, "found another file"),
+        (None, "found no such file"),
+        ("text", "found a file of another kind"),
+        ({"state_dict": {}}, "found another one"),
         ({"lm_objectives": {}}, "found none in it: save it from a Trainer"),
         ({"lm_objectives": {"tokenizer": {}, "cache": ""}, "state_dict": {}}, "found .* with others"),
     ],
