@@ -2,8 +2,11 @@
 
 import copy
 import inspect
+import itertools
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, final
 
@@ -12,11 +15,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from lm_objectives.corruption.base import View, Vocabulary
+from lm_objectives.corruption.base import Attention, View, Vocabulary
 from lm_objectives.plugin import Plugin
 
 _EPSILONS = ("layer_norm_eps", "norm_eps", "layer_norm_epsilon", "rms_norm_eps")
 _ACTIVATIONS = {"bert": None}  # BERT's head has the model's own activation, the others' a GELU
+
+_PATTERNS: dict[Attention, Attention] = {"causal": "bidirectional", "bidirectional": "causal"}
+_ROUNDING = 1e-5  # of hidden states in float32, relative to the largest
 
 
 @final
@@ -50,7 +56,8 @@ class Backbone(Plugin, nn.Module):
         """Make the model for a vocabulary.
 
         Raises:
-            ValueError: for an unknown model type, impossible sizes, or a window longer than the model's positions.
+            ValueError: for an unknown model type, impossible sizes, a family whose attention cannot be set, or a window
+                longer than the model's positions.
         """
         self.config = self._configuration(vocabulary)
         check_config(self.config)
@@ -60,6 +67,7 @@ class Backbone(Plugin, nn.Module):
                 f"expected data.window of at most {limit}, the positions of this {self.config.model_type} backbone, "
                 f"found {window}: shorten data.window or raise max_position_embeddings in model.backbone.config"
             )
+        check_attention(self.config)
         self._attach(self._load(vocabulary) if self.pretrained else _from_config(self.config))
 
     def _configuration(self, vocabulary: Vocabulary) -> Any:
@@ -131,22 +139,7 @@ class Backbone(Plugin, nn.Module):
 
         ELECTRA's generator: it has no token embedding of its own.
         """
-        config = copy.deepcopy(self.config)
-        heads = max(int(config.num_attention_heads * fraction), 1)
-        width = max(round(config.hidden_size * fraction / heads / 2) * 2, 2) * heads  # rotary halves need even heads
-        if getattr(config, "num_key_value_heads", None):
-            config.num_key_value_heads = max(heads * config.num_key_value_heads // config.num_attention_heads, 1)
-            while heads % config.num_key_value_heads:
-                config.num_key_value_heads -= 1
-        if getattr(config, "head_dim", None):
-            config.head_dim = width // heads
-        for name in ("intermediate_size", "n_inner"):
-            if getattr(config, name, None):
-                setattr(config, name, max(int(getattr(config, name) * fraction), 8))
-        for name in ("embedding_size", "query_pre_attn_scalar"):
-            if getattr(config, name, None):
-                setattr(config, name, width if name == "embedding_size" else config.head_dim)
-        config.hidden_size, config.num_attention_heads = width, heads
+        config = _narrowed(self.config, fraction)
         small = Backbone(model_type=self.config.model_type)
         small.config = config
         small._attach(_from_config(config))
@@ -192,7 +185,8 @@ class Backbone(Plugin, nn.Module):
     def blocks(self) -> nn.ModuleList:
         """The transformer's layers, the first first."""
         lists = [module for module in self.model.modules() if isinstance(module, nn.ModuleList)]
-        return max(lists, key=len)
+        whole = [module for module in lists if len(module) == self.config.num_hidden_layers]
+        return whole[0] if whole else max(lists, key=len)  # a mixture may have more experts than layers
 
     @property
     def embedding_name(self) -> str:
@@ -212,6 +206,10 @@ class Backbone(Plugin, nn.Module):
             )
         chosen = {id(parameter) for parameter in self.blocks[number].parameters() if parameter.requires_grad}
         return [name for name, parameter in self.model.named_parameters() if id(parameter) in chosen]
+
+    def block_name(self, number: int) -> str:
+        """A block's name in the model."""
+        return next(name for name, module in self.model.named_modules() if module is self.blocks[number])
 
     def shared(self) -> list[str]:
         """Names of all parameters that learn, those of the blocks first."""
@@ -263,12 +261,42 @@ class Backbone(Plugin, nn.Module):
             number: of the block, counted from the end where it is negative.
             parameters: for each view, stand-ins for the block's parameters, by their names in the model.
         """
-        block = self.blocks[number]
-        prefix = next(f"{name}." for name, module in self.model.named_modules() if module is block)
+        block, prefix = self.blocks[number], f"{self.block_name(number)}."
         own = [{name.removeprefix(prefix): value for name, value in given.items()} for given in parameters]
         rows = [len(view.ids) for view in views]
         with _split(block, rows, own):
             return self.encode(views)
+
+    @torch.no_grad()
+    def leak(self) -> str | None:
+        """What is wrong with the attention that views get, seen in hidden states; `None` where it is right.
+
+        Each pattern is tried alone and, where no layer is windowed, merged with the other; with padding and without.
+        """
+        base = torch.arange(4, 10)
+        ids = base.repeat(3, 1)
+        ids[1, 2], ids[2, 4:] = 11, 12  # rows differ from the first in a token, and in what its padding holds
+        sides = (False,) if self.windowed else (False, True)
+        training = self.model.training
+        self.model.eval()
+        try:
+            for attention, length, merged in itertools.product(_PATTERNS, (6, 4), sides):
+                other = _PATTERNS[attention]
+                views = [_bare(ids, length, attention), *([_bare(ids, 6, other)] if merged else [])]
+                hidden = self.encode(views)[0]
+                still = ((hidden - hidden[0]).abs() <= _ROUNDING * hidden.abs().amax()).all(-1)
+                where = f"a {attention} view{' with padding' * (length < 6)}{' beside another' * merged}"
+                if attention == "causal" and not still[1, :2].all():
+                    return f"{where} sees what follows"
+                if attention == "bidirectional" and (still[1, 1] if self.windowed else still[1, :2].any()):
+                    return f"{where} does not see what follows"
+                if still[1, 2:length].any() if not self.windowed else still[1, 2]:
+                    return f"{where} does not see what precedes"
+                if length < 6 and not still[2, :length].all():
+                    return f"{where} sees what the padding holds"
+        finally:
+            self.model.train(training)
+        return None
 
     def _attention(self, views: Sequence[View], time: int) -> dict[str, Any]:
         """The arguments that give each view its attention: no mask where none is needed, else a boolean one."""
@@ -298,10 +326,11 @@ def _split(block: nn.Module, rows: Sequence[int], parameters: Sequence[dict[str,
         outputs, start = [], 0
         del block.forward  # the class's own again
         for size, own in zip(rows, parameters, strict=True):
-            # What goes with the rows has them first; a list of positions has one dimension, and rotations serve all.
+            # Hidden states and masks have the rows first, and three or four axes; a table of two, such as one of
+            # rotations, may have as many positions as there are rows.
             part = tree_map(
                 lambda x, at=start, to=start + size: (
-                    x[at:to] if isinstance(x, Tensor) and x.ndim > 1 and len(x) == total else x
+                    x[at:to] if isinstance(x, Tensor) and x.ndim > 2 and len(x) == total else x
                 ),
                 (args, kwargs),
             )
@@ -317,6 +346,12 @@ def _split(block: nn.Module, rows: Sequence[int], parameters: Sequence[dict[str,
         block.__dict__.pop("forward", None)
 
 
+def _bare(ids: Tensor, length: int, attention: Attention) -> View:
+    """A view in which nothing is scored and all rows are of one length."""
+    none = ids.new_zeros(0)
+    return View(ids, ids.new_full((len(ids),), length), attention, none, none, {}, length < ids.shape[1])
+
+
 def _real(view: View, time: int) -> Tensor:
     """True where a row has a token and False where it is padded, `(rows, time)`."""
     return torch.arange(time, device=view.lengths.device) < view.lengths[:, None]
@@ -327,6 +362,27 @@ def _from_config(config: Any) -> nn.Module:
 
     with _one_line(f"a {config.model_type} configuration that builds", "change model.backbone.config"):
         return AutoModel.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
+
+
+def _narrowed(config: Any, fraction: float) -> Any:
+    """A configuration of `fraction` of the width, with heads about as wide."""
+    config = copy.deepcopy(config)
+    heads = max(int(config.num_attention_heads * fraction), 1)
+    width = max(round(config.hidden_size * fraction / heads / 2) * 2, 2) * heads  # rotary halves need even heads
+    if getattr(config, "num_key_value_heads", None):
+        config.num_key_value_heads = max(heads * config.num_key_value_heads // config.num_attention_heads, 1)
+        while heads % config.num_key_value_heads:
+            config.num_key_value_heads -= 1
+    if getattr(config, "head_dim", None):
+        config.head_dim = width // heads
+    for name in ("intermediate_size", "n_inner"):
+        if getattr(config, name, None):
+            setattr(config, name, max(int(getattr(config, name) * fraction), 8))
+    for name in ("embedding_size", "query_pre_attn_scalar"):
+        if getattr(config, name, None):
+            setattr(config, name, width if name == "embedding_size" else config.head_dim)
+    config.hidden_size, config.num_attention_heads = width, heads
+    return config
 
 
 @contextmanager
@@ -377,6 +433,65 @@ def check_config(config: Any) -> None:
             f"expected num_hidden_layers of at least 1, found {config.num_hidden_layers}: raise it in "
             "model.backbone.config"
         )
+
+
+def check_attention(config: Any) -> None:
+    """Raise where a family does not attend as views ask, tried on real weights of a few narrow layers.
+
+    Some families ignore masks, or the argument that turns causality off, without a word.
+
+    Raises:
+        ValueError: where a view sees what it must not, does not see what it must, or does not run.
+    """
+    for shallow in _shallow(config):
+        try:
+            found = _leak_of(config.model_type, _narrowed(shallow, min(64 / config.hidden_size, 1)).to_json_string())
+        except Exception:  # of sizes that do not shrink so; the true width is slower, and has its own messages
+            with torch.device("meta"):
+                _from_config(config)
+            try:
+                found = _leak_in(shallow)
+            except Exception as error:
+                found = f"a view raises {type(error).__name__} ({' '.join(str(error).split()).rstrip('.')})"
+        if found:
+            raise ValueError(
+                f"expected a backbone whose attention can be set, found {config.model_type}, where {found}: "
+                "llama and bert are examples"
+            )
+
+
+@lru_cache
+def _leak_of(model_type: str, described: str) -> str | None:
+    from transformers import CONFIG_MAPPING
+
+    return _leak_in(CONFIG_MAPPING[model_type].from_dict(json.loads(described)))
+
+
+def _leak_in(config: Any) -> str | None:
+    """What is wrong with the attention of a model of this configuration, which draws no global random numbers."""
+    generator = torch.Generator("cpu").manual_seed(0)
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+        trial = Backbone(model_type=config.model_type)
+        trial.config = config
+        trial._attach(_from_config(config).float())
+        for parameter in trial.parameters():
+            if parameter.ndim > 1:  # families draw weights so small that rounding hides what attention does
+                nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5, generator=generator)
+        return trial.leak()
+
+
+def _shallow(config: Any) -> Iterator[Any]:
+    """For each kind of layer a configuration of one alone; one of two layers where a family has no kinds."""
+    depth, kinds = config.num_hidden_layers, getattr(config, "layer_types", None) or []
+    for kept in [[kinds.index(kind)] for kind in dict.fromkeys(kinds)] or [list(range(min(depth, 2)))]:
+        small = copy.deepcopy(config)
+        for name, value in vars(config).items():
+            if isinstance(value, list) and len(value) == depth:  # what is said of each layer
+                small.__dict__[name] = [value[index] for index in kept]
+            elif name.endswith("_token_id") and isinstance(value, int):
+                setattr(small, name, 0)
+        small.num_hidden_layers, small.vocab_size = len(kept), 16
+        yield small
 
 
 def is_language_model(model_type: str) -> bool:

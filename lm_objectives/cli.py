@@ -193,7 +193,8 @@ class CLI(LightningCLI):
             raise ValueError(
                 f"expected a checkpoint to go on from at {last}, found none: leave --ckpt_path out to start"
             )
-        preflight(self.model, self.datamodule, self.trainer, None if path in _NAMED_CHECKPOINTS else path)
+        checkpoint = None if path in _NAMED_CHECKPOINTS else path
+        preflight(self.model, self.datamodule, self.trainer, checkpoint, goes_on=self.subcommand == "fit")
 
     def after_fit(self) -> None:
         for logger in self.trainer.loggers:

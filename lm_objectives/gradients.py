@@ -26,7 +26,9 @@ class GradientStore:
             self._columns[name] = slice(size, size + parameter.numel())
             size += parameter.numel()
         first = next(iter(self.parameters.values()))
-        self.gradients: Float[Tensor, "objectives parameters"] = first.detach().new_zeros(objectives, size)
+        self.gradients: Float[Tensor, "objectives parameters"] = first.detach().new_zeros(
+            objectives, size, dtype=torch.promote_types(first.dtype, torch.float32)
+        )
 
     def aliases(self, objective: int) -> dict[str, Tensor]:
         """Stand-ins for the watched parameters during one pass of `objective`."""
@@ -57,6 +59,4 @@ def _add(target: Tensor, gradient: Tensor) -> None:
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Float[Tensor, ""]:
     """Euclidean norm of all gradients together; infinite or NaN if any entry is."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if not gradients:
-        return torch.zeros(())
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return torch.nn.utils.get_total_norm(gradients)

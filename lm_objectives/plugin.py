@@ -25,7 +25,9 @@ class Plugin:
             if "_arguments" not in self.__dict__:  # the most derived class speaks first, and for all
                 bound = inspect.signature(original).bind(self, *args, **kwargs)
                 arguments = dict(list(bound.arguments.items())[1:])
-                arguments |= arguments.pop("kwargs", {})
+                for parameter in inspect.signature(original).parameters.values():
+                    if parameter.kind is parameter.VAR_KEYWORD:
+                        arguments |= arguments.pop(parameter.name, {})
                 object.__setattr__(self, "_arguments", arguments)
             original(self, *args, **kwargs)
 

@@ -5,13 +5,23 @@ from typing import Any
 
 import lightning.pytorch as L
 
-from lm_objectives.checkpoint import check_same, read_checkpoint
+from lm_objectives.checkpoint import KEY, check_same, read_checkpoint
 from lm_objectives.data.datamodule import TextDataModule
+from lm_objectives.data.tokenizer import read_tokenizer_files
 from lm_objectives.pretraining import Pretraining, training_steps
 
 
-def preflight(module: Pretraining, data: TextDataModule, trainer: L.Trainer, checkpoint: str | None) -> None:
+def preflight(
+    module: Pretraining, data: TextDataModule, trainer: L.Trainer, checkpoint: str | None, goes_on: bool
+) -> None:
     """Build a copy of everything, in shapes alone, and read the checkpoint that a run goes on from.
+
+    Args:
+        module: the module that will be trained or scored.
+        data: its data module.
+        trainer: its trainer.
+        checkpoint: the checkpoint that is read, if any.
+        goes_on: whether training goes on from it.
 
     Raises:
         ValueError: where settings do not fit one another, the corpus, or the checkpoint.
@@ -32,7 +42,25 @@ def preflight(module: Pretraining, data: TextDataModule, trainer: L.Trainer, che
     except (TypeError, ValueError) as error:
         raise ValueError(f"expected an optimizer that can be made, found {error}: change model.optimizer") from error
     if checkpoint:
-        check_same(trial.state_dict(), read_checkpoint(checkpoint)["state_dict"])
+        read = read_checkpoint(checkpoint)
+        check_same(trial.state_dict(), read["state_dict"])
+        _check_rows(read[KEY], data, checkpoint, goes_on)
+
+
+def _check_rows(saved: dict[str, Any], data: TextDataModule, checkpoint: str, goes_on: bool) -> None:
+    """Raise where a checkpoint was trained on other tokens, or would go on with other rows than it began with."""
+    if saved.get("tokenizer") not in (None, read_tokenizer_files(data.text.folder / "tokenizer")):
+        raise ValueError(
+            f"expected the tokenizer that {checkpoint} was trained with, found another one: give the corpus and "
+            "data.tokenizer of its run, or the folder of its tokenizer as data.tokenizer"
+        )
+    now = {"rows_per_step": data.rows_per_step, "unit": data.unit, "seed": data.seed}
+    other = [name for name, value in saved.get("rows", now).items() if now[name] != value] if goes_on else []
+    if other:
+        raise ValueError(
+            f"expected the data.{other[0]} of the run that goes on, {saved['rows'][other[0]]}, found {now[other[0]]}: "
+            "with another one rows would be read twice or never"
+        )
 
 
 def _check_monitors(module: Pretraining, trainer: L.Trainer) -> None:

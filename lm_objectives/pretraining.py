@@ -12,18 +12,17 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
-from torchmetrics import MeanMetric
 
 from lm_objectives.backbone import Backbone
 from lm_objectives.balancers.base import Balancer, StepTotals
 from lm_objectives.balancers.fixed import Fixed
-from lm_objectives.checkpoint import KEY, check_same
+from lm_objectives.checkpoint import KEY, check_same, restart_at_whole_step
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.keyed import domain
 from lm_objectives.data.rows import LAG, Batch, Decisions, Source, check_sources, host_of
 from lm_objectives.data.tokenizer import read_tokenizer_files
 from lm_objectives.gradients import GradientStore, gradient_norm
-from lm_objectives.objectives.base import Objective, Outcome, loss_of
+from lm_objectives.objectives.base import Objective, Outcome, loss_of, mean_metric
 from lm_objectives.optimisation import Schedule, parameter_groups
 from lm_objectives.passes import score_apart, score_together, score_with_block_apart
 from lm_objectives.plugin import describe, rebuild
@@ -70,8 +69,8 @@ class Pretraining(L.LightningModule):
                 "expected at least one objective in model.objectives, found none: add one, for example causal: CausalLM"
             )
         for name in objectives:
-            if not name.isidentifier():
-                raise ValueError(f"expected objectives' names of letters, digits and _, found {name!r}: rename it")
+            if not name.isidentifier() or hasattr(nn.ModuleDict, name):
+                raise ValueError(f"expected objectives' names that Python has no use for, found {name!r}: rename it")
         self.objectives = nn.ModuleDict(objectives)
         self.balancer: Balancer = rebuild(balancer) if balancer is not None else Fixed()
         self.optimizer, self.on_nonfinite = optimizer, on_nonfinite
@@ -96,7 +95,7 @@ class Pretraining(L.LightningModule):
             logger=False,
         )
         self.decisions = Decisions()
-        self.tokens_read = 0
+        self.tokens_read = self.steps_skipped = 0
         self.watch_every: int | None = None
         self._watched = False
         self.last_step: StepRecord | None = None
@@ -125,7 +124,8 @@ class Pretraining(L.LightningModule):
         """
         self.vocabulary, self.window, self.steps = vocabulary, window, steps
         self._seed = torch.initial_seed()
-        with torch.random.fork_rng(), torch.device(device or torch.get_default_device()):
+        cuda = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(cuda), torch.device(device or torch.get_default_device()):
             torch.manual_seed(self._seed)  # whatever drew numbers before, weights depend on the seed alone
             self.backbone.build(vocabulary, window)
             for objective in self._each():
@@ -137,17 +137,14 @@ class Pretraining(L.LightningModule):
             self.decisions.append(step, self._active(step))
         self.metrics = nn.ModuleDict(
             {
-                name: nn.ModuleDict({**{part: MeanMetric() for part in objective.parts}, **objective.metrics()})
+                name: nn.ModuleDict({**{part: mean_metric() for part in objective.parts}, **objective.metrics()})
                 for name, objective in self._items()
             }
-        )
-        self._dropout = any(isinstance(m, nn.Dropout) and m.p > 0 for m in self.modules()) or bool(
-            getattr(self.backbone.config, "attention_dropout", 0)
         )
         # Balancers agree on all ranks by construction; a broadcast would only hide it if one did not.
         self._ddp_params_and_buffers_to_ignore = [f"balancer.{name}" for name, _ in self.balancer.named_buffers()]
         if self.balancer.needs == "last_layer":
-            log.info("last shared layer: %s", ", ".join(self._last_layer()))
+            log.info("last shared layer: %s", self.backbone.block_name(self._block))
         self._built = True
 
     def _items(self) -> list[tuple[str, Objective]]:
@@ -176,7 +173,7 @@ class Pretraining(L.LightningModule):
             needs = "last_layer"
         self._store = self._empty_store(needs)
         dtype = torch.promote_types(self.backbone.embedding.dtype, torch.float32)
-        weights = self.balancer.weights(step).to(self.device)
+        weights = self.balancer.weights(step).to(self.device).clone()  # state may be moved in place
         self._step = WholeStep(self.names, weights, self._store, self.balancer.deferred, dtype)
 
     def _empty_store(self, needs: str) -> GradientStore | None:
@@ -193,16 +190,15 @@ class Pretraining(L.LightningModule):
     @property
     def _block(self) -> int:
         """Number of the last shared block, or of the one that the balancer chose."""
-        return getattr(self.balancer, "layer", -1)
+        return self.balancer.layer
 
     def _last_layer(self) -> list[str]:
         return self.backbone.layer(self._block)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         del batch_idx
-        if self._dropout:
-            word = domain(self._seed, self.trainer.global_step, self._step.micro_batches, self.global_rank)
-            torch.manual_seed(int(word) >> 1)
+        word = domain(self._seed, self.trainer.global_step, self._step.micro_batches, self.global_rank)
+        torch.manual_seed(int(word) >> 1)  # for dropout: a resumed run draws what the whole one would have
         objectives = dict(self._items())
         outcomes = self.outcomes(batch.views, self._store)
         losses = {
@@ -227,30 +223,38 @@ class Pretraining(L.LightningModule):
         """The step is whole: the balancer learns from it, or it is dropped where it is not finite."""
         del optimizer
         step, whole = self.trainer.global_step, self._step
+        if whole.micro_batches != self.trainer.accumulate_grad_batches:
+            raise RuntimeError(
+                f"an optimizer step of {whole.micro_batches} micro-batches where its counts are of "
+                f"{self.trainer.accumulate_grad_batches}"
+            )
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         scale = scaler.get_scale() if scaler is not None and self._store is not None else 1.0
         whole.close(self.trainer.world_size, partial(self.trainer.strategy.reduce, reduce_op="sum"), scale)
         parameters = list(self.parameters())
-        finite = whole.is_finite(parameters)
+        norm = gradient_norm(parameters)
+        finite = whole.is_finite(norm)
         if finite:
-            self._balance(step)
+            norm = self._balance(step, norm)
         else:
-            self._drop(step, scaler is not None)
+            self._drop(step, scaler is not None and scaler.get_scale() > 1)
         self.decisions.append(step + 1 + LAG, self._active(step + 1 + LAG))
         self.tokens_read += whole.tokens
         seen = whole.unweighted(self._last_layer()).clone() if self._watched else None
-        norm = gradient_norm(parameters)
         self.last_step = StepRecord(step, whole.losses, whole.weights, norm, finite, whole.present, seen)
         self._log(self.last_step)
 
-    def _balance(self, step: int) -> None:
+    def _balance(self, step: int, norm: Tensor) -> Tensor:
+        """Let the balancer learn; returns the norm of the total's gradient, which it may have changed."""
         whole, blocks = self._step, None
         if self.balancer.needs != "losses":
             assert self._store is not None
             blocks = whole.unweighted(self.backbone.within_blocks(self._store.parameters))
         weights = self.balancer.update(StepTotals(step, whole.losses, whole.weighing(), blocks))
-        if weights is not None:
-            whole.reweigh(weights, self._each())
+        if weights is None:
+            return norm
+        whole.reweigh(weights, self._each())
+        return gradient_norm(self.parameters())
 
     def _drop(self, step: int, scaled: bool) -> None:
         """Leave everything as it was before this step, or stop."""
@@ -262,6 +266,9 @@ class Pretraining(L.LightningModule):
                 f"expected finite losses and gradients, found {', '.join(bad) or 'a gradient'} not finite at step "
                 f"{step}: lower the learning rate, or set model.on_nonfinite to skip"
             )
+        if not expected and not self.steps_skipped:
+            log.warning("step %d is skipped: a loss or a gradient is not finite (train/skipped counts them)", step)
+        self.steps_skipped += 1
         for parameter in self.parameters():
             parameter.grad = None
 
@@ -288,7 +295,7 @@ class Pretraining(L.LightningModule):
         values["train/loss"] = sum(weight * loss for weight, loss in zip(weights, losses, strict=True))
         values["train/gradient_norm"] = float(record.norm)
         values["train/tokens"] = float(self.tokens_read)
-        values["train/skipped"] = float(not record.finite)
+        values["train/skipped"] = float(self.steps_skipped)
         values["train/learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.log_dict(values, batch_size=1, rank_zero_only=True)
 
@@ -333,12 +340,15 @@ class Pretraining(L.LightningModule):
             "steps": self.steps,
             "seed": self._seed,
             "tokens_read": self.tokens_read,
+            "steps_skipped": self.steps_skipped,
+            "accumulate": 1 if self._trainer is None else self.trainer.accumulate_grad_batches,
             "decisions": [[step, list(names)] for step, names in self.decisions.entries],
         }
-        text = getattr(getattr(self._trainer, "datamodule", None), "text", None)
-        if text is not None:  # for `demo` and `export`, which have no data module
-            checkpoint[KEY]["tokenizer"] = read_tokenizer_files(text.folder / "tokenizer")
-            checkpoint[KEY]["cache"] = str(text.folder)
+        data = getattr(self._trainer, "datamodule", None)
+        if data is not None:  # for `demo` and `export`, which have no data module, and to know another corpus
+            checkpoint[KEY]["tokenizer"] = read_tokenizer_files(data.text.folder / "tokenizer")
+            checkpoint[KEY]["cache"] = str(data.text.folder)
+            checkpoint[KEY]["rows"] = {"rows_per_step": data.rows_per_step, "unit": data.unit, "seed": data.seed}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         saved = checkpoint.get(KEY)
@@ -348,7 +358,10 @@ class Pretraining(L.LightningModule):
             ids = saved["vocabulary"] | {"special": tuple(saved["vocabulary"]["special"])}
             self.build(Vocabulary(**ids), saved["window"], saved["steps"])
         check_same(self.state_dict(), checkpoint["state_dict"])
+        if self._trainer is not None and "loops" in checkpoint:
+            restart_at_whole_step(checkpoint["loops"], saved["accumulate"], self.trainer.accumulate_grad_batches)
         self._seed, self.tokens_read = saved["seed"], saved["tokens_read"]
+        self.steps_skipped = saved["steps_skipped"]
         self.decisions.entries = Decisions((step, tuple(names)) for step, names in saved["decisions"]).entries
 
 

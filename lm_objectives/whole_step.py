@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from lm_objectives.gradients import GradientStore, gradient_norm
+from lm_objectives.gradients import GradientStore
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,7 @@ class WholeStep:
         """Each objective's gradient of its own loss over some of the watched parameters; 0 where its weight is."""
         assert self.store is not None
         gradients = self.store.of(parameters)
-        if self.deferred:
+        if self.deferred:  # the passes ran unweighted
             return gradients
         weights = self.weights.to(gradients)[:, None]
         return torch.where(weights > 0, gradients / weights.clamp_min(1e-38), 0)
@@ -112,6 +112,6 @@ class WholeStep:
                 if parameter.grad is not None:
                     parameter.grad *= weight.to(parameter.grad.dtype)
 
-    def is_finite(self, parameters: Sequence[nn.Parameter]) -> bool:
-        """Whether every loss and every gradient is a number."""
-        return bool(self.losses.isfinite().all() & gradient_norm(parameters).isfinite())
+    def is_finite(self, norm: Float[Tensor, ""]) -> bool:
+        """Whether every loss is a number, and the norm of all gradients."""
+        return bool(self.losses.isfinite().all() & norm.isfinite())

@@ -22,6 +22,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "llama": _GROUPED | {"tie_word_embeddings": True},
     "qwen3": _GROUPED | {"head_dim": 8},
     "mistral": _GROUPED | {"sliding_window": 4},
+    "olmo": _GROUPED,
     "olmo2": _GROUPED,
     "gpt2": _COMMON | {"n_positions": 40, "attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0},
     "gpt_neox": _WIDE,

@@ -8,7 +8,7 @@ import torch
 from families import ENCODERS, FAMILIES, VOCABULARY, WINDOWED, built, some_ids, view_of
 from torch import Tensor
 
-from lm_objectives.backbone import Backbone
+from lm_objectives.backbone import Backbone, check_attention
 from lm_objectives.corruption.base import Vocabulary
 
 torch.set_num_threads(1)
@@ -102,6 +102,58 @@ def test_own_attention_is_the_familys(family: str) -> None:
     [here] = states(backbone, view_of(ids, own))
     with torch.no_grad():
         assert torch.equal(here, backbone.model(input_ids=ids).last_hidden_state)
+
+
+@every_family
+@pytest.mark.parametrize("training", [True, False])
+def test_no_leak_is_found_and_nothing_changes(family: str, training: bool) -> None:
+    backbone, numbers = built(family).train(training), torch.get_rng_state()
+    check_attention(backbone.config)
+    with torch.no_grad():
+        for parameter in backbone.parameters():  # large enough to be seen
+            if parameter.ndim > 1:
+                parameter.normal_(std=parameter.shape[-1] ** -0.5, generator=torch.Generator().manual_seed(0))
+    assert backbone.leak() is None
+    assert all(module.training is training for module in backbone.modules())
+    assert torch.equal(numbers, torch.get_rng_state())
+
+
+_SMALL = FAMILIES["llama"] | {"tie_word_embeddings": False}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "arguments", "found"),
+    [
+        ("bert-generation", FAMILIES["bert"], "a causal view sees what follows"),
+        ("nemotron", _SMALL, "a bidirectional view does not see what follows"),
+        ("stablelm", _SMALL, "a bidirectional view does not see what follows"),
+        ("recurrent_gemma", _SMALL | {"lru_width": 32}, "a bidirectional view does not see what follows"),
+        ("jamba", _SMALL | {"use_mamba_kernels": False}, "a bidirectional view does not see what follows"),
+        ("qwen3_next", _SMALL | {"num_hidden_layers": 4}, ""),
+        ("falcon", {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "alibi": True}, ""),
+        (
+            "opt",
+            {"num_hidden_layers": 2, "hidden_size": 32, "word_embed_proj_dim": 32, "num_attention_heads": 4},
+            "a view raises ValueError",
+        ),
+        ("esm", FAMILIES["bert"], "a view raises"),
+    ],
+)
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_families_whose_attention_cannot_be_set_are_refused(
+    model_type: str, arguments: dict[str, Any], found: str, device: str
+) -> None:
+    message = f"^expected a backbone whose attention can be set, found {model_type}, where {found}.*bert are examples$"
+    with pytest.raises(ValueError, match=message) as caught, torch.device(device):
+        Backbone(model_type, arguments).build(VOCABULARY, 12)
+    assert "\n" not in str(caught.value)
+
+
+def test_blocks_are_the_layers_where_a_mixture_has_more_experts() -> None:
+    backbone = built("llama")
+    layers = backbone.blocks
+    layers[0].experts = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(5))
+    assert backbone.blocks is layers
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "electra"])

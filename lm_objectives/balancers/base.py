@@ -21,8 +21,8 @@ class StepTotals:
         losses: nats per scored position of each objective over the whole step; 0 where it had no rows.
         present: which objectives had rows in this step and a weight above 0. The others' losses and gradients mean
             nothing, and a balancer leaves their state as it is.
-        gradients: a row for each objective, the gradient of its *unweighted* loss over the parameters that the
-            balancer's `needs` names; `None` for a balancer that needs losses alone.
+        gradients: a row for each objective, the gradient of its *unweighted* loss over the last shared block or, for
+            `all_layers`, all blocks; `None` for a balancer that needs losses alone.
     """
 
     step: int
@@ -45,6 +45,9 @@ class Balancer(Plugin, nn.Module, ABC):
 
     deferred: bool = False
     """Whether the weights come out of the step's own gradients: then `update` returns them."""
+
+    layer: int = -1
+    """Transformer block that `last_layer` means, counted from the end where it is negative."""
 
     initial_losses: Tensor
 

@@ -46,10 +46,11 @@ class Competence(Pace):
 
     def build(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
         super().build(names, initial_losses, steps)
-        self.difficulty = torch.empty(len(names), dtype=torch.double)
-        self.difficulty[places(self.order, names)] = torch.arange(len(names), dtype=torch.double) / len(names)
+        self.difficulty = [0.0] * len(names)
+        for rank, place in enumerate(places(self.order, names)):
+            self.difficulty[place] = rank / len(names)
         self.length = fraction_to_step(self.duration, steps, "Competence")
 
     def factors(self, step: int) -> Float[Tensor, " objectives"]:
         grown = step * (1 - self.initial**2) / self.length + self.initial**2 if self.length > 0 else 1.0
-        return (self.difficulty <= min(1.0, math.sqrt(grown))).float()
+        return torch.tensor([float(hard <= min(1.0, math.sqrt(grown))) for hard in self.difficulty])

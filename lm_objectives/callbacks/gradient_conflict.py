@@ -27,8 +27,8 @@ class GradientConflict(L.Callback):
 
     Logs `gradients/<a>/<b>/cosine`, in [-1, 1], once for each pair, and `gradients/<a>/norm`, in nats per unit of the
     parameters. An objective without rows or of weight 0 in a step is left out of it. At the end of the run
-    `gradient_conflict.png` is written beside `metrics.csv`. A step that is looked at runs the backbone once for each
-    objective; the others cost nothing.
+    `gradient_conflict.png` is written beside `metrics.csv`. In a step that is looked at that
+    block runs once for each objective; the other steps cost nothing.
 
     Args:
         every_n_steps: optimizer steps from one look to the next, at least 1; the first is at step 0.

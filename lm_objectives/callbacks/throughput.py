@@ -57,7 +57,10 @@ class Throughput(L.Callback):
 
 @torch.no_grad()
 def _forward_flops(module: Any, views: dict[str, Any]) -> int:
-    with torch.random.fork_rng(), FlopCounterMode(display=False, custom_mapping=_MISSING) as counter:
+    with (
+        torch.random.fork_rng([module.device] if module.device.type == "cuda" else []),
+        FlopCounterMode(display=False, custom_mapping=_MISSING) as counter,
+    ):
         module.outcomes(views)
     return counter.get_total_flops()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -117,10 +117,16 @@ class TextDataModule(L.LightningDataModule):
         """Raise where rows cannot be made in the way that a trainer's settings ask for."""
         accumulate, limit = trainer.accumulate_grad_batches, trainer.limit_train_batches
         MicroBatches(self.plan, 0, trainer.global_rank, trainer.world_size, accumulate)
-        if isinstance(limit, int) and limit % accumulate:
+        batches = limit if isinstance(limit, int) else int(self.steps_per_epoch * accumulate * (limit or 0))
+        if batches % accumulate:
             raise ValueError(
                 f"expected trainer.limit_train_batches in whole steps of {accumulate} micro-batches, found "
-                f"{limit}: {limit - limit % accumulate + accumulate} would do"
+                f"{limit}: {batches - batches % accumulate + accumulate} would do"
+            )
+        if any(isinstance(callback, GradientAccumulationScheduler) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+            raise ValueError(
+                "expected one accumulation for the whole training, found a GradientAccumulationScheduler: "
+                "change data.rows_per_step instead"
             )
         self._ahead(accumulate)
 
@@ -170,6 +176,7 @@ class TextDataModule(L.LightningDataModule):
             rows = min(len(spans), self.validation_rows or len(spans))
             own = range(rank, rows, world)
             keys += [[RowKey(name, k) for k in own[at : at + size]] for at in range(0, len(own), size)]
+        keys.sort(key=lambda batch: batch[0].k)  # in turn, so that a pass that is cut short has seen all objectives
         return StepLoader(lambda: self._loader(dataset, keys, 1), len(keys), 1, None)
 
     def _rows(self, sources: Mapping[str, Source], split: str) -> RowDataset:
@@ -183,7 +190,7 @@ class TextDataModule(L.LightningDataModule):
             collate_fn=_as_it_is,
             num_workers=self.num_workers,
             prefetch_factor=self._ahead(accumulate),
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
         )
 
 

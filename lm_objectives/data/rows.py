@@ -86,7 +86,7 @@ def _share_ids(views: dict[str, View], like: Mapping[str, View]) -> dict[str, Vi
 
 
 def allot(shares: Mapping[str, float], rows_per_step: int, unit: int) -> dict[str, int]:
-    """Rows of one step for each share, whole units by largest remainder.
+    """Rows of one step for each share, whole units by largest remainder, and at least one for each.
 
     Depends on the step's total alone, never on how devices and accumulation divide it.
     """
@@ -96,17 +96,18 @@ def allot(shares: Mapping[str, float], rows_per_step: int, unit: int) -> dict[st
             f"{rows_per_step - rows_per_step % unit + unit} would do"
         )
     units, total = rows_per_step // unit, sum(shares.values())
+    if units < len(shares):
+        raise ValueError(
+            f"expected data.rows_per_step large enough to give each objective at least {unit} rows (data.unit), found "
+            f"{rows_per_step} for {', '.join(shares)}: raise it to {unit * len(shares)}, or lower data.unit"
+        )
     exact = {name: units * share / total for name, share in shares.items()}
-    given = {name: int(value + 1e-9) for name, value in exact.items()}
+    given = {name: max(int(value + 1e-9), 1) for name, value in exact.items()}
+    while sum(given.values()) > units:  # who is furthest above its share makes room
+        given[max((name for name in given if given[name] > 1), key=lambda name: given[name] - exact[name])] -= 1
     largest = sorted(shares, key=lambda name: given[name] - exact[name])
     for name in largest[: units - sum(given.values())]:
         given[name] += 1
-    starved = [name for name, count in given.items() if count == 0]
-    if starved:
-        raise ValueError(
-            f"expected data.rows_per_step large enough to give each objective at least {unit} rows (data.unit), found "
-            f"{rows_per_step}, which leaves none for {', '.join(starved)}: raise data.rows_per_step or its share"
-        )
     return {name: count * unit for name, count in given.items()}
 
 
@@ -149,7 +150,7 @@ class Plan:
         self.hosts = {name: host_of(name, sources) for name in sources}
         self.shares = {name: source.share for name, source in sources.items() if source.view_of is None}
         self.rows_per_step, self.unit = rows_per_step, unit
-        self.decisions = decisions or Decisions([(0, tuple(sources))])
+        self.decisions = decisions if decisions is not None else Decisions([(0, tuple(sources))])
         self._allotted: dict[tuple[str, ...], dict[str, int]] = {}
 
     def _allot(self, names: tuple[str, ...]) -> dict[str, int]:
@@ -308,6 +309,11 @@ class RowDataset(Dataset[Batch]):
         guest = self._guests.get(host)
         if guest is None:
             return {host: view}
+        if not np.array_equal(view.ids.numpy(), rows.ids):
+            raise ValueError(
+                f"expected a host that leaves tokens alone for view_of, found {host}, whose corruption changes them: "
+                f"give {guest} rows of its own"
+            )
         again = replace(rows, keys=row_keys(self._domains[guest], k), ids=view.ids.numpy())
         over = self.sources[guest].corruption.corrupt(again, self.vocabulary)
         return {host: replace(view, ids=over.ids), guest: over}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchmetrics import Metric
+from torchmetrics import MeanMetric, Metric
 
 from lm_objectives.corruption.base import Corruption, View, Vocabulary
 from lm_objectives.plugin import Plugin
@@ -48,6 +48,11 @@ def loss_of(parts: Mapping[str, float], sums: Mapping[str, Tensor], totals: Mapp
         count = totals[part]
         terms.append(factor * sums[part] / (count.clamp_min(1) if isinstance(count, Tensor) else max(count, 1)))
     return torch.stack(terms).sum()
+
+
+def mean_metric() -> MeanMetric:
+    """A mean over held-out rows that a NaN makes NaN, instead of leaving it out."""
+    return MeanMetric(nan_strategy="disable")
 
 
 class Objective(Plugin, nn.Module, ABC):

@@ -13,7 +13,7 @@ from torchmetrics.classification import BinaryAUROC, BinaryF1Score
 
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.masking import TokenReplacement
-from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
+from lm_objectives.objectives.base import Objective, Outcome, Yardsticks, mean_metric
 from lm_objectives.scoring import at_positions, sample_vocabulary, vocabulary_nats
 
 if TYPE_CHECKING:
@@ -118,11 +118,11 @@ class ReplacedToken(Objective):
 
     def metrics(self) -> dict[str, Metric]:
         return {
-            "accuracy": MeanMetric(),
-            "always_original": MeanMetric(),
+            "accuracy": mean_metric(),
+            "always_original": mean_metric(),
             "auc": BinaryAUROC(),
             "f1": BinaryF1Score(),
-            "base_rate": BinaryEntropy(),
+            "base_rate": BinaryEntropy(nan_strategy="disable"),
         }
 
 

@@ -11,7 +11,7 @@ from torchmetrics import MeanMetric, Metric
 
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.pairs import SegmentPairs
-from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
+from lm_objectives.objectives.base import Objective, Outcome, Yardsticks, mean_metric
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
@@ -81,7 +81,7 @@ class SentenceOrder(Objective):
         return torch.einsum("rt,rtd->rd", shares, hidden)
 
     def metrics(self) -> dict[str, Metric]:
-        return {"accuracy": MeanMetric(), "coin": MeanMetric(), "majority": Majority()}
+        return {"accuracy": mean_metric(), "coin": mean_metric(), "majority": Majority(nan_strategy="disable")}
 
 
 class Majority(MeanMetric):

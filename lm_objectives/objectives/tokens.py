@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric, Metric
 
 from lm_objectives.corruption.base import Vocabulary
-from lm_objectives.objectives.base import Yardsticks
+from lm_objectives.objectives.base import Yardsticks, mean_metric
 
 YARDSTICKS: Yardsticks = {"loss": ("uniform", "unigram"), "perplexity": (), "accuracy": ("commonest",)}
 
@@ -18,8 +18,8 @@ def token_metrics() -> dict[str, Metric]:
 
     These are `uniform` and `unigram` in nats, and `commonest`, the share of the commonest token.
     """
-    means: dict[str, Metric] = {name: MeanMetric() for name in ("accuracy", "uniform", "unigram", "commonest")}
-    return {"perplexity": Perplexity(), **means}
+    means: dict[str, Metric] = {name: mean_metric() for name in ("accuracy", "uniform", "unigram", "commonest")}
+    return {"perplexity": Perplexity(nan_strategy="disable"), **means}
 
 
 class Perplexity(MeanMetric):
@@ -43,7 +43,7 @@ def observe_tokens(
     unigram: Float[Tensor, " vocab"],
 ) -> dict[str, tuple[Tensor, ...]]:
     """Updates for `token_metrics` from the sum of nats, and from what each scored position got and wanted."""
-    count = torch.tensor(len(targets))
+    count = torch.full_like(nats, len(targets))
     return {
         "perplexity": (nats / count.clamp_min(1), count),
         "accuracy": (correct,),

@@ -121,10 +121,19 @@ def test_a_step_that_the_unit_does_not_divide() -> None:
         allot({"a": 1.0}, 20, 8)
 
 
-def test_a_step_too_small_for_a_share() -> None:
-    message = r"^expected .* at least 8 rows \(data.unit\), found 16, which leaves none for c: raise data.rows_per_step"
+def test_a_step_too_small_for_all_objectives() -> None:
+    message = r"^expected .* at least 8 rows \(data.unit\), found 16 for a, b, c: raise it to 24, or lower data.unit"
     with pytest.raises(ValueError, match=message):
         allot({"a": 1.0, "b": 1.0, "c": 0.1}, 16, 8)
+
+
+def test_nobody_is_left_without_rows_when_another_leaves() -> None:
+    """Largest remainder alone would leave `a` none once `d` is out."""
+    shares = {"a": 0.5, "b": 1.45, "c": 1.45, "d": 0.6}
+    assert allot(shares, 32, 8) == {"a": 8, "b": 8, "c": 8, "d": 8}
+    del shares["d"]
+    rows = allot(shares, 32, 8)
+    assert rows["a"] == 8 and sorted(rows.values()) == [8, 8, 16]
 
 
 # The plan and its arrangement.

@@ -1,12 +1,14 @@
 """A run that is stopped and resumed ends in the same bits as the run without it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import lightning.pytorch as L
 import pytest
 import torch
-from exactness_runs import Run, State, same_bits, train
-from lightning.pytorch.callbacks import ModelCheckpoint
+from exactness_runs import Run, State, distance, same_bits, train
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from lm_objectives.data.rows import LAG
 
@@ -65,3 +67,40 @@ def test_a_decision_was_pending_at_the_stops(alone: Callable[[Run], State]) -> N
     log = alone(RUNS["pending"]).decisions
     assert [step for step, _ in log][:2] == [0, 1 + LAG]
     assert any(step < 1 + LAG for step in STOPS)
+
+
+@pytest.mark.parametrize("stop", [4, EPOCH])
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 4)])
+def test_a_run_goes_on_with_another_accumulation(
+    before: int, after: int, stop: int, folder: Path, whole: Callable[[Run], tuple[State, Path]]
+) -> None:
+    """Oracle: the run that kept its accumulation; how a step is divided is not what it is."""
+    run = Run("GradNorm", accumulate=before)
+    state, place = whole(run)
+    resumed = train(replace(run, accumulate=after), folder, resume=place / f"step={stop}.ckpt")
+    assert len(resumed.losses) == run.steps - stop
+    assert distance(resumed.model, state.model) <= 1e-12
+    assert distance(resumed.balancer, state.balancer) <= 1e-12
+
+
+class SaveAfter(Callback):
+    """Saves once, when so many micro-batches are done."""
+
+    def __init__(self, micro_batches: int, path: Path) -> None:
+        self.left, self.path = micro_batches, path
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
+        self.left -= 1
+        if not self.left:
+            trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.parametrize("micro_batches", [7, 8, 2 * EPOCH + 1])
+def test_a_checkpoint_between_two_micro_batches(micro_batches: int, folder: Path, tmp_path: Path) -> None:
+    """The step that it was saved in is taken again whole. Oracle: the run that was not stopped, to the last bit."""
+    run = Run("GradNorm", accumulate=2)
+    state = train(run, folder, callbacks=[SaveAfter(micro_batches, tmp_path / "middle.ckpt")])
+    resumed = train(run, folder, resume=tmp_path / "middle.ckpt")
+    assert len(resumed.losses) == run.steps - micro_batches // 2
+    assert torch.equal(resumed.losses, state.losses[micro_batches // 2 :])
+    assert not same_bits(resumed, state)
