@@ -1,12 +1,8 @@
 """Any Hugging Face decoder-only or encoder-only model behind one entry, with the attention that a view asks for."""
 
-import copy
 import inspect
-import itertools
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, final
 
@@ -15,14 +11,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from lm_objectives.corruption.base import Attention, View, Vocabulary
+from lm_objectives.configuration import (
+    check_config,
+    from_config,
+    has_windows,
+    is_decoder,
+    narrowed,
+    one_line,
+    positions_of,
+)
+from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.plugin import Plugin
 
 _EPSILONS = ("layer_norm_eps", "norm_eps", "layer_norm_epsilon", "rms_norm_eps")
 _ACTIVATIONS = {"bert": None}  # BERT's head has the model's own activation, the others' a GELU
-
-_PATTERNS: dict[Attention, Attention] = {"causal": "bidirectional", "bidirectional": "causal"}
-_ROUNDING = 1e-5  # of hidden states in float32, relative to the largest
 
 
 @final
@@ -67,15 +69,17 @@ class Backbone(Plugin, nn.Module):
                 f"expected data.window of at most {limit}, the positions of this {self.config.model_type} backbone, "
                 f"found {window}: shorten data.window or raise max_position_embeddings in model.backbone.config"
             )
+        from lm_objectives.attention_probe import check_attention  # which makes backbones of its own
+
         check_attention(self.config)
-        self._attach(self._load(vocabulary) if self.pretrained else _from_config(self.config))
+        self._attach(self._load(vocabulary) if self.pretrained else from_config(self.config))
 
     def _configuration(self, vocabulary: Vocabulary) -> Any:
         from transformers import AutoConfig
 
         tokens = {"pad_token_id": vocabulary.pad, "bos_token_id": vocabulary.bos, "eos_token_id": vocabulary.eos}
         if self.pretrained:
-            with _one_line(f"a configuration of transformers in {self.pretrained}", "check model.backbone.pretrained"):
+            with one_line(f"a configuration of transformers in {self.pretrained}", "check model.backbone.pretrained"):
                 return AutoConfig.from_pretrained(self.pretrained, trust_remote_code=False)
         assert self.model_type is not None
         from transformers import CONFIG_MAPPING
@@ -102,7 +106,7 @@ class Backbone(Plugin, nn.Module):
                 )
         roles = {"cls_token_id": vocabulary.bos, "sep_token_id": vocabulary.eos}  # where a family knows them
         tokens |= {name: token for name, token in roles.items() if name in known}
-        with _one_line(f"a {self.model_type} configuration that builds", "change model.backbone.config"):
+        with one_line(f"a {self.model_type} configuration that builds", "change model.backbone.config"):
             config = AutoConfig.for_model(self.model_type, **tokens | self.arguments | {"vocab_size": vocabulary.size})
         return config
 
@@ -110,7 +114,7 @@ class Backbone(Plugin, nn.Module):
         from transformers import AutoModel
 
         assert self.pretrained is not None
-        with _one_line(f"safetensors weights in {self.pretrained}", "check model.backbone.pretrained"):
+        with one_line(f"safetensors weights in {self.pretrained}", "check model.backbone.pretrained"):
             model: Any = AutoModel.from_pretrained(
                 self.pretrained,
                 attn_implementation="sdpa",
@@ -139,10 +143,10 @@ class Backbone(Plugin, nn.Module):
 
         ELECTRA's generator: it has no token embedding of its own.
         """
-        config = _narrowed(self.config, fraction)
+        config = narrowed(self.config, fraction)
         small = Backbone(model_type=self.config.model_type)
         small.config = config
-        small._attach(_from_config(config))
+        small._attach(from_config(config))
         small.model.set_input_embeddings(nn.Identity())
         return small
 
@@ -267,37 +271,6 @@ class Backbone(Plugin, nn.Module):
         with _split(block, rows, own):
             return self.encode(views)
 
-    @torch.no_grad()
-    def leak(self) -> str | None:
-        """What is wrong with the attention that views get, seen in hidden states; `None` where it is right.
-
-        Each pattern is tried alone and, where no layer is windowed, merged with the other; with padding and without.
-        """
-        base = torch.arange(4, 10)
-        ids = base.repeat(3, 1)
-        ids[1, 2], ids[2, 4:] = 11, 12  # rows differ from the first in a token, and in what its padding holds
-        sides = (False,) if self.windowed else (False, True)
-        training = self.model.training
-        self.model.eval()
-        try:
-            for attention, length, merged in itertools.product(_PATTERNS, (6, 4), sides):
-                other = _PATTERNS[attention]
-                views = [_bare(ids, length, attention), *([_bare(ids, 6, other)] if merged else [])]
-                hidden = self.encode(views)[0]
-                still = ((hidden - hidden[0]).abs() <= _ROUNDING * hidden.abs().amax()).all(-1)
-                where = f"a {attention} view{' with padding' * (length < 6)}{' beside another' * merged}"
-                if attention == "causal" and not still[1, :2].all():
-                    return f"{where} sees what follows"
-                if attention == "bidirectional" and (still[1, 1] if self.windowed else still[1, :2].any()):
-                    return f"{where} does not see what follows"
-                if still[1, 2:length].any() if not self.windowed else still[1, 2]:
-                    return f"{where} does not see what precedes"
-                if length < 6 and not still[2, :length].all():
-                    return f"{where} sees what the padding holds"
-        finally:
-            self.model.train(training)
-        return None
-
     def _attention(self, views: Sequence[View], time: int) -> dict[str, Any]:
         """The arguments that give each view its attention: no mask where none is needed, else a boolean one."""
         patterns = {view.attention for view in views}
@@ -346,184 +319,6 @@ def _split(block: nn.Module, rows: Sequence[int], parameters: Sequence[dict[str,
         block.__dict__.pop("forward", None)
 
 
-def _bare(ids: Tensor, length: int, attention: Attention) -> View:
-    """A view in which nothing is scored and all rows are of one length."""
-    none = ids.new_zeros(0)
-    return View(ids, ids.new_full((len(ids),), length), attention, none, none, {}, length < ids.shape[1])
-
-
 def _real(view: View, time: int) -> Tensor:
     """True where a row has a token and False where it is padded, `(rows, time)`."""
     return torch.arange(time, device=view.lengths.device) < view.lengths[:, None]
-
-
-def _from_config(config: Any) -> nn.Module:
-    from transformers import AutoModel
-
-    with _one_line(f"a {config.model_type} configuration that builds", "change model.backbone.config"):
-        return AutoModel.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
-
-
-def _narrowed(config: Any, fraction: float) -> Any:
-    """A configuration of `fraction` of the width, with heads about as wide."""
-    config = copy.deepcopy(config)
-    heads = max(int(config.num_attention_heads * fraction), 1)
-    width = max(round(config.hidden_size * fraction / heads / 2) * 2, 2) * heads  # rotary halves need even heads
-    if getattr(config, "num_key_value_heads", None):
-        config.num_key_value_heads = max(heads * config.num_key_value_heads // config.num_attention_heads, 1)
-        while heads % config.num_key_value_heads:
-            config.num_key_value_heads -= 1
-    if getattr(config, "head_dim", None):
-        config.head_dim = width // heads
-    for name in ("intermediate_size", "n_inner"):
-        if getattr(config, name, None):
-            setattr(config, name, max(int(getattr(config, name) * fraction), 8))
-    for name in ("embedding_size", "query_pre_attn_scalar"):
-        if getattr(config, name, None):
-            setattr(config, name, width if name == "embedding_size" else config.head_dim)
-    config.hidden_size, config.num_attention_heads = width, heads
-    return config
-
-
-@contextmanager
-def _one_line(expected: str, mend: str) -> Iterator[None]:
-    """Whatever transformers raises for impossible sizes and unfit files, as one line."""
-    from huggingface_hub.errors import StrictDataclassError
-
-    unfit = (ValueError, TypeError, RuntimeError, AssertionError, ArithmeticError, LookupError, OSError)
-    try:
-        yield
-    except (*unfit, StrictDataclassError) as error:
-        cause = error.__cause__ if isinstance(error, StrictDataclassError) and error.__cause__ else error
-        reason = " ".join(str(cause).split()).rstrip(".")
-        raise ValueError(f"expected {expected}, found {type(cause).__name__} ({reason}): {mend}") from error
-
-
-def check_config(config: Any) -> None:
-    """Raise where a configuration is not that of a model which can be the backbone."""
-    from transformers.models.auto.modeling_auto import MODEL_MAPPING
-
-    kind = config.model_type
-    if config.is_encoder_decoder:
-        raise ValueError(
-            f"expected a decoder-only or encoder-only backbone, found {kind}, which is both: "
-            "llama and bert are examples"
-        )
-    heads = getattr(config, "num_attention_heads", None)
-    if not is_language_model(kind) or heads is None:
-        raise ValueError(f"expected a language model with attention heads, found {kind}: llama and bert are examples")
-    if not getattr(MODEL_MAPPING[type(config)], "_supports_sdpa", False):
-        raise ValueError(
-            f"expected a backbone with sdpa attention, found {kind}, whose other attention lets own masks leak: "
-            "choose another model_type"
-        )
-    if config.hidden_size % heads and not getattr(config, "head_dim", None):
-        raise ValueError(
-            f"expected a hidden_size that num_attention_heads divides, found {config.hidden_size} and {heads}: "
-            "change one of them in model.backbone.config"
-        )
-    shared = getattr(config, "num_key_value_heads", None) or heads
-    if heads % shared:
-        raise ValueError(
-            f"expected num_key_value_heads that divide num_attention_heads, found {shared} and {heads}: "
-            "change one of them in model.backbone.config"
-        )
-    if config.num_hidden_layers < 1:
-        raise ValueError(
-            f"expected num_hidden_layers of at least 1, found {config.num_hidden_layers}: raise it in "
-            "model.backbone.config"
-        )
-
-
-def check_attention(config: Any) -> None:
-    """Raise where a family does not attend as views ask, tried on real weights of a few narrow layers.
-
-    Some families ignore masks, or the argument that turns causality off, without a word.
-
-    Raises:
-        ValueError: where a view sees what it must not, does not see what it must, or does not run.
-    """
-    for shallow in _shallow(config):
-        try:
-            found = _leak_of(config.model_type, _narrowed(shallow, min(64 / config.hidden_size, 1)).to_json_string())
-        except Exception:  # of sizes that do not shrink so; the true width is slower, and has its own messages
-            with torch.device("meta"):
-                _from_config(config)
-            try:
-                found = _leak_in(shallow)
-            except Exception as error:
-                found = f"a view raises {type(error).__name__} ({' '.join(str(error).split()).rstrip('.')})"
-        if found:
-            raise ValueError(
-                f"expected a backbone whose attention can be set, found {config.model_type}, where {found}: "
-                "llama and bert are examples"
-            )
-
-
-@lru_cache
-def _leak_of(model_type: str, described: str) -> str | None:
-    from transformers import CONFIG_MAPPING
-
-    return _leak_in(CONFIG_MAPPING[model_type].from_dict(json.loads(described)))
-
-
-def _leak_in(config: Any) -> str | None:
-    """What is wrong with the attention of a model of this configuration, which draws no global random numbers."""
-    generator = torch.Generator("cpu").manual_seed(0)
-    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
-        trial = Backbone(model_type=config.model_type)
-        trial.config = config
-        trial._attach(_from_config(config).float())
-        for parameter in trial.parameters():
-            if parameter.ndim > 1:  # families draw weights so small that rounding hides what attention does
-                nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5, generator=generator)
-        return trial.leak()
-
-
-def _shallow(config: Any) -> Iterator[Any]:
-    """For each kind of layer a configuration of one alone; one of two layers where a family has no kinds."""
-    depth, kinds = config.num_hidden_layers, getattr(config, "layer_types", None) or []
-    for kept in [[kinds.index(kind)] for kind in dict.fromkeys(kinds)] or [list(range(min(depth, 2)))]:
-        small = copy.deepcopy(config)
-        for name, value in vars(config).items():
-            if isinstance(value, list) and len(value) == depth:  # what is said of each layer
-                small.__dict__[name] = [value[index] for index in kept]
-            elif name.endswith("_token_id") and isinstance(value, int):
-                setattr(small, name, 0)
-        small.num_hidden_layers, small.vocab_size = len(kept), 16
-        yield small
-
-
-def is_language_model(model_type: str) -> bool:
-    """Whether transformers has a causal or a masked head for a family."""
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    )
-
-    return model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-
-def is_decoder(model_type: str) -> bool:
-    """Whether a family attends causally of itself: it has a causal head in transformers and no masked one."""
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    )
-
-    return model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-
-def has_windows(config: Any) -> bool:
-    """Whether some layers attend to a neighbourhood only, so that an own mask would change what they see."""
-    kinds = set(getattr(config, "layer_types", None) or [])
-    sliding = getattr(config, "sliding_window", None) is not None and getattr(config, "use_sliding_window", True)
-    return bool(kinds - {"full_attention"}) or sliding or getattr(config, "local_attention", None) is not None
-
-
-def positions_of(config: Any) -> int | None:
-    """The longest window a configuration's position embeddings hold; `None` where nothing bounds it."""
-    limit = getattr(config, "max_position_embeddings", None)
-    if limit is not None and config.model_type in ("roberta", "xlm-roberta", "camembert"):
-        return limit - config.pad_token_id - 1  # positions start after the padding's number
-    return limit

@@ -14,8 +14,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForPreTraining, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from lm_objectives.backbone import Backbone, is_decoder
+from lm_objectives.backbone import Backbone
 from lm_objectives.checkpoint import open_run
+from lm_objectives.configuration import is_decoder
 from lm_objectives.corruption.base import View
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken, SentenceOrder
 from lm_objectives.pretraining import Pretraining

@@ -8,7 +8,8 @@ import torch
 from families import ENCODERS, FAMILIES, VOCABULARY, WINDOWED, built, some_ids, view_of
 from torch import Tensor
 
-from lm_objectives.backbone import Backbone, check_attention
+from lm_objectives.attention_probe import check_attention, leak
+from lm_objectives.backbone import Backbone
 from lm_objectives.corruption.base import Vocabulary
 
 torch.set_num_threads(1)
@@ -113,7 +114,7 @@ def test_no_leak_is_found_and_nothing_changes(family: str, training: bool) -> No
         for parameter in backbone.parameters():  # large enough to be seen
             if parameter.ndim > 1:
                 parameter.normal_(std=parameter.shape[-1] ** -0.5, generator=torch.Generator().manual_seed(0))
-    assert backbone.leak() is None
+    assert leak(backbone) is None
     assert all(module.training is training for module in backbone.modules())
     assert torch.equal(numbers, torch.get_rng_state())
 

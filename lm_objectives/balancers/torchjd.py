@@ -13,9 +13,11 @@ from lm_objectives.balancers.torchjd_weighting import Weighting, check_arguments
 
 
 class TorchJD(Balancer):
-    """Weights from the angles and lengths of the objectives' gradients over all shared parameters.
+    """Weights from the angles and lengths of the objectives' gradients over the backbone's blocks.
 
         G = J Jᵀ  with J's rows the objectives' gradients,   w = weighting(G)
+
+    The same weights then go to the other shared parameters, embeddings and the last norm, and to each head its own.
 
     Any aggregator of TorchJD that adds up gradients by weights serves, by its short name: UPGrad, MGDA, PCGrad, CAGrad,
     IMTLG, AlignedMTL, NashMTL, DualProj, FairGrad, GradVac, PCD, Krum, ExcessMTL, Mean, Sum, Random, Constant. Weights

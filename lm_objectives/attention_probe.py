@@ -1,0 +1,115 @@
+"""Whether a family attends as views ask: tried on a few narrow layers, since some ignore masks without a word."""
+
+import copy
+import itertools
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lm_objectives.backbone import Backbone
+from lm_objectives.configuration import from_config, narrowed
+from lm_objectives.corruption.base import Attention, View
+
+_OTHER: dict[Attention, Attention] = {"causal": "bidirectional", "bidirectional": "causal"}
+_ROUNDING = 1e-5  # of hidden states in float32, relative to the largest
+
+
+def check_attention(config: Any) -> None:
+    """Raise where a family does not attend as views ask, tried on real weights of a few narrow layers.
+
+    Some families ignore masks, or the argument that turns causality off, without a word.
+
+    Raises:
+        ValueError: where a view sees what it must not, does not see what it must, or does not run.
+    """
+    for shallow in _shallow(config):
+        try:
+            found = _leak_of(config.model_type, narrowed(shallow, min(64 / config.hidden_size, 1)).to_json_string())
+        except Exception:  # of sizes that do not shrink so; the true width is slower, and has its own messages
+            with torch.device("meta"):
+                from_config(config)
+            try:
+                found = _leak_in(shallow)
+            except Exception as error:
+                found = f"a view raises {type(error).__name__} ({' '.join(str(error).split()).rstrip('.')})"
+        if found:
+            raise ValueError(
+                f"expected a backbone whose attention can be set, found {config.model_type}, where {found}: "
+                "llama and bert are examples"
+            )
+
+
+@lru_cache
+def _leak_of(model_type: str, described: str) -> str | None:
+    from transformers import CONFIG_MAPPING
+
+    return _leak_in(CONFIG_MAPPING[model_type].from_dict(json.loads(described)))
+
+
+def _leak_in(config: Any) -> str | None:
+    """What is wrong with the attention of a model of this configuration, which draws no global random numbers."""
+    generator = torch.Generator("cpu").manual_seed(0)
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+        trial = Backbone(model_type=config.model_type)
+        trial.config = config
+        trial._attach(from_config(config).float())
+        for parameter in trial.parameters():
+            if parameter.ndim > 1:  # families draw weights so small that rounding hides what attention does
+                nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5, generator=generator)
+        return leak(trial)
+
+
+def _shallow(config: Any) -> Iterator[Any]:
+    """For each kind of layer a configuration of one alone; one of two layers where a family has no kinds."""
+    depth, kinds = config.num_hidden_layers, getattr(config, "layer_types", None) or []
+    for kept in [[kinds.index(kind)] for kind in dict.fromkeys(kinds)] or [list(range(min(depth, 2)))]:
+        small = copy.deepcopy(config)
+        for name, value in vars(config).items():
+            if isinstance(value, list) and len(value) == depth:  # what is said of each layer
+                small.__dict__[name] = [value[index] for index in kept]
+            elif name.endswith("_token_id") and isinstance(value, int):
+                setattr(small, name, 0)
+        small.num_hidden_layers, small.vocab_size = len(kept), 16
+        yield small
+
+
+@torch.no_grad()
+def leak(backbone: Backbone) -> str | None:
+    """What is wrong with the attention that views get, seen in hidden states; `None` where it is right.
+
+    Each pattern is tried alone and, where no layer is windowed, merged with the other; with padding and without.
+    """
+    base = torch.arange(4, 10)
+    ids = base.repeat(3, 1)
+    ids[1, 2], ids[2, 4:] = 11, 12  # rows differ from the first in a token, and in what its padding holds
+    sides = (False,) if backbone.windowed else (False, True)
+    training = backbone.model.training
+    backbone.model.eval()
+    try:
+        for attention, length, merged in itertools.product(_OTHER, (6, 4), sides):
+            other = _OTHER[attention]
+            views = [_bare(ids, length, attention), *([_bare(ids, 6, other)] if merged else [])]
+            hidden = backbone.encode(views)[0]
+            still = ((hidden - hidden[0]).abs() <= _ROUNDING * hidden.abs().amax()).all(-1)
+            where = f"a {attention} view{' with padding' * (length < 6)}{' beside another' * merged}"
+            if attention == "causal" and not still[1, :2].all():
+                return f"{where} sees what follows"
+            if attention == "bidirectional" and (still[1, 1] if backbone.windowed else still[1, :2].any()):
+                return f"{where} does not see what follows"
+            if still[1, 2:length].any() if not backbone.windowed else still[1, 2]:
+                return f"{where} does not see what precedes"
+            if length < 6 and not still[2, :length].all():
+                return f"{where} sees what the padding holds"
+    finally:
+        backbone.model.train(training)
+    return None
+
+
+def _bare(ids: Tensor, length: int, attention: Attention) -> View:
+    """A view in which nothing is scored and all rows are of one length."""
+    none = ids.new_zeros(0)
+    return View(ids, ids.new_full((len(ids),), length), attention, none, none, {}, length < ids.shape[1])
