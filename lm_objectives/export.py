@@ -89,7 +89,8 @@ def convert(module: Pretraining, name: str) -> PreTrainedModel:
     if make is None:
         raise NotExportableError(f"transformers has no head for the class {type(objective).__name__}")
     model, logits = make(objective, module.backbone)
-    module.eval(), model.eval()
+    module.eval()
+    model.eval()
     if not _agree(module, objective, model, logits):
         raise NotExportableError(
             f"{type(model).__name__} gives other logits than this head under the backbone's configuration"

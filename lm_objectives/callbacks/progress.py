@@ -28,7 +28,8 @@ class Progress(ProgressBar):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self._total = pl_module.steps if pl_module.steps > 0 else None
-        self._first, self._started, self._looked = trainer.global_step, time.monotonic(), 0.0
+        self._first = self._told = trainer.global_step  # the last step that a line told of
+        self._started, self._looked = time.monotonic(), 0.0  # when the losses were last looked at
         self._tokens = pl_module.tokens_read
         if self._enabled and sys.stderr.isatty():
             self._bar = tqdm(total=self._total, initial=self._first, unit=" steps", dynamic_ncols=True, leave=True)
@@ -44,8 +45,8 @@ class Progress(ProgressBar):
             if now - self._looked > _EVERY:
                 self._looked = now
                 self._bar.set_postfix_str(f"{_losses(pl_module)} {rate:,.0f} tokens/s")
-        elif self._total and step != self._looked and step * _LINES // self._total > (step - 1) * _LINES // self._total:
-            self._looked = step
+        elif self._total and step != self._told and step * _LINES // self._total > (step - 1) * _LINES // self._total:
+            self._told = step
             left = (self._total - step) * (now - self._started) / max(step - self._first, 1)
             minutes, seconds = divmod(round(left), 60)
             speed = f"{rate:,.0f} tokens/s  {minutes}:{seconds:02} left"
