@@ -141,6 +141,12 @@ class CLI(LightningCLI):
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
         return kwargs if subcommand == "fit" else {**kwargs, "verbose": False}  # the report's table is enough
 
+    def _set_seed(self) -> None:
+        seed = self._get(self.config, "seed_everything")
+        if not isinstance(seed, bool) and not 0 <= seed < 2**32:
+            raise ValueError(f"expected seed_everything from 0 to 4294967295, found {seed}: choose one of these")
+        super()._set_seed()
+
     def before_instantiate_classes(self) -> None:
         _check_folder(self._get(self.config, "trainer").get("default_root_dir") or "runs")
 
@@ -178,7 +184,13 @@ class CLI(LightningCLI):
         if self.trainer.is_global_zero and not quick:
             if not self._get(self.config, "ckpt_path"):
                 set_earlier_run_aside(Path(root))
-            Path(root).mkdir(parents=True, exist_ok=True)
+            try:
+                Path(root).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ValueError(
+                    f"expected a folder to write to at trainer.default_root_dir {root}, found that it cannot be made "
+                    f"({error.strerror}): choose another"
+                ) from error
             remember_run(root, self.trainer.loggers)
 
     def before_validate(self) -> None:

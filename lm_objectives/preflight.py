@@ -30,6 +30,10 @@ def preflight(
         value = getattr(trainer, name)
         if value is not None and not value > 0:
             raise ValueError(f"expected trainer.{name} above 0, found {value}: raise it")
+    if (trainer.gradient_clip_val or 0) < 0:
+        raise ValueError(
+            f"expected trainer.gradient_clip_val of at least 0, found {trainer.gradient_clip_val}: 1.0 is usual"
+        )
     data.open(module.sources)
     data.check(trainer)
     trial = copy.deepcopy(module)

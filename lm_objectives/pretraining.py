@@ -174,6 +174,11 @@ class Pretraining(L.LightningModule):
         self._store = self._empty_store(needs)
         dtype = torch.promote_types(self.backbone.embedding.dtype, torch.float32)
         weights = self.balancer.weights(step).to(self.device).clone()  # state may be moved in place
+        if weights.shape != (len(self.names),):
+            raise ValueError(
+                f"expected a weight for each of {', '.join(self.names)} from {type(self.balancer).__name__}.weights, "
+                f"found shape {tuple(weights.shape)}: return {len(self.names)} numbers"
+            )
         self._step = WholeStep(self.names, weights, self._store, self.balancer.deferred, dtype)
 
     def _empty_store(self, needs: str) -> GradientStore | None:
