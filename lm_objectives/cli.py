@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer import Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import lm_objectives.balancers
 import lm_objectives.objectives  # noqa: F401 (makes short class names known)
@@ -51,6 +52,8 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns the one into the other
             return 128 + signal.SIGINT
         raise
+    except SIGTERMException:
+        return 128 + signal.SIGTERM
     except NonFiniteError as error:
         return _complain(str(error))
     except ArgumentError as error:

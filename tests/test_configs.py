@@ -62,3 +62,16 @@ def test_gpu_config_trains_when_made_small(cache: list[str], tmp_path: Path) -> 
     run = ["fit", "--config", str(CONFIGS / "gpu_110m.yaml"), *SMALL, *small, *cache]
     assert main([*run, "--model.schedule.warmup", "1", "--trainer.default_root_dir", str(tmp_path / "run")]) == 0
     assert (tmp_path / "run" / "metrics.csv").is_file()
+
+
+@pytest.mark.parametrize("overlay", sorted((CONFIGS / "objectives").glob("*.yaml")), ids=lambda path: path.stem)
+def test_objectives_are_the_same_over_the_quickstart_as_alone(
+    overlay: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing of the quickstart's own arguments shows through."""
+    printed = []
+    for under in ([], ["--config", str(CONFIGS / "quickstart.yaml")]):
+        with pytest.raises(SystemExit):
+            main(["fit", *under, "--config", str(overlay), "--model.backbone.model_type", "llama", "--print_config"])
+        printed.append(yaml.safe_load(capsys.readouterr().out)["model"]["objectives"])
+    assert printed[0] == printed[1]

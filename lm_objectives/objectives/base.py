@@ -46,6 +46,11 @@ def loss_of(parts: Mapping[str, float], sums: Mapping[str, Tensor], totals: Mapp
     terms = []
     for part, factor in parts.items():
         count = totals[part]
+        if sums[part].ndim:
+            raise ValueError(
+                f"expected a sum of nats without dimensions for the part {part}, found one of shape "
+                f'{tuple(sums[part].shape)}: return reduction="sum" from score'
+            )
         terms.append(factor * sums[part] / (count.clamp_min(1) if isinstance(count, Tensor) else max(count, 1)))
     return torch.stack(terms).sum()
 
