@@ -27,6 +27,7 @@ from lm_objectives.callbacks.throughput import Throughput
 from lm_objectives.checkpoint import read_checkpoint
 from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.explain import check_config_files, explain, is_about_input
+from lm_objectives.plugin import describe
 from lm_objectives.preflight import preflight
 from lm_objectives.pretraining import NonFiniteError, Pretraining
 from lm_objectives.tracking import RunCSVLogger, Tracking, remember_run, set_earlier_run_aside
@@ -227,16 +228,7 @@ class SaveConfig(SaveConfigCallback):
         settings.pop("config", None)
         for logger in trainer.loggers:
             if not isinstance(logger, RunCSVLogger):  # config.yaml lies beside its file already
-                logger.log_hyperparams(_plain(settings))
-
-
-def _plain(value: Any) -> Any:
-    """Settings as trackers store them."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+                logger.log_hyperparams(describe(settings))
 
 
 def _check_folder(path: str) -> None:

@@ -1,7 +1,7 @@
 """The contract between a balancer and whoever trains with it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -81,7 +81,13 @@ class Balancer(Plugin, nn.Module, ABC):
         """State keeps its precision when the model is cast to half: small moves would be rounded away."""
         before = dict(self.named_buffers(recurse=False))
         super()._apply(fn, recurse)
-        for name, buffer in self.named_buffers(recurse=False):
-            if buffer.dtype in (torch.float16, torch.bfloat16):
-                setattr(self, name, before[name].to(buffer.device))
+        keep_precision(self, before)
         return self
+
+
+def keep_precision(module: nn.Module, before: Mapping[str, Tensor]) -> None:
+    """Give buffers that were cast to half their values of `before` again, in single precision or more."""
+    for name, buffer in module.named_buffers(recurse=False):
+        if buffer.dtype in (torch.float16, torch.bfloat16):
+            dtype = torch.promote_types(before[name].dtype, torch.float32)
+            setattr(module, name, before[name].to(buffer.device, dtype))

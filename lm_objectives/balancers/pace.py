@@ -3,11 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lm_objectives.balancers.base import StepTotals
+from lm_objectives.balancers.base import StepTotals, keep_precision
 from lm_objectives.plugin import Plugin
 
 
@@ -39,11 +38,7 @@ class Pace(Plugin, nn.Module, ABC):
         """State keeps at least single precision when the model is cast to half, as a balancer's does."""
         before = dict(self.named_buffers(recurse=False))
         super()._apply(fn, recurse)
-        for name, buffer in self.named_buffers(recurse=False):
-            if buffer.dtype in (torch.float16, torch.bfloat16):
-                setattr(
-                    self, name, before[name].to(buffer.device, torch.promote_types(before[name].dtype, torch.float))
-                )
+        keep_precision(self, before)
         return self
 
 
