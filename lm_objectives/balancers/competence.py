@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_objectives.balancers.pace import Pace, fraction_to_step, places
+from lm_objectives.balancers.pace import Pace, places
+from lm_objectives.ramps import fraction_to_step
 
 
 class Competence(Pace):

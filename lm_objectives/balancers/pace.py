@@ -53,14 +53,3 @@ def places(order: Sequence[str] | None, names: Sequence[str]) -> list[int]:
         )
     return [list(names).index(name) for name in order]
 
-
-def fraction_to_step(when: int | float, steps: int, what: str) -> float:
-    """A whole number is an optimizer step, any other a fraction of the training."""
-    if isinstance(when, int):
-        return float(when)
-    if steps < 0:
-        raise ValueError(
-            f"{what} expects a training with an end to take the fraction {when} of, found one without: set "
-            "max_steps, or give whole optimizer steps"
-        )
-    return round(when * steps, 6)  # .7 of 10 steps is step 7, which binary fractions miss

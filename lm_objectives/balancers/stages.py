@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_objectives.balancers.pace import Pace, fraction_to_step
+from lm_objectives.balancers.pace import Pace
+from lm_objectives.ramps import Between, Points, check_points, interpolate, place_points
 
 
 class Stages(Pace):
@@ -36,14 +35,14 @@ class Stages(Pace):
 
     def __init__(
         self,
-        points: Mapping[str, Sequence[Sequence[int | float]]],
-        between: Literal["linear", "cosine", "step"] = "linear",
+        points: Mapping[str, Points],
+        between: Between = "linear",
     ) -> None:
         super().__init__()
         if between not in ("linear", "cosine", "step"):
             raise ValueError(f"Stages expects between to be linear, cosine or step, found {between}: choose one")
         for name, pairs in points.items():
-            _check(name, pairs)
+            check_points(pairs, _check_factor, f"Stages of {name}")
         self.points = points
         self.between = between
 
@@ -55,18 +54,7 @@ class Stages(Pace):
                 raise ValueError(
                     f"Stages expects points for objectives among {', '.join(names)}, found {name}: correct the name"
                 )
-            placed = [(fraction_to_step(when, steps, "Stages"), float(factor)) for when, factor in pairs]
-            if 0 <= steps < placed[-1][0]:
-                raise ValueError(
-                    f"Stages expects every stage within the training's {steps} steps, found one of {name} at "
-                    f"{pairs[-1][0]}: move it forward, or train longer"
-                )
-            if any(later <= earlier for (earlier, _), (later, _) in pairwise(placed)):
-                raise ValueError(
-                    f"Stages expects each point later than the one before, found {[list(p) for p in pairs]} for "
-                    f"{name}: sort the points by time"
-                )
-            self.placed[name] = placed
+            self.placed[name] = place_points(pairs, steps, f"Stages of {name}")
 
     def factors(self, step: int) -> Float[Tensor, " objectives"]:
         return torch.tensor(
@@ -79,29 +67,6 @@ class Stages(Pace):
         return sorted(step for step in steps | {0} if step == 0 or self.steps < 0 or step < self.steps)
 
 
-def interpolate(points: Sequence[tuple[float, float]], step: int, between: str) -> float:
-    """The schedule's factor at a step; the points are (step, factor), in the order of time."""
-    if step <= points[0][0]:
-        return points[0][1]
-    for (start, low), (end, high) in pairwise(points):
-        if step < end:
-            x = (step - start) / (end - start)
-            rise = {"linear": x, "cosine": (1 - math.cos(math.pi * x)) / 2, "step": 0.0}[between]
-            return low + (high - low) * rise
-    return points[-1][1]
-
-
-def _check(name: str, pairs: Sequence[Sequence[int | float]]) -> None:
-    """Refuses points that no objective and no training could have."""
-    if not pairs or any(len(pair) != 2 for pair in pairs):
-        raise ValueError(
-            f"Stages expects pairs [when, factor] for {name}, found {pairs}: write for example [[0, 0.0], [0.5, 1.0]]"
-        )
-    for when, factor in pairs:
-        if not (0 <= when < math.inf and (isinstance(when, int) or when <= 1)):
-            raise ValueError(
-                f"Stages expects `when` as a whole optimizer step or as a fraction from 0.0 to 1.0, found {when} for "
-                f"{name}: write steps without a point"
-            )
-        if not 0 <= factor < math.inf:
-            raise ValueError(f"Stages expects factors of at least 0, found {factor} for {name}: use 0 to keep it out")
+def _check_factor(factor: float) -> None:
+    if not 0 <= factor < math.inf:
+        raise ValueError(f"Stages expects factors of at least 0, found {factor}: use 0 to keep an objective out")

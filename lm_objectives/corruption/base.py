@@ -3,14 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-Attention = Literal["causal", "bidirectional"]
+Attention = Literal["causal", "bidirectional", "prefix"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Vocabulary:
         size: rows of the embedding.
         pad, bos, eos, mask: ids of the special tokens (bos is BERT's `[CLS]`, eos its `[SEP]`).
         special: ids that are never masked, sampled as a random token, or scored as one.
+        named: ids of the further special tokens that corruptions ask for (see `Corruption.tokens`), by token.
+        starts_word: whether a token begins a word, `(vocab,)`; `None` where no tokenizer is at hand.
         unigram: nats of each token under the add-one unigram model of the training documents, size `(vocab,)`: the
             yardstick that uses no context. `None` where no corpus is at hand, as when a model is only loaded.
     """
@@ -31,6 +33,8 @@ class Vocabulary:
     eos: int
     mask: int
     special: tuple[int, ...] = ()
+    named: tuple[tuple[str, int], ...] = ()
+    starts_word: np.ndarray | None = field(default=None, repr=False, compare=False)
     unigram: np.ndarray | None = field(default=None, repr=False, compare=False)
 
 
@@ -62,11 +66,15 @@ class View:
     Attributes:
         ids: input tokens, padded on the right.
         lengths: tokens of each row that are not padding.
-        attention: whether a position sees those before it, or all.
+        attention: whether a position sees those before it, all, or those before it and all of a prefix.
         scored: flat positions, `row * time + position`, that the loss is over, ascending.
         targets: what is right at each scored position: a token id, or a label.
         counts: number of terms of each part of the loss; what the sums of the whole step are divided by.
         padded: whether any row has padding, known here so that a device need not be asked.
+        positions: place of each token within its document's part of the row; a new part starts at each 0, and sees
+            only itself. `None` where every row is one part.
+        prefix: tokens at the start of each row that see one another, where `attention` is "prefix".
+        decoder: what a decoder reads, `(rows, target time)`, where there is one; `scored` then counts its positions.
         segments: 0 for a pair's first segment and 1 for its second, where rows are pairs.
         uniforms: one random number in [0, 1) for each scored position, where the model's half samples.
         extra: further tensors that an objective's halves hand one another.
@@ -79,6 +87,9 @@ class View:
     targets: Int[Tensor, " scored"]
     counts: dict[str, int]
     padded: bool = False
+    positions: Int[Tensor, "rows time"] | None = None
+    prefix: Int[Tensor, " rows"] | None = None
+    decoder: Int[Tensor, "rows target_time"] | None = None
     segments: Int[Tensor, "rows time"] | None = None
     uniforms: Float[Tensor, " scored"] | None = None
     extra: dict[str, Tensor] = field(default_factory=dict)
@@ -106,6 +117,8 @@ class Rows:
         keys: a 64-bit number for each row, from which all its random numbers are drawn, `(rows,)`.
         ids: tokens padded on the right, `(rows, time)`.
         lengths: tokens of each row that are not padding, `(rows,)`.
+        positions: as in `View`.
+        sentences: where a sentence starts, `(rows, time)`, for corruptions that ask for it.
         segments: as in `View`.
         labels: one label for each row, for corruptions that decide something about a row as a whole.
     """
@@ -113,8 +126,44 @@ class Rows:
     keys: np.ndarray
     ids: np.ndarray
     lengths: np.ndarray
+    positions: np.ndarray | None = None
+    sentences: np.ndarray | None = None
     segments: np.ndarray | None = None
     labels: np.ndarray | None = None
+
+
+@runtime_checkable
+class Spans(Protocol):
+    """Starts and stops of windows, `(windows, 2)`, made when asked for: an array is one."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: np.ndarray, /) -> np.ndarray: ...
+
+
+class Windows:
+    """Stretches of a text, each cut every `window` tokens; a last token that would be alone is left out.
+
+        stretches 0 to 5 and 5 to 11, window 2      (0, 2) (2, 4) | (5, 7) (7, 9) (9, 11)
+
+    Args:
+        bounds: where each stretch starts, and where the last stops, `(stretches + 1,)`.
+        window: tokens of a whole window.
+    """
+
+    def __init__(self, bounds: np.ndarray, window: int) -> None:
+        self._starts, self._stops, self._window = bounds[:-1], bounds[1:], window
+        lengths = np.diff(bounds)
+        self._ends = np.cumsum(np.where(lengths > 1, -(-(lengths - 1) // window), 0))
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, index: np.ndarray, /) -> np.ndarray:
+        """Start and stop of the windows number `index`, `(n,)` to `(n, 2)`."""
+        stretch = np.searchsorted(self._ends, index, side="right")
+        before = self._ends[stretch - 1] * (stretch > 0)
+        starts = self._starts[stretch] + (index - before) * self._window
+        return np.stack([starts, np.minimum(starts + self._window, self._stops[stretch])], axis=-1)
 
 
 class Corruption(ABC):
@@ -126,19 +175,41 @@ class Corruption(ABC):
 
     attention: Attention = "bidirectional"
 
-    def spans(self, text: Text, window: int) -> np.ndarray:
-        """Where each of the objective's windows starts and stops in `text.tokens`, `(windows, 2)`.
+    packs: ClassVar[bool] = True
+    """Whether a row may hold parts of several documents, which see only themselves."""
 
-        An epoch of the objective is all of them, each once. The default cuts the stream every `window` tokens, and
-        leaves out a last token that would be alone.
+    marks_sentences: ClassVar[bool] = False
+    """Whether `Rows.sentences` is wanted."""
+
+    def tokens(self, window: int) -> tuple[str, ...]:
+        """Special tokens that it needs besides pad, bos, eos and mask; `Vocabulary.named` has their ids."""
+        del window
+        return ()
+
+    def spans(self, text: Text, window: int, packing: bool) -> Spans:
+        """Where each of the objective's windows starts and stops in `text.tokens`.
+
+        An epoch of the objective is all of them, each once. The default cuts the stream of all documents every
+        `window` tokens where rows are packed, and each document on its own where not. A last token that would be alone
+        is left out: nothing could be learned from it.
         """
-        starts = np.arange(0, len(text.tokens) - 1, window)
-        return np.stack([starts, np.minimum(starts + window, len(text.tokens))], axis=1)
+        if packing and self.packs:
+            return Windows(np.array([0, len(text.tokens)]), window)
+        return Windows(np.asarray(text.documents), window)
 
     def read(self, text: Text, spans: np.ndarray, keys: np.ndarray, window: int, vocabulary: Vocabulary) -> Rows:
         """Clean rows of the `spans`, `(rows, 2)`. The default copies the tokens as they stand."""
-        ids, lengths = pad_rows([text.tokens[start:stop] for start, stop in spans], window, vocabulary.pad)
-        return Rows(keys, ids, lengths)
+        return read_stream(text, spans, keys, window, vocabulary.pad, self.marks_sentences)
+
+    def at(self, step: int, steps: int) -> "Corruption":
+        """The corruption of rows that are read at an optimizer step, where its settings change over the training.
+
+        Args:
+            step: optimizer step.
+            steps: optimizer steps of the whole training, -1 where nothing bounds it.
+        """
+        del step, steps
+        return self
 
     @abstractmethod
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
@@ -147,6 +218,39 @@ class Corruption(ABC):
     def validating(self) -> "Corruption":
         """The corruption that held-out rows are made with, the same whatever a run trains with."""
         return self
+
+
+def read_stream(
+    text: Text, spans: np.ndarray, keys: np.ndarray, window: int, pad: int, marks_sentences: bool = False
+) -> Rows:
+    """Rows that copy the tokens of `spans`, `(rows, 2)`, with the parts of several documents told apart."""
+    starts, lengths = spans[:, 0], spans[:, 1] - spans[:, 0]
+    place = np.arange(window)
+    real = place < lengths[:, None]
+    ids = text.tokens[np.minimum(starts[:, None] + place, len(text.tokens) - 1)].astype(np.int64)
+    ids[~real] = pad
+    documents = _marks(np.asarray(text.documents), spans, window)
+    documents[:, 0] = True
+    positions = positions_from(documents) if documents[:, 1:].any() else None
+    sentences = _marks(text.sentences[:, 0], spans, window) if marks_sentences else None
+    return Rows(keys, ids, lengths.astype(np.int64), positions, sentences)
+
+
+def positions_from(begins: np.ndarray) -> np.ndarray:
+    """Place of each token within its part of the row, from where parts begin; both `(rows, time)`."""
+    place = np.arange(begins.shape[1])
+    return place - np.maximum.accumulate(np.where(begins, place, 0), axis=1)
+
+
+def _marks(places: np.ndarray, spans: np.ndarray, window: int) -> np.ndarray:
+    """Which tokens of the `spans` stand at one of the ascending `places`, `(rows, window)`."""
+    first, last = (np.searchsorted(places, spans[:, side]) for side in range(2))
+    counts = last - first
+    row = np.repeat(np.arange(len(spans)), counts)
+    number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    marks = np.zeros((len(spans), window), dtype=bool)
+    marks[row, places[first[row] + number] - spans[row, 0]] = True
+    return marks
 
 
 def as_view(
@@ -167,6 +271,7 @@ def as_view(
         targets=torch.from_numpy(targets),
         counts=counts,
         padded=bool((rows.lengths < ids.shape[1]).any()),
+        positions=None if rows.positions is None else torch.from_numpy(rows.positions),
         segments=None if rows.segments is None else torch.from_numpy(rows.segments),
         uniforms=None if uniforms is None else torch.from_numpy(uniforms),
     )

@@ -30,7 +30,8 @@ class SegmentPairs(Corruption):
 
     within: Literal["paragraph", "document"] = "paragraph"
 
-    def spans(self, text: Text, window: int) -> np.ndarray:
+    def spans(self, text: Text, window: int, packing: bool) -> np.ndarray:
+        del packing
         starts, stops = text.sentences[:, 0], text.sentences[:, 1]
         limits = np.asarray(text.paragraphs) if self.within == "paragraph" else np.searchsorted(starts, text.documents)
         last = np.repeat(limits[1:], np.diff(limits))  # one past the last sentence that may share a unit, (sentences,)

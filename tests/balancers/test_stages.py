@@ -49,14 +49,14 @@ def test_changes_name_each_step_at_which_the_members_change() -> None:
 @pytest.mark.parametrize(
     ("points", "message"),
     [
-        ({"order": []}, r"pairs \[when, factor\] for order, found \[\]"),
-        ({"order": [[1, 2, 3]]}, r"pairs \[when, factor\] for order, found \[\[1, 2, 3\]\]"),
-        ({"order": [[1.5, 1.0]]}, "found 1.5 for order: write steps without a point"),
-        ({"order": [[-1, 1.0]]}, "found -1 for order"),
-        ({"order": [[0, -1.0]]}, "factors of at least 0, found -1.0 for order: use 0"),
+        ({"order": []}, r"order expects pairs \[when, value\], found \[\]"),
+        ({"order": [[1, 2, 3]]}, r"order expects pairs \[when, value\], found \[\[1, 2, 3\]\]"),
+        ({"order": [[1.5, 1.0]]}, "found 1.5: write steps without a point"),
+        ({"order": [[-1, 1.0]]}, "order expects `when` as .*, found -1"),
+        ({"order": [[0, -1.0]]}, "factors of at least 0, found -1.0: use 0"),
         ({"span": [[0, 1.0]]}, "among causal, order, found span: correct the name"),
-        ({"order": [[0, 1.0], [101, 0.0]]}, "within the training's 100 steps, found one of order at 101"),
-        ({"order": [[0.5, 1.0], [20, 0.0]]}, "each point later than the one before, found"),
+        ({"order": [[0, 1.0], [101, 0.0]]}, "within the training's 100 steps, found one at 101"),
+        ({"order": [[0.5, 1.0], [20, 0.0]]}, "order expects each point later than the one before, found"),
     ],
 )
 def test_bad_points_are_one_clear_line(points: dict, message: str) -> None:
