@@ -74,7 +74,8 @@ class View:
         positions: place of each token within its document's part of the row; a new part starts at each 0, and sees
             only itself. `None` where every row is one part.
         prefix: tokens at the start of each row that see one another, where `attention` is "prefix".
-        decoder: what a decoder reads, `(rows, target time)`, where there is one; `scored` then counts its positions.
+        decoder: what a decoder writes, padded on the right, where there is one: it reads the same one place later,
+            behind the start token of its family. `scored` then counts its positions, `row * target time + position`.
         segments: 0 for a pair's first segment and 1 for its second, where rows are pairs.
         uniforms: one random number in [0, 1) for each scored position, where the model's half samples.
         extra: further tensors that an objective's halves hand one another.
