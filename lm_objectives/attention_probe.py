@@ -4,6 +4,8 @@ import copy
 import itertools
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lm_objectives.backbone import Backbone
-from lm_objectives.configuration import from_config, narrowed
+from lm_objectives.configuration import from_config, has_windows, narrowed, takes_positions
 from lm_objectives.corruption.base import Attention, View
 
 _OTHER: dict[Attention, Attention] = {"causal": "bidirectional", "bidirectional": "causal"}
@@ -28,7 +30,7 @@ def check_attention(config: Any) -> None:
     """
     for shallow in _shallow(config):
         try:
-            found = _leak_of(config.model_type, narrowed(shallow, min(64 / config.hidden_size, 1)).to_json_string())
+            found = _leak_of(config.model_type, _described(shallow))
         except Exception:  # of sizes that do not shrink so; the true width is slower, and has its own messages
             with torch.device("meta"):
                 from_config(config)
@@ -43,6 +45,21 @@ def check_attention(config: Any) -> None:
             )
 
 
+def keeps_parts_apart(config: Any) -> bool:
+    """Whether a family can read rows that hold parts of several documents as if each stood alone."""
+    if has_windows(config) or not takes_positions(config):
+        return False
+    try:
+        return all(_packs(config.model_type, _described(shallow)) for shallow in _shallow(config))
+    except Exception:  # sizes that do not shrink so, or do not run at all, which `check_attention` says
+        return False
+
+
+def _described(config: Any) -> str:
+    """A narrow configuration in words, for what is remembered by them."""
+    return narrowed(config, min(64 / config.hidden_size, 1)).to_json_string()
+
+
 @lru_cache
 def _leak_of(model_type: str, described: str) -> str | None:
     from transformers import CONFIG_MAPPING
@@ -50,8 +67,23 @@ def _leak_of(model_type: str, described: str) -> str | None:
     return _leak_in(CONFIG_MAPPING[model_type].from_dict(json.loads(described)))
 
 
+@lru_cache
+def _packs(model_type: str, described: str) -> bool:
+    from transformers import CONFIG_MAPPING
+
+    with _trial(CONFIG_MAPPING[model_type].from_dict(json.loads(described))) as backbone:
+        return all(packed_error(backbone, attention) <= _ROUNDING for attention in ("causal", "bidirectional"))
+
+
 def _leak_in(config: Any) -> str | None:
-    """What is wrong with the attention of a model of this configuration, which draws no global random numbers."""
+    """What is wrong with the attention of a model of this configuration."""
+    with _trial(config) as backbone:
+        return leak(backbone)
+
+
+@contextmanager
+def _trial(config: Any) -> Iterator[Backbone]:
+    """A model of a configuration with weights that tell; draws no global random numbers."""
     generator = torch.Generator("cpu").manual_seed(0)
     with torch.device("cpu"), torch.random.fork_rng(devices=[]):
         trial = Backbone(model_type=config.model_type)
@@ -60,7 +92,8 @@ def _leak_in(config: Any) -> str | None:
         for parameter in trial.parameters():
             if parameter.ndim > 1:  # families draw weights so small that rounding hides what attention does
                 nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5, generator=generator)
-        return leak(trial)
+        trial.model.eval()
+        yield trial
 
 
 def _shallow(config: Any) -> Iterator[Any]:
@@ -107,6 +140,23 @@ def leak(backbone: Backbone) -> str | None:
     finally:
         backbone.model.train(training)
     return None
+
+
+@torch.no_grad()
+def packed_error(backbone: Backbone, attention: Attention) -> float:
+    """How far hidden states of a row of two documents are from those of each alone, relative to the largest."""
+    rows = torch.tensor([[4, 5, 6, 7, 8, 9], [9, 5, 4, 7, 6, 8]])
+    positions = torch.tensor([[0, 1, 0, 1, 2, 3], [0, 1, 2, 3, 0, 1]])
+    packed = replace(_bare(rows, 6, attention), positions=positions)
+    [hidden] = backbone.encode([packed])
+    errors = []
+    for row, cut in ((0, 2), (1, 4)):
+        alone = [
+            backbone.encode([_bare(part[None], part.shape[0], attention)])[0][0]
+            for part in rows[row].split([cut, 6 - cut])
+        ]
+        errors.append((torch.cat(alone) - hidden[row]).abs().amax())
+    return float(torch.stack(errors).amax() / hidden.abs().amax())
 
 
 def _bare(ids: Tensor, length: int, attention: Attention) -> View:

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map
 
 from lm_objectives.configuration import (
     check_config,
+    first_position,
     from_config,
     has_windows,
     is_decoder,
@@ -138,6 +139,15 @@ class Backbone(Plugin, nn.Module):
         self._decoder = is_decoder(self.config.model_type)
         self.windowed = has_windows(self.config)
 
+    @property
+    def packs(self) -> bool:
+        """Whether documents that share a row can be kept apart, known before the model is made."""
+        from lm_objectives.attention_probe import keeps_parts_apart
+
+        config = self._configuration(Vocabulary(size=16, pad=0, bos=1, eos=2, mask=3))
+        check_config(config)
+        return keeps_parts_apart(config)
+
     def shrunk(self, fraction: float) -> "Backbone":
         """A model of the same family and depth whose width is `fraction` of this one's, reading embeddings.
 
@@ -252,6 +262,9 @@ class Backbone(Plugin, nn.Module):
                 [torch.zeros_like(view.ids) if view.segments is None else view.segments for view in views]
             )
         inputs |= self._attention(views, time)
+        if any(view.positions is not None for view in views):
+            positions = torch.cat([_positions(view) for view in views])
+            inputs["position_ids"] = positions + first_position(self.config)
         output = torch.func.functional_call(self.model, parameters, (), inputs) if parameters else self.model(**inputs)
         return list(output.last_hidden_state.split(rows))
 
@@ -275,17 +288,24 @@ class Backbone(Plugin, nn.Module):
         """The arguments that give each view its attention: no mask where none is needed, else a boolean one."""
         patterns = {view.attention for view in views}
         padded = any(view.padded for view in views)
-        if patterns == {"causal"} and self._decoder:
+        whole = all(view.positions is None for view in views)
+        if whole and patterns == {"causal"} and self._decoder:
             return {}  # padding is on the right, where no scored position looks
-        if patterns == {"bidirectional"} and not self._decoder:
+        if whole and patterns == {"bidirectional"} and not self._decoder:
             return {"attention_mask": torch.cat([_real(view, time) for view in views]).long()} if padded else {}
-        if patterns == {"bidirectional"} and not padded and not self.windowed:
+        if whole and patterns == {"bidirectional"} and not padded and not self.windowed:
             return {"is_causal": False}
         masks = []
         for view in views:
             mask = _real(view, time)[:, None, :].expand(-1, time, -1)
-            if view.attention == "causal":
-                mask = mask & torch.ones(time, time, dtype=torch.bool, device=mask.device).tril()
+            if view.attention != "bidirectional":
+                seen = torch.ones(time, time, dtype=torch.bool, device=mask.device).tril()
+                if view.prefix is not None:
+                    seen = seen | (torch.arange(time, device=mask.device) < view.prefix[:, None])[:, None, :]
+                mask = mask & seen
+            if view.positions is not None:
+                part = (view.positions == 0).cumsum(1)
+                mask = mask & (part[:, :, None] == part[:, None, :])
             masks.append(mask)
         return {"attention_mask": torch.cat(masks)[:, None]}
 
@@ -317,6 +337,13 @@ def _split(block: nn.Module, rows: Sequence[int], parameters: Sequence[dict[str,
         yield
     finally:
         block.__dict__.pop("forward", None)
+
+
+def _positions(view: View) -> Tensor:
+    """Place of each token within its document's part of the row, `(rows, time)`."""
+    if view.positions is not None:
+        return view.positions
+    return torch.arange(view.ids.shape[1], device=view.ids.device).expand_as(view.ids)
 
 
 def _real(view: View, time: int) -> Tensor:

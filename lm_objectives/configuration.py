@@ -1,11 +1,14 @@
 """What a Hugging Face configuration says of its model, and whether that can be the backbone."""
 
 import copy
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
+
+_COUNT_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")  # and take what they are given as it is
 
 
 def check_config(config: Any) -> None:
@@ -114,9 +117,20 @@ def has_windows(config: Any) -> bool:
     return bool(kinds - {"full_attention"}) or sliding or getattr(config, "local_attention", None) is not None
 
 
+def first_position(config: Any) -> int:
+    """The number of a row's first position: 0, or the one after the padding's own where a family counts so."""
+    return config.pad_token_id + 1 if config.model_type in _COUNT_FROM_PADDING else 0
+
+
+def takes_positions(config: Any) -> bool:
+    """Whether a family's model can be told the position of each token."""
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+    model: Any = MODEL_MAPPING[type(config)]
+    return "position_ids" in inspect.signature(model.forward).parameters
+
+
 def positions_of(config: Any) -> int | None:
     """The longest window a configuration's position embeddings hold; `None` where nothing bounds it."""
     limit = getattr(config, "max_position_embeddings", None)
-    if limit is not None and config.model_type in ("roberta", "xlm-roberta", "camembert"):
-        return limit - config.pad_token_id - 1  # positions start after the padding's number
-    return limit
+    return None if limit is None else limit - first_position(config)

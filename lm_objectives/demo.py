@@ -247,11 +247,11 @@ def detected(objective: ReplacedToken, stage: Stage) -> Iterator[str]:
 def judged(objective: SentenceOrder, stage: Stage) -> Iterator[str]:
     """Two parts of the text in both orders, and what the head makes of each."""
     vocabulary, window = stage.module.vocabulary, stage.module.window
-    spans = objective.corruption.spans(stage.text, window)
+    spans = objective.corruption.spans(stage.text, window, packing=False)
     if not len(spans):
         yield "  the text has no two sentences in a paragraph that fit the window together"
         return
-    drawn = objective.corruption.read(stage.text, spans[:1], stage.key, window, vocabulary)
+    drawn = objective.corruption.read(stage.text, spans[np.array([0])], stage.key, window, vocabulary)
     assert drawn.labels is not None
     pair = [drawn, swap(drawn)] if not drawn.labels[0] else [swap(drawn), drawn]
     for name, part in zip(("first: ", "second:"), segments_of(pair[0]), strict=True):
@@ -321,7 +321,9 @@ def tokenize(text: str, tokenizer: "PreTrainedTokenizerFast", module: Pretrainin
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "text"
         write_text([text], "en", tokenizer, module.vocabulary, folder)  # English rules know all scripts' full stops
-        arrays = (np.load(folder / f"{name}.npy") for name in ("tokens", "sentences", "paragraphs", "documents"))
+        arrays = (
+            np.load(folder / f"{name}.npy") for name in ("tokens", "sentences", "paragraphs", "documents", "corpora")
+        )
         return TokenText(folder, *arrays)
 
 

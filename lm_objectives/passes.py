@@ -55,10 +55,9 @@ def score_apart(
 
 
 def _groups(backbone: Backbone, views: Mapping[str, View]) -> list[list[str]]:
-    """Objectives by pass: all in one on a CPU, where a call costs more than a mask; else one for each pattern."""
-    if backbone.embedding.device.type == "cpu" and not backbone.windowed:
-        return [list(views)]
-    patterns: dict[str, list[str]] = {}
+    """Objectives by pass: on a CPU all of one length, since a call costs more than a mask; else each pattern apart."""
+    merges = backbone.embedding.device.type == "cpu" and not backbone.windowed
+    groups: dict[tuple[int, str], list[str]] = {}
     for name, view in views.items():
-        patterns.setdefault(view.attention, []).append(name)
-    return list(patterns.values())
+        groups.setdefault((view.ids.shape[1], "" if merges else view.attention), []).append(name)
+    return list(groups.values())

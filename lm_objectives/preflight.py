@@ -8,7 +8,7 @@ import lightning.pytorch as L
 from lm_objectives.checkpoint import KEY, check_same, read_checkpoint
 from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.tokenizer import read_tokenizer_files
-from lm_objectives.pretraining import Pretraining, training_steps
+from lm_objectives.pretraining import Pretraining
 
 
 def preflight(
@@ -34,11 +34,11 @@ def preflight(
         raise ValueError(
             f"expected trainer.gradient_clip_val of at least 0, found {trainer.gradient_clip_val}: 1.0 is usual"
         )
-    data.open(module.sources)
+    data.open(module.sources, module.backbone.packs, trainer)
     data.check(trainer)
     trial = copy.deepcopy(module)
     device = None if module.backbone.pretrained else "meta"
-    trial.build(data.vocabulary, data.window, training_steps(trainer, data.steps_per_epoch), device)
+    trial.build(data.vocabulary, data.window, data.training_steps(trainer), device)
     trial.schedule.factor(0, trial.steps)
     _check_monitors(trial, trainer)
     try:
@@ -58,8 +58,8 @@ def _check_rows(saved: dict[str, Any], data: TextDataModule, checkpoint: str, go
             f"expected the tokenizer that {checkpoint} was trained with, found another one: give the corpus and "
             "data.tokenizer of its run, or the folder of its tokenizer as data.tokenizer"
         )
-    now = {"rows_per_step": data.rows_per_step, "unit": data.unit, "seed": data.seed}
-    other = [name for name, value in saved.get("rows", now).items() if now[name] != value] if goes_on else []
+    now = data.identity()
+    other = [name for name, value in saved.get("rows", now).items() if now.get(name) != value] if goes_on else []
     if other:
         raise ValueError(
             f"expected the data.{other[0]} of the run that goes on, {saved['rows'][other[0]]}, found {now[other[0]]}: "

@@ -19,7 +19,8 @@ from lm_objectives.balancers.fixed import Fixed
 from lm_objectives.checkpoint import KEY, check_same, restart_at_whole_step
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.keyed import domain
-from lm_objectives.data.rows import LAG, Batch, Decisions, Source, check_sources, host_of
+from lm_objectives.data.plan import LAG, Decisions, RowSource, check_sources, host_of
+from lm_objectives.data.rows import Batch
 from lm_objectives.data.tokenizer import read_tokenizer_files
 from lm_objectives.gradients import GradientStore, gradient_norm
 from lm_objectives.objectives.base import Objective, Outcome, loss_of, mean_metric
@@ -76,7 +77,7 @@ class Pretraining(L.LightningModule):
         self.optimizer, self.on_nonfinite = optimizer, on_nonfinite
         self.schedule = Schedule(**schedule) if isinstance(schedule, dict) else schedule
         self.names = tuple(objectives)
-        self.sources = {name: Source(o.corruption, o.share, o.view_of) for name, o in objectives.items()}
+        self.sources = {name: RowSource(o.corruption, o.share, o.view_of) for name, o in objectives.items()}
         check_sources(self.sources)
         for name, objective in objectives.items():
             if objective.view_of and any(completes(objectives[n]) for n in (name, objective.view_of)):
@@ -111,7 +112,7 @@ class Pretraining(L.LightningModule):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if data is None:
             raise ValueError("expected a TextDataModule beside the module, found none: pass datamodule= to the Trainer")
-        self.build(data.vocabulary, data.window, training_steps(self.trainer, data.steps_per_epoch))
+        self.build(data.vocabulary, data.window, data.training_steps(self.trainer))
 
     def build(self, vocabulary: Vocabulary, window: int, steps: int, device: str | None = None) -> None:
         """Make backbone, heads and balancer.
@@ -353,7 +354,7 @@ class Pretraining(L.LightningModule):
         if data is not None:  # for `demo` and `export`, which have no data module, and to know another corpus
             checkpoint[KEY]["tokenizer"] = read_tokenizer_files(data.text.folder / "tokenizer")
             checkpoint[KEY]["cache"] = str(data.text.folder)
-            checkpoint[KEY]["rows"] = {"rows_per_step": data.rows_per_step, "unit": data.unit, "seed": data.seed}
+            checkpoint[KEY]["rows"] = data.identity()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         saved = checkpoint.get(KEY)
@@ -368,21 +369,6 @@ class Pretraining(L.LightningModule):
         self._seed, self.tokens_read = saved["seed"], saved["tokens_read"]
         self.steps_skipped = saved["steps_skipped"]
         self.decisions.entries = Decisions((step, tuple(names)) for step, names in saved["decisions"]).entries
-
-
-def training_steps(trainer: L.Trainer, steps_per_epoch: int) -> int:
-    """Optimizer steps in the whole training, -1 where nothing bounds it."""
-    bounds = []
-    if trainer.max_steps is not None and trainer.max_steps >= 0:
-        bounds.append(trainer.max_steps)
-    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
-        accumulate, limit = trainer.accumulate_grad_batches, trainer.limit_train_batches
-        if isinstance(limit, float):
-            steps_per_epoch = int(steps_per_epoch * accumulate * limit) // accumulate
-        elif limit is not None:
-            steps_per_epoch = min(steps_per_epoch, limit // accumulate)
-        bounds.append(trainer.max_epochs * steps_per_epoch)
-    return min(bounds, default=-1)
 
 
 def completes(objective: Objective) -> bool:

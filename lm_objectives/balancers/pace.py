@@ -52,4 +52,3 @@ def places(order: Sequence[str] | None, names: Sequence[str]) -> list[int]:
             "name each objective once, the easiest first"
         )
     return [list(names).index(name) for name in order]
-

@@ -20,7 +20,7 @@ class Throughput(L.Callback):
     """
 
     def __init__(self) -> None:
-        self._flops, self._per_row = 0.0, {}  # type: float, dict[str, float]
+        self._flops, self._per_row = 0.0, {}  # type: float, dict[tuple[str, int], float]
         self._mark: tuple[float, int] | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -33,15 +33,17 @@ class Throughput(L.Callback):
         del trainer, batch_idx
         for name in batch.views:
             host = pl_module.sources[name].view_of or name
-            if host not in self._per_row:
+            kind = host, batch.views[host].ids.shape[1]
+            if kind not in self._per_row:
                 guests = {n: v for n, v in batch.views.items() if host in (n, pl_module.sources[n].view_of)}
-                self._per_row[host] = _forward_flops(pl_module, guests) / len(batch.views[host].ids)
+                self._per_row[kind] = _forward_flops(pl_module, guests) / len(batch.views[host].ids)
         if self._mark is None:
             self._mark = (time.monotonic(), pl_module.tokens_read)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         del outputs, batch_idx
-        rows = sum(self._per_row[name] * len(view.ids) for name, view in batch.views.items() if name in self._per_row)
+        kinds = {(name, view.ids.shape[1]): len(view.ids) for name, view in batch.views.items()}
+        rows = sum(self._per_row[kind] * count for kind, count in kinds.items() if kind in self._per_row)
         self._flops += (1 + _BACKWARD) * rows * trainer.world_size
         last = pl_module.last_step
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]

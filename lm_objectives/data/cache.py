@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 # Raise it when the same settings come to give other files.
-_FORMAT = 1
+_FORMAT = 2
 
 _log = logging.getLogger("lm_objectives")
 
@@ -40,11 +40,12 @@ class TokenText:
     sentences: np.ndarray
     paragraphs: np.ndarray
     documents: np.ndarray
+    corpora: np.ndarray
 
     @staticmethod
     def open(folder: str | Path) -> "TokenText":
         """The text whose arrays lie in `folder`."""
-        arrays = ("tokens", "sentences", "paragraphs", "documents")
+        arrays = ("tokens", "sentences", "paragraphs", "documents", "corpora")
         folder = Path(folder)
         return TokenText(
             folder, *(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in arrays)

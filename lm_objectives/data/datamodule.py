@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
+import numpy as np
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.strategies import Strategy
 from torch import Tensor
@@ -13,7 +14,11 @@ from torch.utils.data import DataLoader
 
 from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.data.cache import open_cache, prepare
-from lm_objectives.data.rows import LAG, Batch, Decisions, MicroBatches, Plan, RowDataset, RowKey, Source, StepLoader
+from lm_objectives.data.loader import MicroBatches, StepLoader
+from lm_objectives.data.mixture import mixing_rates
+from lm_objectives.data.plan import LAG, Decisions, Plan, RowSource
+from lm_objectives.data.rows import Batch, RowDataset, RowKey, RowSettings
+from lm_objectives.ramps import Points, check_points
 
 
 def default_cache() -> str:
@@ -32,7 +37,15 @@ class TextDataModule(L.LightningDataModule):
         language: language code that sentences are found by, such as en, de or zh.
         tokenizer: a number trains a byte-level BPE of so many tokens on the training documents; a folder or name loads
             a Hugging Face fast tokenizer.
-        window: tokens in a row.
+        corpus_weights: part of the rows that each entry of `corpus` gets, relative to the others'; by default what it
+            has of the text, all of it read once before any is read again.
+        corpus_temperature: instead of weights, parts in proportion to min(tokens, corpus_cap)^(1/temperature).
+        corpus_cap: tokens above which a corpus counts for no more.
+        window: tokens in a row, or points [[when, tokens], ...] that they follow by steps: what divides the largest
+            window is read as so many more rows of it, and a step has the same tokens throughout. `when` is an optimizer
+            step or, with a point, a fraction of the training. Rows that an objective arranges itself keep the largest.
+        packing: whether a row holds parts of several documents, none of which sees another or has positions that
+            follow another's, or one document with padding. By default it does where the backbone can keep them apart.
         rows_per_step: rows in an optimizer step, over all objectives, devices and accumulated micro-batches.
         unit: each objective's rows of a step are a multiple of this; devices x accumulate_grad_batches must divide it.
         num_workers: processes that make rows; 0 makes them in the training process.
@@ -48,7 +61,11 @@ class TextDataModule(L.LightningDataModule):
         text_field: str = "text",
         language: str = "en",
         tokenizer: int | str = 8192,
-        window: int = 128,
+        corpus_weights: list[float] | None = None,
+        corpus_temperature: float | None = None,
+        corpus_cap: int | None = None,
+        window: int | list[list[int | float]] = 128,
+        packing: bool | None = None,
         rows_per_step: int = 32,
         unit: int = 8,
         num_workers: int = 0,
@@ -58,13 +75,14 @@ class TextDataModule(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        _at_least("data.window", window, 8)
         _at_least("data.rows_per_step", rows_per_step, 1)
         _at_least("data.unit", unit, 1)
         _at_least("data.num_workers", num_workers, 0)
         _at_least("data.validation_rows", validation_rows, 0)
         self.corpus, self.text_field, self.language, self.tokenizer_source = corpus, text_field, language, tokenizer
-        self.window, self.rows_per_step, self.unit, self.num_workers = window, rows_per_step, unit, num_workers
+        self.corpus_weights, self.corpus_temperature, self.corpus_cap = corpus_weights, corpus_temperature, corpus_cap
+        self.windows, self.window, self.packing = window, largest_window(window), packing
+        self.rows_per_step, self.unit, self.num_workers = rows_per_step, unit, num_workers
         self.validation_share, self.validation_rows = validation_share, validation_rows
         self.cache, self.seed = cache or default_cache(), seed
 
@@ -94,24 +112,73 @@ class TextDataModule(L.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         del stage
-        sources: Any = None if self.trainer is None else self.trainer.lightning_module.sources
-        if not sources:
+        trainer = self.trainer
+        if trainer is None or not hasattr(trainer.lightning_module, "sources"):
             raise ValueError(
                 "expected objectives to make rows for, found none: train with a Pretraining module, or call "
                 "`open(sources)`"
             )
-        self.open(sources)
+        module: Any = trainer.lightning_module
+        self.open(module.sources, module.backbone.packs, trainer)
 
-    def open(self, sources: Mapping[str, Source]) -> None:
-        """Make ready to read for `sources`.
+    def open(self, sources: Mapping[str, RowSource], packs: bool = True, trainer: L.Trainer | None = None) -> None:
+        """Make ready to read.
+
+        Args:
+            sources: of the rows, by objective.
+            packs: whether the backbone keeps the documents of a row apart.
+            trainer: knows how long the training is, where settings move over it.
 
         Raises:
             ValueError: where the corpus cannot be used, or `rows_per_step` cannot be shared out.
         """
+        if self.packing and not packs:
+            raise ValueError(
+                "expected a backbone that keeps the documents of a row apart for data.packing, found one that cannot: "
+                "set data.packing to false for one document a row"
+            )
         self.text = open_cache(self._prepare())
-        self.plan = Plan(sources, self.rows_per_step, self.unit)
-        self.plan.rows(0)
+        steps = -1 if trainer is None else self.training_steps(trainer)
+        tokens = np.diff(self.text.training.corpora).tolist()
+        rates = mixing_rates(tokens, self.corpus_weights, self.corpus_temperature, self.corpus_cap)
+        packing = packs if self.packing is None else self.packing
+        self.settings = RowSettings(self.windows, self.seed, packing, rates, steps)
+        self.settings.cuts(0)
         self._sources = sources
+        self.plan = self._plan()
+
+    def _plan(self, decisions: Decisions | None = None) -> Plan:
+        return Plan(self._sources, self.rows_per_step, self.unit, decisions, self.settings.steps)
+
+    def training_steps(self, trainer: L.Trainer) -> int:
+        """Optimizer steps in the whole training, -1 where nothing bounds it."""
+        bounds = []
+        if trainer.max_steps is not None and trainer.max_steps >= 0:
+            bounds.append(trainer.max_steps)
+        if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+            accumulate, limit, steps = (
+                trainer.accumulate_grad_batches,
+                trainer.limit_train_batches,
+                self.steps_per_epoch,
+            )
+            if isinstance(limit, float):
+                steps = int(steps * accumulate * limit) // accumulate
+            elif limit is not None:
+                steps = min(steps, limit // accumulate)
+            bounds.append(trainer.max_epochs * steps)
+        return min(bounds, default=-1)
+
+    def identity(self) -> dict[str, Any]:
+        """The settings without which a run that goes on would read rows twice or never, as plain data."""
+        rates = self.settings.rates
+        return {
+            "rows_per_step": self.rows_per_step,
+            "unit": self.unit,
+            "seed": self.seed,
+            "window": self.windows if isinstance(self.windows, int) else [list(point) for point in self.windows],
+            "packing": self.settings.packing,
+            "rates": None if rates is None else list(rates),
+        }
 
     def check(self, trainer: L.Trainer) -> None:
         """Raise where rows cannot be made in the way that a trainer's settings ask for."""
@@ -146,14 +213,14 @@ class TextDataModule(L.LightningDataModule):
         """Micro-batches of this rank from the trainer's step on."""
         trainer = self.trainer
         accumulate, world, rank = 1, 1, 0
-        decisions = Decisions([(0, tuple(self._sources))])
+        decisions = None
         if trainer is not None:
             accumulate, world, rank = trainer.accumulate_grad_batches, trainer.world_size, trainer.global_rank
             module: Any = trainer.lightning_module
             decisions = module.decisions
             self.check(trainer)
-        self.plan = plan = Plan(self._sources, self.rows_per_step, self.unit, decisions)
-        dataset = self._rows(self._sources, "training")
+        self.plan = plan = self._plan(decisions)
+        dataset = RowDataset(self.text.training, self._sources, self.vocabulary, self.settings, "training")
 
         def batches() -> DataLoader[Batch]:
             start = trainer.global_step if trainer is not None else 0
@@ -166,10 +233,11 @@ class TextDataModule(L.LightningDataModule):
         """Held-out rows in a fixed order, one objective a batch, every rank its own."""
         world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer is not None else (1, 0)
         sources = {
-            name: Source(source.corruption.validating(), source.share, source.view_of)
+            name: RowSource(source.corruption.validating(), source.share, source.view_of)
             for name, source in self._sources.items()
         }
-        dataset = self._rows(sources, "validation")
+        settings = RowSettings(self.window, self.seed, self.settings.packing)
+        dataset = RowDataset(self.text.validation, sources, self.vocabulary, settings, "validation")
         size = max(min(self.rows_per_step, 64), 1)
         keys: list[list[RowKey]] = []
         for name, spans in dataset.spans.items():
@@ -178,10 +246,6 @@ class TextDataModule(L.LightningDataModule):
             keys += [[RowKey(name, k) for k in own[at : at + size]] for at in range(0, len(own), size)]
         keys.sort(key=lambda batch: batch[0].k)  # in turn, so that a pass that is cut short has seen all objectives
         return StepLoader(lambda: self._loader(dataset, keys, 1), len(keys), 1, None)
-
-    def _rows(self, sources: Mapping[str, Source], split: str) -> RowDataset:
-        text = self.text.training if split == "training" else self.text.validation
-        return RowDataset(text, sources, self.vocabulary, self.window, self.seed, split)
 
     def _loader(self, dataset: RowDataset, keys: Iterable[list[RowKey]], accumulate: int) -> DataLoader[Batch]:
         return DataLoader(
@@ -208,3 +272,19 @@ def _sum_over_ranks(strategy: Strategy) -> Callable[[Tensor], Tensor]:
 def _at_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise ValueError(f"expected {name} of at least {least}, found {value}: raise it")
+
+
+def largest_window(window: int | Points) -> int:
+    """The largest of a window's sizes, each checked to divide it."""
+    if isinstance(window, int):
+        _at_least("data.window", window, 8)
+        return window
+    check_points(window, lambda tokens: _at_least("data.window", int(tokens), 8), "data.window")
+    largest = max(int(tokens) for _, tokens in window)
+    for _, tokens in window:
+        if largest % tokens:
+            raise ValueError(
+                f"expected windows in data.window that divide the largest, {largest}, found {tokens}: "
+                "128, 256, 512 do, for example"
+            )
+    return largest

@@ -113,6 +113,7 @@ def write_text(
                 counts += np.bincount(layout.tokens, minlength=vocabulary.size)
         starts.append([tokens.length])
         paragraphs.append([sentences.length])
+    np.save(folder / "corpora.npy", np.array([0, tokens.length]))
     return counts
 
 

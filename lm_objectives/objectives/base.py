@@ -12,6 +12,7 @@ from torchmetrics import MeanMetric, Metric
 
 from lm_objectives.corruption.base import Corruption, View, Vocabulary
 from lm_objectives.plugin import Plugin
+from lm_objectives.ramps import Ramp, check_points
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
@@ -55,6 +56,11 @@ def loss_of(parts: Mapping[str, float], sums: Mapping[str, Tensor], totals: Mapp
     return torch.stack(terms).sum()
 
 
+def _check_moving_share(share: float) -> None:
+    if share < 0:
+        raise ValueError(f"expected shares of at least 0, found {share}: 0 leaves an objective out for a while")
+
+
 def mean_metric() -> MeanMetric:
     """A mean over held-out rows that a NaN makes NaN, instead of leaving it out."""
     return MeanMetric(nan_strategy="disable")
@@ -66,7 +72,9 @@ class Objective(Plugin, nn.Module, ABC):
     An objective never calls the backbone and never decides its weight among the others.
 
     Args:
-        share: its part of the rows of a step, relative to the others' shares, above 0.
+        share: its part of the rows of a step, relative to the others' shares, above 0; or points [[when, share], ...]
+            that it follows linearly, where 0 leaves it out. `when` is an optimizer step or, with a point, a fraction of
+            the training.
         view_of: name of another objective on whose rows this one's corruption is applied, instead of rows of its own;
             the backbone then runs once for both.
     """
@@ -80,9 +88,11 @@ class Objective(Plugin, nn.Module, ABC):
     yardsticks: ClassVar[Yardsticks] = {}
     """For a metric, what it is to be read beside: what a predictor without a model reaches."""
 
-    def __init__(self, share: float = 1.0, view_of: str | None = None) -> None:
+    def __init__(self, share: Ramp = 1.0, view_of: str | None = None) -> None:
         super().__init__()
-        if not share > 0:
+        if not isinstance(share, (int, float)):
+            check_points(share, _check_moving_share, "share")
+        elif not share > 0:
             raise ValueError(f"expected a share above 0, found {share}: leave an objective out to give it no rows")
         self.share, self.view_of = share, view_of
 
