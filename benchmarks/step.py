@@ -19,7 +19,8 @@ from loops import data, fit, four_objectives, module
 
 from lm_objectives import Pretraining, TextDataModule
 from lm_objectives.corruption.base import View
-from lm_objectives.data.rows import Batch, Source
+from lm_objectives.data.plan import RowSource
+from lm_objectives.data.rows import Batch
 from lm_objectives.objectives import CausalLM, MaskedLM
 
 WINDOW, ROWS, VOCABULARY = 128, 32, 8192
@@ -113,7 +114,7 @@ def alone(name: str) -> Alternation:
     family = {"masked": "bert", "causal": "llama"}[name]
     rows: TextDataModule = data(ROWS, WINDOW, VOCABULARY)
     rows.prepare_data()
-    rows.open({name: Source(objective.corruption)})
+    rows.open({name: RowSource(objective.corruption)})
     trained = module({name: objective}, 256, 4, model_type=family)
     built = copy.deepcopy(trained)
     built.build(rows.vocabulary, WINDOW, 100_000)

@@ -57,7 +57,7 @@ def keeps_parts_apart(config: Any) -> bool:
 
 def _described(config: Any) -> str:
     """A narrow configuration in words, for what is remembered by them."""
-    return narrowed(config, min(64 / config.hidden_size, 1)).to_json_string()
+    return narrowed(config, min(64 / config.hidden_size, 1.0)).to_json_string()
 
 
 @lru_cache

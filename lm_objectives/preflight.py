@@ -6,7 +6,7 @@ from typing import Any
 import lightning.pytorch as L
 
 from lm_objectives.checkpoint import KEY, check_same, read_checkpoint
-from lm_objectives.data.datamodule import TextDataModule
+from lm_objectives.data.datamodule import TextDataModule, training_steps
 from lm_objectives.data.tokenizer import read_tokenizer_files
 from lm_objectives.pretraining import Pretraining
 
@@ -38,7 +38,7 @@ def preflight(
     data.check(trainer)
     trial = copy.deepcopy(module)
     device = None if module.backbone.pretrained else "meta"
-    trial.build(data.vocabulary, data.window, data.training_steps(trainer), device)
+    trial.build(data.vocabulary, data.window, training_steps(trainer, data.steps_per_epoch), device)
     trial.schedule.factor(0, trial.steps)
     _check_monitors(trial, trainer)
     try:

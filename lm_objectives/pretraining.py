@@ -19,6 +19,7 @@ from lm_objectives.balancers.fixed import Fixed
 from lm_objectives.checkpoint import KEY, check_same, restart_at_whole_step
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.keyed import domain
+from lm_objectives.data.datamodule import training_steps
 from lm_objectives.data.plan import LAG, Decisions, RowSource, check_sources, host_of
 from lm_objectives.data.rows import Batch
 from lm_objectives.data.tokenizer import read_tokenizer_files
@@ -112,7 +113,7 @@ class Pretraining(L.LightningModule):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if data is None:
             raise ValueError("expected a TextDataModule beside the module, found none: pass datamodule= to the Trainer")
-        self.build(data.vocabulary, data.window, data.training_steps(self.trainer))
+        self.build(data.vocabulary, data.window, training_steps(self.trainer, data.steps_per_epoch))
 
     def build(self, vocabulary: Vocabulary, window: int, steps: int, device: str | None = None) -> None:
         """Make backbone, heads and balancer.
@@ -339,9 +340,8 @@ class Pretraining(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        vocabulary = dataclasses.asdict(self.vocabulary) | {"unigram": None, "special": list(self.vocabulary.special)}
         checkpoint[KEY] = {
-            "vocabulary": vocabulary,
+            "vocabulary": self.vocabulary.ids(),
             "window": self.window,
             "steps": self.steps,
             "seed": self._seed,
@@ -361,8 +361,7 @@ class Pretraining(L.LightningModule):
         if saved is None:
             raise ValueError("expected a checkpoint of this package, found another one: check the path")
         if not self._built:
-            ids = saved["vocabulary"] | {"special": tuple(saved["vocabulary"]["special"])}
-            self.build(Vocabulary(**ids), saved["window"], saved["steps"])
+            self.build(Vocabulary.from_ids(saved["vocabulary"]), saved["window"], saved["steps"])
         check_same(self.state_dict(), checkpoint["state_dict"])
         if self._trainer is not None and "loops" in checkpoint:
             restart_at_whole_step(checkpoint["loops"], saved["accumulate"], self.trainer.accumulate_grad_batches)

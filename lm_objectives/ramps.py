@@ -54,7 +54,7 @@ def place_points(points: Points, steps: int, what: str) -> list[tuple[float, flo
 
 def fraction_to_step(when: int | float, steps: int, what: str) -> float:
     """A whole number is an optimizer step, any other a fraction of the training."""
-    if isinstance(when, int):
+    if isinstance(when, int) or when == 0:
         return float(when)
     if steps < 0:
         raise ValueError(
@@ -64,7 +64,7 @@ def fraction_to_step(when: int | float, steps: int, what: str) -> float:
     return round(when * steps, 6)  # .7 of 10 steps is step 7, which binary fractions miss
 
 
-def interpolate(points: Sequence[tuple[float, float]], step: float, between: Between) -> float:
+def interpolate(points: Sequence[tuple[float, float]], step: int, between: Between) -> float:
     """The value at a step: that of the first point before it, of the last after it; the points are (step, value)."""
     if step <= points[0][0]:
         return points[0][1]

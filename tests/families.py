@@ -45,13 +45,13 @@ def built(family: str, window: int = 12, **changes: Any) -> Backbone:
 
 
 def view_of(
-    ids: torch.Tensor, attention: Attention, lengths: list[int] | None = None, segments: torch.Tensor | None = None
+    ids: torch.Tensor, attention: Attention, lengths: list[int] | None = None, **fields: torch.Tensor | None
 ) -> View:
     """A view of `ids` that nothing is scored in."""
     rows, time = ids.shape
     lengths = lengths or [time] * rows
     none = torch.zeros(0, dtype=torch.long)
-    return View(ids, torch.tensor(lengths), attention, none, none, {}, min(lengths) < time, segments)
+    return View(ids, torch.tensor(lengths), attention, none, none, {}, min(lengths) < time, **fields)
 
 
 def some_ids(rows: int = 2, time: int = 12) -> torch.Tensor:

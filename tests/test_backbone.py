@@ -13,6 +13,7 @@ from lm_objectives.backbone import Backbone
 from lm_objectives.corruption.base import Vocabulary
 
 torch.set_num_threads(1)
+PACKING = [family for family in FAMILIES if family not in WINDOWED]
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
 
@@ -88,6 +89,59 @@ def test_mixed_pass_is_the_separate_passes(family: str, dtype: torch.dtype, tole
         [alone] = states(backbone, view)
         real = torch.arange(12) < view.lengths[:, None]
         torch.testing.assert_close(mixed[real], alone[real], rtol=0, atol=tolerance)
+
+
+POSITIONS = torch.tensor([[0, 1, 2, 3, 4, 0, 1, 2, 0, 1, 2, 3], [0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4]])
+PARTS = [(0, 0, 5), (0, 5, 8), (0, 8, 12), (1, 0, 7), (1, 7, 12)]  # row, first position, one past the last
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_with_windows_do_not_pack(family: str) -> None:
+    assert Backbone(family, FAMILIES[family]).packs is (family not in WINDOWED)
+
+
+@pytest.mark.parametrize("family", PACKING)
+@pytest.mark.parametrize("attention", ["causal", "bidirectional"])
+def test_each_document_of_a_packed_row_is_as_if_alone(family: str, attention: Any) -> None:
+    """Oracle: each document in a row of its own, whose attention and positions need no argument."""
+    backbone, ids = built(family).double(), some_ids()
+    beside = view_of(some_ids(3) - 1, "causal" if attention == "bidirectional" else "bidirectional")
+    view = view_of(ids, attention, [12, 10], positions=POSITIONS)
+    for packed in (states(backbone, view)[0], states(backbone, view, beside)[0]):
+        for row, start, stop in PARTS:
+            stop = min(stop, [12, 10][row])
+            [alone] = states(backbone, view_of(ids[row : row + 1, start:stop], attention))
+            torch.testing.assert_close(packed[row, start:stop], alone[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", PACKING)
+@pytest.mark.parametrize("attention", ["causal", "bidirectional"])
+def test_no_document_of_a_packed_row_sees_another(family: str, attention: Any) -> None:
+    backbone, ids = built(family), some_ids()
+    [before] = states(backbone, view_of(ids, attention, positions=POSITIONS))
+    for row, start, stop in PARTS:
+        other = ids.clone()
+        other[row, start:stop] = (ids[row, start:stop] - 3) % 60 + 4
+        [after] = states(backbone, view_of(other, attention, positions=POSITIONS))
+        changed = (before != after).any(-1)
+        inside = torch.zeros(2, 12, dtype=torch.bool)
+        inside[row, start:stop] = True
+        assert torch.equal(changed, inside)
+
+
+@pytest.mark.parametrize("family", [family for family in PACKING if family not in ENCODERS])
+def test_a_prefix_sees_itself_and_the_rest_what_precedes(family: str) -> None:
+    """Oracle: which states a changed token moves, position by position."""
+    backbone, ids, prefix = built(family), some_ids(), torch.tensor([5, 0])
+    [before] = states(backbone, view_of(ids, "prefix", prefix=prefix))
+    for changed in range(12):
+        other = ids.clone()
+        other[:, changed] = (ids[:, changed] - 3) % 60 + 4
+        [after] = states(backbone, view_of(other, "prefix", prefix=prefix))
+        moved = (before != after).any(-1)
+        for row, length in enumerate(prefix.tolist()):
+            first = 0 if changed < length else changed
+            assert torch.equal(moved[row], torch.arange(12) >= first)
 
 
 @pytest.mark.parametrize("family", WINDOWED)

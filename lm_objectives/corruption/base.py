@@ -37,6 +37,21 @@ class Vocabulary:
     starts_word: np.ndarray | None = field(default=None, repr=False, compare=False)
     unigram: np.ndarray | None = field(default=None, repr=False, compare=False)
 
+    def ids(self) -> dict[str, Any]:
+        """All but the arrays, as plain data for JSON and checkpoints."""
+        arrays = ("starts_word", "unigram")
+        plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in arrays}
+        return {**plain, "special": list(self.special), "named": [list(pair) for pair in self.named]}
+
+    @staticmethod
+    def from_ids(
+        ids: dict[str, Any], starts_word: np.ndarray | None = None, unigram: np.ndarray | None = None
+    ) -> "Vocabulary":
+        """The vocabulary that `ids` wrote down."""
+        named = tuple((str(token), int(number)) for token, number in ids.get("named", ()))
+        lists = {"special": tuple(ids["special"]), "named": named}
+        return Vocabulary(**{**ids, **lists}, starts_word=starts_word, unigram=unigram)
+
 
 @runtime_checkable  # beartype checks signatures under pytest
 class Text(Protocol):

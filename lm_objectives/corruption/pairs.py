@@ -61,7 +61,7 @@ class SegmentPairs(Corruption):
         ids, lengths = pad_rows(rows, window, vocabulary.pad)
         position = np.arange(window)
         segment = (position >= np.array(seconds)[:, None]) & (position < lengths[:, None])
-        return Rows(keys, ids, lengths, segment.astype(np.int64), swapped)
+        return Rows(keys, ids, lengths, segments=segment.astype(np.int64), labels=swapped)
 
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
         del vocabulary

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress
 from pathlib import Path
@@ -94,7 +94,7 @@ def open_cache(path: str | Path) -> TokenCache:
         folder=folder,
         training=TokenText.open(folder / "training"),
         validation=TokenText.open(folder / "validation"),
-        vocabulary=Vocabulary(**{**ids, "special": tuple(ids["special"])}, unigram=unigram_nats(counts)),
+        vocabulary=Vocabulary.from_ids(ids, unigram=unigram_nats(counts)),
     )
 
 
@@ -157,8 +157,7 @@ def prepare(
         if not counts.any() or not others.any():
             raise ValueError("expected tokens in training and held-out documents, found none in one; add text")
         np.save(cache / "unigram_counts.npy", counts)
-        ids = {key: value for key, value in asdict(vocabulary).items() if key != "unigram"}
-        meta = {"format": _FORMAT, "corpus": corpus, **settings, "vocabulary": ids}
+        meta = {"format": _FORMAT, "corpus": corpus, **settings, "vocabulary": vocabulary.ids()}
         (cache / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
         try:
             os.rename(cache, target)

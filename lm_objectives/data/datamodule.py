@@ -138,7 +138,7 @@ class TextDataModule(L.LightningDataModule):
                 "set data.packing to false for one document a row"
             )
         self.text = open_cache(self._prepare())
-        steps = -1 if trainer is None else self.training_steps(trainer)
+        steps = -1 if trainer is None else training_steps(trainer, self.steps_per_epoch)
         tokens = np.diff(self.text.training.corpora).tolist()
         rates = mixing_rates(tokens, self.corpus_weights, self.corpus_temperature, self.corpus_cap)
         packing = packs if self.packing is None else self.packing
@@ -149,24 +149,6 @@ class TextDataModule(L.LightningDataModule):
 
     def _plan(self, decisions: Decisions | None = None) -> Plan:
         return Plan(self._sources, self.rows_per_step, self.unit, decisions, self.settings.steps)
-
-    def training_steps(self, trainer: L.Trainer) -> int:
-        """Optimizer steps in the whole training, -1 where nothing bounds it."""
-        bounds = []
-        if trainer.max_steps is not None and trainer.max_steps >= 0:
-            bounds.append(trainer.max_steps)
-        if trainer.max_epochs is not None and trainer.max_epochs >= 0:
-            accumulate, limit, steps = (
-                trainer.accumulate_grad_batches,
-                trainer.limit_train_batches,
-                self.steps_per_epoch,
-            )
-            if isinstance(limit, float):
-                steps = int(steps * accumulate * limit) // accumulate
-            elif limit is not None:
-                steps = min(steps, limit // accumulate)
-            bounds.append(trainer.max_epochs * steps)
-        return min(bounds, default=-1)
 
     def identity(self) -> dict[str, Any]:
         """The settings without which a run that goes on would read rows twice or never, as plain data."""
@@ -256,6 +238,21 @@ class TextDataModule(L.LightningDataModule):
             prefetch_factor=self._ahead(accumulate),
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
         )
+
+
+def training_steps(trainer: L.Trainer, steps_per_epoch: int) -> int:
+    """Optimizer steps in the whole training, -1 where nothing bounds it."""
+    bounds = []
+    if trainer.max_steps is not None and trainer.max_steps >= 0:
+        bounds.append(trainer.max_steps)
+    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        accumulate, limit = trainer.accumulate_grad_batches, trainer.limit_train_batches
+        if isinstance(limit, float):
+            steps_per_epoch = int(steps_per_epoch * accumulate * limit) // accumulate
+        elif limit is not None:
+            steps_per_epoch = min(steps_per_epoch, limit // accumulate)
+        bounds.append(trainer.max_epochs * steps_per_epoch)
+    return min(bounds, default=-1)
 
 
 def _as_it_is(batch: Any) -> Any:

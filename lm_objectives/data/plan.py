@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil
 
 from lm_objectives.corruption.base import Corruption
@@ -153,7 +154,7 @@ class Plan:
         counts = dict.fromkeys(self.shares, 0)
         moves = range(0, min(step, self._end + self._grain), self._grain) if self._end else []
         starts = sorted({start for start, _ in self.decisions.entries if start < step} | {*moves})
-        for start, end in zip(starts, [*starts[1:], step], strict=True):
+        for start, end in pairwise([*starts, step]):
             for name, rows in self.rows(start).items():
                 counts[name] += rows * (end - start)
         return counts

@@ -12,8 +12,8 @@ from small_corpus import BACKBONE, WINDOW
 from lm_objectives.callbacks.throughput import Throughput
 from lm_objectives.objectives import MaskedLM, Objective, ReplacedToken, SentenceOrder
 
-# Heads are counted on the first micro-batch, others may have a few positions less to score; rotary angles are left out.
-TOLERANCE = 1e-3
+# Heads are counted on the first micro-batch, others score other numbers of positions, as their documents end.
+TOLERANCE = 0.02
 
 
 class Totals(Callback):

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 from exactness_pair import Pair
-from exactness_runs import BALANCERS, STEPS, WINDOW, Run, State, distance, make_data, make_module
+from exactness_runs import BALANCERS, STEPS, Run, State, distance, make_data, make_module
 
-from lm_objectives.data.rows import MicroBatches, RowDataset
+from lm_objectives.data.loader import MicroBatches
+from lm_objectives.data.rows import RowDataset
 
 Alone = Callable[[Run], State]
 
@@ -98,7 +99,7 @@ def test_the_trial_is_a_hard_one(folder: Path, alone: Alone) -> None:
     data, sources = make_data(Run(), folder), make_module(Run()).sources
     data.open(sources)
     assert data.plan.rows(0) == {"unequal": 16, "masked": 8, "order": 4, "replaced": 4}
-    dataset = RowDataset(data.text.training, sources, data.vocabulary, WINDOW, 0, "training")
+    dataset = RowDataset(data.text.training, sources, data.vocabulary, data.settings, "training")
     counts = [
         dataset.__getitems__(keys).views["unequal"].counts["loss"]
         for rank in range(2)

@@ -10,7 +10,7 @@ import torch
 from exactness_runs import Run, State, distance, same_bits, train
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from lm_objectives.data.rows import LAG
+from lm_objectives.data.plan import LAG
 
 EPOCH = 6  # steps of a bookkeeping epoch of the tiny corpus
 # The middle of an epoch, its end, and one where a decision of ByDifficulty at step 0 waits for step 17.

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from lm_objectives import Backbone, Pretraining, Schedule
 from lm_objectives.corruption.base import View, Vocabulary
-from lm_objectives.data.rows import Batch, Plan, StepLoader
+from lm_objectives.data.loader import StepLoader
+from lm_objectives.data.plan import Plan
+from lm_objectives.data.rows import Batch
 
 
 def given_view(count: int, nats: int) -> View:

@@ -1,0 +1,53 @@
+"""A small text and the objectives' sources that the tests of rows share."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from lm_objectives.corruption.base import View, Vocabulary
+from lm_objectives.corruption.masking import TokenMasking, TokenReplacement
+from lm_objectives.corruption.pairs import SegmentPairs
+from lm_objectives.corruption.shifting import NextToken
+from lm_objectives.data.cache import TokenText
+from lm_objectives.data.plan import RowSource
+from lm_objectives.data.rows import RowSettings
+
+VOCABULARY = Vocabulary(size=80, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3))
+WINDOW = 32
+SOURCES = {
+    "causal": RowSource(NextToken(), 0.4),
+    "masked": RowSource(TokenMasking(), 0.3),
+    "order": RowSource(SegmentPairs(), 0.2),
+    "replaced": RowSource(TokenReplacement(), 0.1),
+    "hidden": RowSource(TokenMasking(0.2), view_of="order"),
+}
+NAMES = tuple(SOURCES)
+SETTINGS = RowSettings(WINDOW)
+
+
+def write(folder: Path, documents: int) -> TokenText:
+    """Documents of three paragraphs of four short sentences, as the token cache holds them, in two corpora."""
+    generator = np.random.default_rng(0)
+    tokens: list[int] = []
+    arrays: dict[str, list[Any]] = {"sentences": [], "paragraphs": [], "documents": [0]}
+    for _ in range(documents):
+        tokens.append(VOCABULARY.bos)
+        for _ in range(3):
+            arrays["paragraphs"].append(len(arrays["sentences"]))
+            for length in generator.integers(2, 7, 4):
+                arrays["sentences"].append((len(tokens), len(tokens) + length))
+                tokens += generator.integers(4, VOCABULARY.size, length).tolist()
+        tokens.append(VOCABULARY.eos)
+        arrays["documents"].append(len(tokens))
+    arrays["paragraphs"].append(len(arrays["sentences"]))
+    arrays["corpora"] = [0, arrays["documents"][documents // 3], len(tokens)]
+    np.save(folder / "tokens.npy", np.array(tokens, dtype=np.uint16))
+    for name, values in arrays.items():
+        np.save(folder / f"{name}.npy", np.array(values, dtype=np.int64))
+    return TokenText.open(folder)
+
+
+def tensors(view: View) -> dict[str, Any]:
+    return {name: value.tolist() if isinstance(value, Tensor) else value for name, value in vars(view).items()}
