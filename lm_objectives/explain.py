@@ -13,7 +13,7 @@ import yaml
 _PLUGINS = {"objectives": "objective", "balancer": "balancer"}
 
 
-_SAID = r"(?:\w+ expects|expected) .*?[,;] found "
+_SAID = r"(?:[\w.]+(?: of \w+)? expects|expected) .*?[,;] found "
 
 
 def is_about_input(message: str) -> bool:

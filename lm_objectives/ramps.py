@@ -33,7 +33,7 @@ def check_points(points: Points, check: Callable[[float], None], what: str) -> N
                 f"{what} expects `when` as a whole optimizer step or as a fraction from 0.0 to 1.0, found {when}: "
                 "write steps without a point"
             )
-        check(value)
+        check(float(value))
 
 
 def place_points(points: Points, steps: int, what: str) -> list[tuple[float, float]]:
@@ -79,7 +79,7 @@ def interpolate(points: Sequence[tuple[float, float]], step: int, between: Betwe
 def check_ramp(ramp: Ramp, check: Callable[[float], None], what: str) -> None:
     """Refuse a number, or points, that are out of range."""
     if isinstance(ramp, (int, float)):
-        check(ramp)
+        check(float(ramp))
     else:
         check_points(ramp, check, what)
 

@@ -394,7 +394,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "alpha below 0": (["--model.balancer", "GradNorm", "--model.balancer.alpha", "-1"], r"alpha.*found -1"),
     "stage after the end": (
         ["--model.balancer", STAGES.replace("{", "{{").replace("}", "}}")],
-        r"Stages expects .*5000.*: move",
+        r"Stages of \w+ expects .*5000.*: move",
     ),
     "optimizer's rate": (
         ["--model.optimizer", "torch.optim.AdamW", "--model.optimizer.lr", "-1"],
