@@ -37,9 +37,9 @@ def four_objectives() -> dict[str, Objective]:
     return {"causal": CausalLM(), "masked": MaskedLM(), "order": SentenceOrder(), "replaced": ReplacedToken()}
 
 
-def data(rows: int, window: int, vocabulary: int) -> TextDataModule:
+def data(rows: int, window: int, vocabulary: int, kind: type[TextDataModule] = TextDataModule, **settings: Any) -> Any:
     """The shipped corpus."""
-    return TextDataModule(tokenizer=vocabulary, window=window, rows_per_step=rows, unit=rows // 4, cache=CACHE)
+    return kind(tokenizer=vocabulary, window=window, rows_per_step=rows, unit=rows // 4, cache=CACHE, **settings)
 
 
 class _EndOfStep(L.Callback):

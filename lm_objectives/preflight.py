@@ -62,7 +62,7 @@ def _check_rows(saved: dict[str, Any], data: TextDataModule, checkpoint: str, go
     other = [name for name, value in saved.get("rows", now).items() if now.get(name) != value] if goes_on else []
     if other:
         raise ValueError(
-            f"expected the data.{other[0]} of the run that goes on, {saved['rows'][other[0]]}, found {now[other[0]]}: "
+            f"expected the {other[0]} of the run that goes on, {saved['rows'][other[0]]}, found {now.get(other[0])}: "
             "with another one rows would be read twice or never"
         )
 

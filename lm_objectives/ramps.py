@@ -76,6 +76,11 @@ def interpolate(points: Sequence[tuple[float, float]], step: int, between: Betwe
     return points[-1][1]
 
 
+def by_fraction(ramp: Ramp) -> bool:
+    """Whether a ramp depends on how long the training is."""
+    return not isinstance(ramp, (int, float)) and any(isinstance(when, float) and when > 0 for when, _ in ramp)
+
+
 def check_ramp(ramp: Ramp, check: Callable[[float], None], what: str) -> None:
     """Refuse a number, or points, that are out of range."""
     if isinstance(ramp, (int, float)):

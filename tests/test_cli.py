@@ -325,7 +325,41 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["--trainer.devices", "3", "--trainer.strategy", "ddp"],
         r"divide data.unit \(2\), found 3 x 1: set data.unit to 3",
     ),
-    "window beyond positions": (["--data.window", "257"], r"data.window of at most 256, .*found 257: shorten"),
+    "window beyond positions": (
+        ["--data.window", "41", "--model.backbone.config.max_position_embeddings", "40"],
+        r"data.window of at most 40, .*found 41: shorten",
+    ),
+    "corpus smaller than a step": (
+        ["--data.window", "256"],
+        r"at least one step, [\d,]+ tokens .*, found [\d,]+: give a larger corpus, or lower data.rows_per_step",
+    ),
+    "windows that do not divide the largest": (
+        ["--data.window", "[[0, 12], [5, 32]]"],
+        r"windows in data.window that divide the largest, 32, found 12: 128",
+    ),
+    "window that moves by fractions of no training": (
+        ["--data.window", "[[0.0, 16], [0.5, 32]]", "--trainer.max_steps", "-1"],
+        r"data.window expects .*the fraction 0.5 of, found one without: set max_steps",
+    ),
+    "share that moves below 0": (
+        ["--model.objectives.masked.share", "[[0.0, 1.0], [1.0, -1.0]]"],
+        r"shares of at least 0, found -1.0: 0 leaves",
+    ),
+    "weights of other corpora": (
+        ["--data.corpus_weights", "[1.0, 2.0]"],
+        r"data.corpus_weights of at least 0 for each of 1 corpora, found \[1.0, 2.0\]: give data.corpus as a list",
+    ),
+    "packing where documents cannot be kept apart": (
+        [
+            "--data.packing",
+            "true",
+            "--model.backbone.config.sliding_window",
+            "4",
+            "--model.backbone.model_type",
+            "mistral",
+        ],
+        r"keeps the documents of a row apart for data.packing, found one that cannot: set data.packing to false",
+    ),
     "mask rate": (["--model.objectives.masked.mask_rate", "1.5"], r"expected .*mask_rate.*found 1.5"),
     "mask rate of 0": (["--model.objectives.masked.mask_rate", "0"], r"expected .*mask_rate.*found 0"),
     "heads": (

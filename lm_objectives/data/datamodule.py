@@ -18,7 +18,7 @@ from lm_objectives.data.loader import MicroBatches, StepLoader
 from lm_objectives.data.mixture import mixing_rates
 from lm_objectives.data.plan import LAG, Decisions, Plan, RowSource
 from lm_objectives.data.rows import Batch, RowDataset, RowKey, RowSettings
-from lm_objectives.ramps import Points, check_points
+from lm_objectives.ramps import Points, by_fraction, check_points
 
 
 def default_cache() -> str:
@@ -138,6 +138,7 @@ class TextDataModule(L.LightningDataModule):
                 "set data.packing to false for one document a row"
             )
         self.text = open_cache(self._prepare())
+        self._check_size()
         steps = -1 if trainer is None else training_steps(trainer, self.steps_per_epoch)
         tokens = np.diff(self.text.training.corpora).tolist()
         rates = mixing_rates(tokens, self.corpus_weights, self.corpus_temperature, self.corpus_cap)
@@ -147,19 +148,30 @@ class TextDataModule(L.LightningDataModule):
         self._sources = sources
         self.plan = self._plan()
 
+    def _check_size(self) -> None:
+        """Raise where one step would read the whole corpus more than once."""
+        found, wanted = len(self.text.training.tokens), self.rows_per_step * self.window
+        if found < wanted:
+            raise ValueError(
+                f"expected a training text of at least one step, {wanted:,} tokens (data.rows_per_step x data.window), "
+                f"found {found:,}: give a larger corpus, or lower data.rows_per_step"
+            )
+
     def _plan(self, decisions: Decisions | None = None) -> Plan:
         return Plan(self._sources, self.rows_per_step, self.unit, decisions, self.settings.steps)
 
     def identity(self) -> dict[str, Any]:
         """The settings without which a run that goes on would read rows twice or never, as plain data."""
-        rates = self.settings.rates
+        settings, shares = self.settings, self.plan.shares
         return {
-            "rows_per_step": self.rows_per_step,
-            "unit": self.unit,
-            "seed": self.seed,
-            "window": self.windows if isinstance(self.windows, int) else [list(point) for point in self.windows],
-            "packing": self.settings.packing,
-            "rates": None if rates is None else list(rates),
+            "data.rows_per_step": self.rows_per_step,
+            "data.unit": self.unit,
+            "data.seed": self.seed,
+            "data.window": _plain(self.windows),
+            "data.packing": settings.packing,
+            "data.corpus_weights": _plain(settings.rates),
+            "shares": {name: _plain(share) for name, share in shares.items()},
+            "trainer.max_steps": settings.steps if any(by_fraction(share) for share in shares.values()) else None,
         }
 
     def check(self, trainer: L.Trainer) -> None:
@@ -269,6 +281,11 @@ def _sum_over_ranks(strategy: Strategy) -> Callable[[Tensor], Tensor]:
 def _at_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise ValueError(f"expected {name} of at least {least}, found {value}: raise it")
+
+
+def _plain(value: Any) -> Any:
+    """Numbers as they are, sequences as lists."""
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def largest_window(window: int | Points) -> int:

@@ -134,8 +134,8 @@ class RowDataset(Dataset[Batch]):
                 self.spans[name] = spans = source.corruption.spans(text, settings.largest, settings.packing)
                 if not len(spans):
                     raise ValueError(
-                        f"expected a {split} text with windows for objective {name}, found none: "
-                        "give a larger corpus or a longer data.window"
+                        f"expected a {split} text with windows for objective {name}, found none: its documents are too "
+                        "short or data.window is; give a larger corpus or a longer window"
                     )
                 self._divide(name, spans)
         self._domains = {name: domain(split, settings.seed, name) for name in sources}
