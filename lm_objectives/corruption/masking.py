@@ -1,4 +1,4 @@
-"""Masked tokens: exactly round(rate × maskable) positions of a row, chosen and changed by the row's key."""
+"""Masked tokens: exactly round(rate × units) tokens or words of a row, chosen and changed by the row's key."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -7,9 +7,13 @@ from typing import Literal
 import numpy as np
 
 from lm_objectives.corruption.base import Attention, Corruption, Rows, View, Vocabulary, as_view
+from lm_objectives.corruption.choosing import place_runs, ranges, smallest
 from lm_objectives.corruption.keyed import below, draw, uniform
+from lm_objectives.corruption.lengths import SpanLengths
+from lm_objectives.corruption.units import Unit, units_of
+from lm_objectives.ramps import Ramp, check_ramp, value_at
 
-_CHOOSE, _CHANGE, _REPLACE, _SAMPLE = range(4)  # what a random number is for
+_CHOOSE, _CHANGE, _REPLACE, _SAMPLE = range(4)  # what a random number is for; corruption.choosing has 4 and 5
 _EVALUATION_RATE = 0.15  # held-out rows are masked at this rate whatever a run trains with, so that runs compare
 
 
@@ -19,24 +23,38 @@ def _ordinary(vocabulary: Vocabulary) -> np.ndarray:
     return np.setdiff1d(np.arange(vocabulary.size), np.array(vocabulary.special, dtype=np.int64))
 
 
-def choose(rows: Rows, vocabulary: Vocabulary, rate: float, first: int = 0) -> np.ndarray:
-    """Flat positions to mask, ascending: round(rate × maskable) of each row and at least one, special tokens never.
+def choose(
+    rows: Rows,
+    vocabulary: Vocabulary,
+    rate: float,
+    first: int = 0,
+    unit: Unit = "token",
+    lengths: SpanLengths | None = None,
+) -> np.ndarray:
+    """Flat positions to mask, ascending: those of round(rate × units) units of each row and at least one.
 
     Args:
-        first: positions of a row before this one are never chosen.
+        rate: in (0, 1).
+        first: positions of a document's part before this one are never chosen.
+        unit: what is counted; special tokens belong to none.
+        lengths: of the runs that are chosen, in units; a run may go on behind special tokens. Single units, every set
+            of them as likely, where it is `None`.
     """
-    time = rows.ids.shape[1]
-    position = np.arange(time, dtype=np.uint64)
-    maskable = ~np.isin(rows.ids, vocabulary.special) & (position >= first) & (position < rows.lengths[:, None])
-    available = maskable.sum(axis=1)
-    wanted = np.minimum(np.maximum(np.rint(rate * available).astype(np.int64), 1), available)
-    low = np.uint64((1 << (time - 1).bit_length()) - 1)
-    order = (draw(rows.keys[:, None], _CHOOSE, position) & ~low) | position  # distinct within a row
-    order = np.where(maskable, order, np.iinfo(np.uint64).max)
-    last = np.maximum(wanted - 1, 0)
-    smallest = np.partition(order, np.unique(last), axis=1)
-    threshold = np.take_along_axis(smallest, last[:, None], axis=1)
-    return np.flatnonzero((order <= threshold) & (wanted > 0)[:, None] & maskable)
+    units = units_of(rows, vocabulary, unit, first)
+    counts = units.counts
+    wanted = count_of(rate, counts)
+    if lengths is None:
+        begins = smallest(rows.keys, _CHOOSE, units.begins, wanted)
+        return np.flatnonzero(begins) if unit == "token" else units.positions(begins[units.begins])
+    runs = place_runs(rows.keys, counts, wanted, lengths)
+    chosen = np.zeros(counts.sum(), dtype=bool)
+    chosen[ranges((np.cumsum(counts) - counts)[runs.row] + runs.start, runs.length)] = True
+    return units.positions(chosen)
+
+
+def count_of(rate: float, units: np.ndarray) -> np.ndarray:
+    """round(rate × units), at least one where there is one, `(rows,)`."""
+    return np.minimum(np.maximum(np.rint(rate * units).astype(np.int64), 1), units)
 
 
 def mask(
@@ -60,6 +78,12 @@ def check_rate(rate: float) -> None:
         raise ValueError(f"expected a mask_rate between 0 and 1, both excluded, found {rate}: 0.15 is BERT's")
 
 
+def _settled(rate: Ramp) -> float:
+    """The rate of a corruption that `at` has resolved."""
+    assert isinstance(rate, (int, float)), "a rate that moves is resolved by at(step, steps)"
+    return rate
+
+
 @dataclass(frozen=True)
 class TokenMasking(Corruption):
     """BERT's corruption (Devlin et al. 2019, section 3.1), with an exact count instead of a coin per token.
@@ -70,20 +94,25 @@ class TokenMasking(Corruption):
         target, "previous"   ·   cat   ·     ·    the   ·    ·     ·
 
     Attributes:
-        rate: share of the maskable tokens that are scored, in (0, 1).
+        rate: share of the maskable units that are scored, in (0, 1), or points that it follows over the training:
+            [[0.0, 0.3], [1.0, 0.15]] is GPT-BERT's.
         mask_share: share of the scored tokens that the mask token replaces, in [0, 1].
         random_share: share of them that a random token replaces; the rest stay as they are.
         predict_from: whether a token is predicted at its own position, or at the one before it (masked next-token
             prediction: Charpentier and Samuel 2024, "GPT or BERT: why not both?", section 2).
+        unit: whether tokens are masked, or whole words.
+        lengths: of the runs of units that are masked together; single units where it is `None`.
     """
 
-    rate: float = 0.15
+    rate: Ramp = 0.15
     mask_share: float = 0.8
     random_share: float = 0.1
     predict_from: Literal["same", "previous"] = "same"
+    unit: Unit = "token"
+    lengths: SpanLengths | None = None
 
     def __post_init__(self) -> None:
-        check_rate(self.rate)
+        check_ramp(self.rate, check_rate, "mask_rate")
         if min(self.mask_share, self.random_share) < 0 or self.mask_share + self.random_share > 1:
             raise ValueError(
                 "expected mask_share and random_share of at least 0 with a sum of at most 1, found "
@@ -92,13 +121,17 @@ class TokenMasking(Corruption):
 
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
         back = int(self.predict_from == "previous")
-        positions = choose(rows, vocabulary, self.rate, first=back)
+        positions = choose(rows, vocabulary, _settled(self.rate), back, self.unit, self.lengths)
         ids = mask(rows, vocabulary, positions, self.mask_share, self.random_share)
         targets = rows.ids.ravel()[positions]
         return as_view(rows, ids, self.attention, positions - back, targets, {"loss": len(positions)})
 
+    def at(self, step: int, steps: int) -> "TokenMasking":
+        return replace(self, rate=value_at(self.rate, step, steps, "mask_rate"))
+
     def validating(self) -> "TokenMasking":
-        return replace(self, rate=_EVALUATION_RATE)
+        """Single tokens at 15 %, whatever units and rate a run trains with."""
+        return replace(self, rate=_EVALUATION_RATE, unit="token", lengths=None)
 
 
 @dataclass(frozen=True)
@@ -114,27 +147,30 @@ class TokenReplacement(Corruption):
     Each masked position carries one uniform number, from which the generator samples by inverse CDF.
 
     Attributes:
-        rate: share of the maskable tokens that are masked, in (0, 1).
+        rate: share of the maskable tokens that are masked, in (0, 1), or points that it follows over the training.
         mask_share: share of those that the mask token replaces; the rest stay as they are.
     """
 
-    rate: float = 0.15
+    rate: Ramp = 0.15
     mask_share: float = 0.85
     attention: Attention = "bidirectional"
 
     def __post_init__(self) -> None:
-        check_rate(self.rate)
+        check_ramp(self.rate, check_rate, "mask_rate")
         if not 0 <= self.mask_share <= 1:
             raise ValueError(f"expected a mask_share between 0 and 1, found {self.mask_share}: 0.85 is ELECTRA's")
 
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
-        positions = choose(rows, vocabulary, self.rate)
+        positions = choose(rows, vocabulary, _settled(self.rate))
         ids = mask(rows, vocabulary, positions, self.mask_share, 0.0)
         row, position = np.divmod(positions, rows.ids.shape[1])
         uniforms = uniform(draw(rows.keys[row], _SAMPLE, position))
         counts = {"generator": len(positions), "discriminator": int(rows.lengths.sum())}
         targets = rows.ids.ravel()[positions]
         return as_view(rows, ids, self.attention, positions, targets, counts, uniforms)
+
+    def at(self, step: int, steps: int) -> "TokenReplacement":
+        return replace(self, rate=value_at(self.rate, step, steps, "mask_rate"))
 
     def validating(self) -> "TokenReplacement":
         return replace(self, rate=_EVALUATION_RATE)

@@ -9,9 +9,12 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lm_objectives.corruption.base import View, Vocabulary
+from lm_objectives.corruption.lengths import SpanLengths
 from lm_objectives.corruption.masking import TokenMasking
+from lm_objectives.corruption.units import Unit
 from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
 from lm_objectives.objectives.tokens import YARDSTICKS, observe_tokens, token_metrics, unigram_of
+from lm_objectives.ramps import Ramp
 from lm_objectives.scoring import at_positions, vocabulary_correct, vocabulary_nats
 
 if TYPE_CHECKING:
@@ -26,11 +29,18 @@ class MaskedLM(Objective):
     `predict_from="previous"` it is masked next-token prediction (Charpentier and Samuel 2024, section 2), whose head
     is the causal one, the tied embedding alone.
 
+    ALBERT masks n-grams (`lengths: NGram`; Lan et al. 2020, section 4.1), SpanBERT runs of words (`unit: word`,
+    `lengths: Geometric`; Joshi et al. 2020, section 3.1). Held-out rows are always masked at 15 %, tokens singly.
+
     Args:
-        mask_rate: share of a row's tokens that are scored, in (0, 1).
+        mask_rate: share of a row's units that are scored, in (0, 1), or points [[when, rate], ...] that it follows
+            linearly. `when` is an optimizer step or, with a point, a fraction of the training.
         mask_share: share of those that become the mask token, in [0, 1].
         random_share: share of those that become a random token; the rest stay.
         predict_from: the position whose hidden state predicts a masked token.
+        unit: whether tokens are masked, or whole words.
+        lengths: of the runs of units that are masked together: Geometric, Poisson, Uniform or NGram; single units where
+            it is left out.
     """
 
     corruption: TokenMasking
@@ -39,14 +49,16 @@ class MaskedLM(Objective):
 
     def __init__(
         self,
-        mask_rate: float = 0.15,
+        mask_rate: Ramp = 0.15,
         mask_share: float = 0.8,
         random_share: float = 0.1,
         predict_from: Literal["same", "previous"] = "same",
+        unit: Unit = "token",
+        lengths: SpanLengths | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.corruption = TokenMasking(mask_rate, mask_share, random_share, predict_from)
+        self.corruption = TokenMasking(mask_rate, mask_share, random_share, predict_from, unit, lengths)
 
     def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         self.vocabulary_size = vocabulary.size

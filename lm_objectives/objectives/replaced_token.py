@@ -14,6 +14,7 @@ from torchmetrics.classification import BinaryAUROC, BinaryF1Score
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.masking import TokenReplacement
 from lm_objectives.objectives.base import Objective, Outcome, Yardsticks, mean_metric
+from lm_objectives.ramps import Ramp
 from lm_objectives.scoring import at_positions, sample_vocabulary, vocabulary_nats
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ class ReplacedToken(Objective):
     original counts as original. Generator: nats per masked token. Discriminator: nats per token.
 
     Args:
-        mask_rate: share of a row's tokens that the generator replaces, in (0, 1).
+        mask_rate: share of a row's tokens that the generator replaces, in (0, 1), or points [[when, rate], ...] that it
+            follows linearly over the training.
         mask_share: share of those that become the mask token in the generator's input; the rest stay.
         generator: width of the generator as a share of the backbone's, in (0, 1]; 1/4 for ELECTRA small and large.
         discriminator_factor: λ, at least 0; 50 as published, smaller for small models.
@@ -44,7 +46,7 @@ class ReplacedToken(Objective):
 
     def __init__(
         self,
-        mask_rate: float = 0.15,
+        mask_rate: Ramp = 0.15,
         mask_share: float = 0.85,
         generator: float = 0.25,
         discriminator_factor: float = 50.0,

@@ -4,14 +4,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lm_objectives.corruption.base import Rows, Vocabulary, pad_rows
+from lm_objectives.corruption.base import Rows, Vocabulary, pad_rows, positions_from
 from lm_objectives.corruption.keyed import domain, row_keys
 
 PAD, BOS, EOS, MASK = range(4)
-VOCABULARY = Vocabulary(size=100, pad=PAD, bos=BOS, eos=EOS, mask=MASK, special=(PAD, BOS, EOS, MASK))
+VOCABULARY = Vocabulary(
+    size=100,
+    pad=PAD,
+    bos=BOS,
+    eos=EOS,
+    mask=MASK,
+    special=(PAD, BOS, EOS, MASK),
+    starts_word=np.arange(100) % 3 > 0,  # 6, 9, 12, … go on with a word
+)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ToyText:
     """A `corruption.base.Text` in memory."""
 
@@ -58,3 +66,15 @@ def random_rows(count: int, time: int, seed: int = 0) -> Rows:
         for length in generator.integers(time // 2, time + 1, count)
     ]
     return rows_of(*texts, window=time)
+
+
+def packed_rows(count: int, time: int, seed: int = 0) -> Rows:
+    """Full rows of parts of several documents, each from bos to eos but the first and the last of a row."""
+    generator = np.random.default_rng(seed)
+    ids = generator.integers(4, VOCABULARY.size, (count, time))
+    begins = generator.random((count, time)) < 0.1
+    begins[:, 0] = False
+    ids[begins] = BOS
+    ids[:, :-1][begins[:, 1:]] = EOS
+    begins[:, 0] = True
+    return Rows(keys(count), ids, np.full(count, time), positions_from(begins))

@@ -7,13 +7,35 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from corruption_cases import BOS, EOS, MASK, PAD, VOCABULARY, random_rows, rows_of
+from corruption_cases import BOS, EOS, MASK, PAD, VOCABULARY, packed_rows, random_rows, rows_of
 
 from lm_objectives.corruption.base import Rows, View
+from lm_objectives.corruption.lengths import Geometric, NGram, Poisson, Uniform
 from lm_objectives.corruption.masking import TokenMasking, TokenReplacement
+from lm_objectives.corruption.units import units_of
 
-CORRUPTIONS = [TokenMasking(), TokenMasking(0.3, predict_from="previous"), TokenReplacement(), TokenReplacement(0.4)]
-each = pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)
+SINGLY = [TokenMasking(), TokenMasking(0.3, predict_from="previous"), TokenReplacement(), TokenReplacement(0.4)]
+TOGETHER = [
+    TokenMasking(unit="word"),
+    TokenMasking(lengths=NGram()),
+    TokenMasking(0.3, predict_from="previous", lengths=Uniform(1, 3)),
+    TokenMasking(0.6, unit="word", lengths=Poisson()),
+    TokenMasking(unit="word", lengths=Geometric(), predict_from="previous"),
+]
+
+
+def name_of(corruption: Any) -> str:
+    kinds = (type(corruption), type(getattr(corruption, "lengths", None)))
+    words = (*(kind.__name__ for kind in kinds), corruption.rate, getattr(corruption, "unit", ""), back_of(corruption))
+    return "-".join(map(str, words))
+
+
+def back_of(corruption: Any) -> int:
+    return int(getattr(corruption, "predict_from", "same") == "previous")
+
+
+each = pytest.mark.parametrize("corruption", SINGLY + TOGETHER, ids=name_of)
+each_singly = pytest.mark.parametrize("corruption", SINGLY, ids=name_of)
 
 
 def positions(view: View, back: int = 0) -> np.ndarray:
@@ -21,12 +43,9 @@ def positions(view: View, back: int = 0) -> np.ndarray:
     return np.stack(np.divmod(view.scored.numpy() + back, view.ids.shape[1]), axis=1)
 
 
-def back_of(corruption: Any) -> int:
-    return int(getattr(corruption, "predict_from", "same") == "previous")
-
-
 def take(rows: Rows, chosen: Any) -> Rows:
-    return Rows(rows.keys[chosen], rows.ids[chosen], rows.lengths[chosen])
+    positions = None if rows.positions is None else rows.positions[chosen]
+    return Rows(rows.keys[chosen], rows.ids[chosen], rows.lengths[chosen], positions)
 
 
 def test_literal_example() -> None:
@@ -42,7 +61,7 @@ def test_literal_example() -> None:
     assert previous.targets.tolist() == same.targets.tolist()
 
 
-@each
+@each_singly
 def test_exact_counts(corruption: Any) -> None:
     """Oracle: round(rate × maskable) of each row, special tokens and padding left out of the count."""
     rows = random_rows(200, 64)
@@ -53,6 +72,45 @@ def test_exact_counts(corruption: Any) -> None:
         maskable = sum(token not in VOCABULARY.special for token in rows.ids[row, back:length])
         assert found[row] == round(corruption.rate * maskable)
     assert next(iter(view.counts.values())) == len(view.scored) == found.sum()
+
+
+@pytest.mark.parametrize("corruption", TOGETHER, ids=name_of)
+@pytest.mark.parametrize("rows", [random_rows(200, 64), packed_rows(200, 64)], ids=["padded", "packed"])
+def test_exact_counts_of_units(corruption: Any, rows: Rows) -> None:
+    """Oracle: round(rate × units) of each row, and of a unit all tokens or none."""
+    view = corruption.corrupt(rows, VOCABULARY)
+    back = back_of(corruption)
+    units = units_of(rows, VOCABULARY, corruption.unit, back)
+    masked = np.zeros(rows.ids.shape, dtype=bool)
+    masked[tuple(positions(view, back).T)] = True
+    for row, count in enumerate(units.counts):
+        assert masked[row][units.begins[row]].sum() == round(corruption.rate * count)
+    number = np.cumsum(units.begins) - 1
+    whole = np.bincount(number[units.maskable.ravel()])
+    assert np.isin(np.bincount(number[masked.ravel()], minlength=len(whole)), [0, *whole]).all()
+    assert (np.bincount(number[masked.ravel()], minlength=len(whole)) % whole == 0).all()
+
+
+@each
+def test_in_packed_rows_no_target_is_predicted_from_another_document(corruption: Any) -> None:
+    rows = packed_rows(100, 64)
+    view = corruption.corrupt(rows, VOCABULARY)
+    row, position = positions(view, back_of(corruption)).T
+    assert rows.positions is not None and (rows.positions[row, position] >= back_of(corruption)).all()
+    assert view.positions is not None and np.array_equal(view.positions, rows.positions)
+    assert not np.isin(view.targets, VOCABULARY.special).any()
+
+
+def test_lengths_are_those_of_the_distribution() -> None:
+    """Oracle: ALBERT's 6/11, 3/11, 2/11, to 0.01 over 30,000 runs; the last of a row's 160 or so is cut to fit."""
+    rows = rows_of(*[[*range(4, 94)] * 20] * 200)
+    row, position = positions(TokenMasking(lengths=NGram()).corrupt(rows, VOCABULARY)).T
+    masked = np.zeros((200, 1802), dtype=int)
+    masked[row, position + 1] = 1
+    edges = np.diff(masked.ravel())
+    found = np.bincount(np.flatnonzero(edges < 0) - np.flatnonzero(edges > 0))[1:]
+    assert found.sum() > 30_000
+    assert found / found.sum() == pytest.approx(np.array([6, 3, 2]) / 11, abs=0.01)
 
 
 @each
@@ -110,7 +168,7 @@ def test_other_keys_mask_otherwise(corruption: Any) -> None:
     )
 
 
-@each
+@each_singly
 def test_every_position_is_as_likely(corruption: Any) -> None:
     """Oracle: a count of n draws of chance p has a standard deviation of √(np(1-p)); 4.5 of them are allowed."""
     rows = rows_of(*[[*range(4, 44)]] * 4000)
@@ -205,8 +263,25 @@ def test_counts_and_uniforms_of_replacement() -> None:
 
 
 @each
-def test_validation_is_at_15_percent(corruption: Any) -> None:
-    assert corruption.validating() == replace(corruption, rate=0.15)
+def test_validation_is_at_15_percent_singly(corruption: Any) -> None:
+    singly = {"unit": "token", "lengths": None} if isinstance(corruption, TokenMasking) else {}
+    assert corruption.validating() == replace(corruption, rate=0.15, **singly)
+
+
+@pytest.mark.parametrize("kind", [TokenMasking, TokenReplacement])
+def test_rates_follow_their_points(kind: Any) -> None:
+    """Oracle: GPT-BERT's rate, from .30 to .15 in a straight line."""
+    moving = kind([[0.0, 0.3], [1.0, 0.15]])
+    assert [moving.at(step, 1000).rate for step in (0, 500, 1000)] == pytest.approx([0.3, 0.225, 0.15])
+    rows = random_rows(20, 64)
+    assert torch.equal(moving.at(0, 9).corrupt(rows, VOCABULARY).scored, kind(0.3).corrupt(rows, VOCABULARY).scored)
+    assert kind(0.2).at(7, -1) == kind(0.2)
+    assert moving.validating() == kind(0.15)
+    assert pickle.loads(pickle.dumps(moving)) == moving
+    with pytest.raises(AssertionError, match="resolved by at"):
+        moving.corrupt(rows, VOCABULARY)
+    with pytest.raises(ValueError, match=r"^expected a mask_rate between 0 and 1, both excluded, found 1\.5: 0\.15"):
+        kind([[0.0, 0.3], [1.0, 1.5]])
 
 
 @each

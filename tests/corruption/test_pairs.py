@@ -37,7 +37,7 @@ def segments(rows: Rows, row: int) -> tuple[list[int], list[int]]:
 def test_literal_example() -> None:
     text = toy_text([[[2, 3, 2]]])
     rained, stayed, nobody = [1001, 1002], [1003, 1004, 1005], [1006, 1007]
-    spans = SegmentPairs().spans(text, 12)
+    spans = SegmentPairs().spans(text, 12, False)
     assert spans.tolist() == [[1, 8]]
     rows = SegmentPairs().read(text, np.repeat(spans, 60, axis=0), keys(60), 12, VOCABULARY)
     view = SegmentPairs().corrupt(rows, VOCABULARY)
@@ -74,7 +74,7 @@ def test_units_are_whole_sentences_of_one_place_and_each_is_there_once(
             if last - sentence > 1:
                 oracle.append([TEXT.sentences[sentence, 0], TEXT.sentences[last - 1, 1]])
             sentence = max(last, sentence + 1)
-    assert pairs.spans(TEXT, WINDOW).tolist() == oracle
+    assert pairs.spans(TEXT, WINDOW, False).tolist() == oracle
     assert len(oracle) > 50
 
 
@@ -82,15 +82,15 @@ def test_every_paragraph_of_two_that_fits_is_there_once() -> None:
     text = toy_text([[[3, 4], [2], [9, 9], [5, 6]], [[3, 3], [12, 5, 3], [5, 12, 5]]])
     fits = [[1, 8], [31, 42], [44, 50]]
     late = [[63, 71]]  # after a sentence too long for the window; around one, nothing is left
-    assert SegmentPairs().spans(text, 14).tolist() == fits + late
+    assert SegmentPairs().spans(text, 14, False).tolist() == fits + late
 
 
 def test_a_text_without_pairs_has_no_windows() -> None:
-    assert SegmentPairs().spans(toy_text([[[3], [4]], [[5]]]), WINDOW).shape == (0, 2)
+    assert SegmentPairs().spans(toy_text([[[3], [4]], [[5]]]), WINDOW, False).shape == (0, 2)
 
 
 def test_segments_start_and_end_at_sentences_and_restore_the_text() -> None:
-    spans = SegmentPairs().spans(TEXT, WINDOW)
+    spans = SegmentPairs().spans(TEXT, WINDOW, False)
     rows = read(TEXT, spans)
     starts, stops = set(TEXT.sentences[:, 0]), set(TEXT.sentences[:, 1])
     for row, (start, stop) in enumerate(spans):
@@ -105,14 +105,14 @@ def test_segments_start_and_end_at_sentences_and_restore_the_text() -> None:
 def test_across_paragraphs_the_separator_at_the_cut_is_left_out() -> None:
     text = toy_text([[[2], [2]]])
     pairs = SegmentPairs("document")
-    rows = pairs.read(text, pairs.spans(text, 9), keys(1), 9, VOCABULARY)
+    rows = pairs.read(text, pairs.spans(text, 9, False), keys(1), 9, VOCABULARY)
     assert segments(rows, 0) == ([1001, 1002], [1004, 1005])
 
 
 def test_coin_is_fair_and_every_cut_as_likely() -> None:
     """Oracle: a share of n draws of chance p has a standard deviation of √(p(1-p)/n); four of them are allowed."""
     text = toy_text([[[1, 1, 1, 1]]])
-    rows = read(text, np.repeat(SegmentPairs().spans(text, WINDOW), 6000, axis=0))
+    rows = read(text, np.repeat(SegmentPairs().spans(text, WINDOW, False), 6000, axis=0))
     assert rows.labels is not None
     assert rows.labels.mean() == pytest.approx(0.5, abs=4 * np.sqrt(0.25 / 6000))
     cuts = np.bincount([len(segments(rows, row)[0]) for row in range(6000)])[1:] / 6000
@@ -121,7 +121,7 @@ def test_coin_is_fair_and_every_cut_as_likely() -> None:
 
 def test_order_cannot_be_told_from_lengths() -> None:
     """Oracle: whatever the coin says, the first segment of the input is as long on average, to four standard errors."""
-    spans = SegmentPairs().spans(TEXT, WINDOW)
+    spans = SegmentPairs().spans(TEXT, WINDOW, False)
     rows = read(TEXT, np.tile(spans, (40, 1)))
     assert rows.segments is not None and rows.labels is not None
     second = rows.segments.sum(axis=1) - 1
@@ -132,7 +132,7 @@ def test_order_cannot_be_told_from_lengths() -> None:
 
 
 def test_a_row_is_the_same_alone() -> None:
-    spans = SegmentPairs().spans(TEXT, WINDOW)
+    spans = SegmentPairs().spans(TEXT, WINDOW, False)
     whole, alone = read(TEXT, spans), read(TEXT, spans[[7]], first=7)
     assert whole.segments is not None and alone.segments is not None
     assert np.array_equal(whole.ids[7], alone.ids[0])

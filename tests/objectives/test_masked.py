@@ -1,5 +1,6 @@
 """Masked tokens against the formula and against Hugging Face's own loss."""
 
+import jsonargparse
 import pytest
 import tiny
 import torch
@@ -7,7 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM
 
-from lm_objectives.objectives import CausalLM, MaskedLM
+from lm_objectives.corruption.lengths import Geometric, NGram, Poisson
+from lm_objectives.corruption.masking import TokenMasking
+from lm_objectives.objectives import CausalLM, MaskedLM, Objective
+from lm_objectives.plugin import describe, rebuild
 
 torch.set_num_threads(1)
 
@@ -101,7 +105,31 @@ def test_initial_loss_is_ln_v() -> None:
 
 
 def test_settings_reach_the_corruption() -> None:
-    corruption = MaskedLM(0.4, 0.7, 0.2, "previous").corruption
-    assert (corruption.rate, corruption.mask_share, corruption.random_share) == (0.4, 0.7, 0.2)
+    corruption = MaskedLM(0.4, 0.7, 0.2, "previous", "word", NGram()).corruption
+    assert corruption == TokenMasking(0.4, 0.7, 0.2, "previous", "word", NGram())
     with pytest.raises(ValueError, match=r"^expected a mask_rate between 0 and 1, both excluded, found 0\.0: 0\.15"):
         MaskedLM(0.0)
+
+
+def test_settings_survive_a_checkpoint() -> None:
+    described = describe(MaskedLM([[0.0, 0.3], [1.0, 0.15]], unit="word", lengths=Geometric(0.3)))
+    assert rebuild(described).corruption == TokenMasking([[0.0, 0.3], [1.0, 0.15]], unit="word", lengths=Geometric(0.3))
+
+
+@pytest.mark.parametrize(
+    ("settings", "oracle"),
+    [
+        ("lengths: NGram", TokenMasking(lengths=NGram())),
+        ("lengths: {class_path: Poisson, init_args: {mean: 2.0}}", TokenMasking(lengths=Poisson(2.0))),
+        ("mask_rate: [[0.0, 0.3], [1.0, 0.15]]", TokenMasking([[0.0, 0.3], [1.0, 0.15]])),
+        ("mask_rate: [[0, 0.3], [500, 0.15]], unit: word", TokenMasking([[0, 0.3], [500, 0.15]], unit="word")),
+    ],
+)
+def test_settings_from_yaml(settings: str, oracle: TokenMasking) -> None:
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--objectives", type=dict[str, Objective])
+    text = f"objectives: {{masked: {{class_path: MaskedLM, init_args: {{{settings}}}}}}}"
+    made = parser.instantiate_classes(parser.parse_string(text)).objectives["masked"].corruption
+    assert made == oracle
+    if isinstance(made.rate, list):  # a step is a whole number, a fraction is not
+        assert [type(when) for when, _ in made.rate] == [type(when) for when, _ in oracle.rate]

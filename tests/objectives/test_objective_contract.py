@@ -8,6 +8,7 @@ import pytest
 import tiny
 import torch
 
+from lm_objectives.corruption.lengths import NGram
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken, SentenceOrder
 
 torch.set_num_threads(1)
@@ -15,6 +16,7 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "causal": CausalLM,
     "masked": MaskedLM,
     "previous": lambda: MaskedLM(0.3, predict_from="previous"),
+    "ngram": lambda: MaskedLM(lengths=NGram()),
     "order": SentenceOrder,
     "difference": lambda: SentenceOrder(pooling="difference"),
     "replaced": ReplacedToken,

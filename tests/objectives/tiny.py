@@ -53,7 +53,7 @@ def rows(count: int = 6, size: int = 67, seed: int = 0) -> Rows:
     position = np.arange(WINDOW)
     segments = (position >= np.array(seconds)[:, None]) & (position < lengths[:, None])
     keys = row_keys(domain("tiny", seed), np.arange(count))
-    return Rows(keys, ids, lengths, segments.astype(np.int64), generator.integers(0, 2, count))
+    return Rows(keys, ids, lengths, segments=segments.astype(np.int64), labels=generator.integers(0, 2, count))
 
 
 def view(objective: Objective, count: int = 6, size: int = 67, seed: int = 0) -> View:

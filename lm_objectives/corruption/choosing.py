@@ -1,0 +1,120 @@
+"""Uniform choices by the row's key, for whole batches: subsets, runs that do not touch, and cuts into parts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lm_objectives.corruption.keyed import draw
+from lm_objectives.corruption.lengths import SpanLengths, lengths_from
+
+_LENGTHS, _SLOTS = 4, 5  # what a random number is for; corruption.masking has 0 to 3
+_NEVER = np.iinfo(np.uint64).max
+_LOW = np.uint64(2**20 - 1)  # bits that tell slots apart; the others are drawn
+
+
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """`start, …, start + length - 1` of each pair, one after another."""
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
+
+
+def smallest(keys: np.ndarray, purpose: int, candidates: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """`wanted` of each row's `candidates`, every subset as likely: those with the smallest random numbers.
+
+    Args:
+        keys: `(rows,)`.
+        purpose: what the random numbers are for.
+        candidates: `(rows, time)`.
+        wanted: at most as many as there are candidates, `(rows,)`.
+    """
+    time = candidates.shape[1]
+    place = np.arange(time, dtype=np.uint64)
+    low = np.uint64((1 << (time - 1).bit_length()) - 1)
+    order = (draw(keys[:, None], purpose, place) & ~low) | place  # distinct within a row
+    order = np.where(candidates, order, _NEVER)
+    last = np.maximum(wanted - 1, 0)
+    threshold = np.take_along_axis(np.partition(order, np.unique(last), axis=1), last[:, None], axis=1)
+    return (order <= threshold) & (wanted > 0)[:, None] & candidates
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs of units, those of a row in order.
+
+    Attributes:
+        row: of each run, `(runs,)`.
+        start: units of the row before it.
+        length: its units.
+    """
+
+    row: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+
+
+def place_runs(keys: np.ndarray, units: np.ndarray, wanted: np.ndarray, lengths: SpanLengths, least: int = 1) -> Runs:
+    """Runs that hold exactly `wanted` of each row's `units`, both `(rows,)`.
+
+        units 9, wanted 4, lengths drawn 2, 1, 3        runs of 2, 1 and 1: the last is cut to fit
+        slots around the 5 units that are kept          | k | k | k | k | k |
+        three of the six, in the order of the draws       1   ·   2   ·   ·   3
+        units                                           x k k x x k k k x
+
+    Slots are chosen without return, so that no two runs touch and each has the length that was drawn for it. Where
+    there are more runs than slots they may touch: any arrangement of the runs and the kept units is as likely. Runs of
+    no units, where `least` is 0, mark a place between two units; no more of them count than leave a row as many runs
+    as it has wanted units.
+    """
+    drawn = _draw_lengths(keys, wanted, lengths, least)
+    before = np.cumsum(drawn, axis=1) - drawn
+    used = before < wanted[:, None]
+    drawn = np.minimum(drawn, wanted[:, None] - before)
+    if least == 0:
+        empty = used & (drawn == 0)
+        allowed = wanted - (used & ~empty).sum(axis=1)
+        used &= ~empty | (np.cumsum(empty, axis=1) <= allowed[:, None])
+    runs, kept = used.sum(axis=1), units - wanted
+    touching = runs > kept + 1
+    slots = np.where(touching, kept + runs, kept + 1)
+
+    slot = np.arange(slots.max(initial=1), dtype=np.uint64)
+    order = (draw(keys[:, None], _SLOTS, slot) & ~_LOW) | slot
+    order = np.sort(np.where(slot < slots[:, None], order, _NEVER), axis=1)
+    row, column = np.nonzero(used)
+    at = (order[row, np.cumsum(used, axis=1)[row, column] - 1] & _LOW).astype(np.int64)
+    taken, length = np.zeros(order.shape, dtype=bool), np.zeros(order.shape, dtype=np.int64)
+    taken[row, at], length[row, at] = True, drawn[row, column]
+    wide = length + np.where(touching[:, None], ~taken, True)
+    start = np.cumsum(wide, axis=1) - wide
+    row, at = np.nonzero(taken)
+    return Runs(row, start[row, at], length[row, at])
+
+
+def _draw_lengths(keys: np.ndarray, wanted: np.ndarray, lengths: SpanLengths, least: int) -> np.ndarray:
+    """Lengths of at least `least`, `(rows, runs)`, that add up to `wanted` or more."""
+    runs = max(int(wanted.max(initial=0)), 1)
+    while True:
+        drawn = lengths_from(lengths, draw(keys[:, None], _LENGTHS, np.arange(runs)), least)
+        if (drawn.sum(axis=1) >= wanted).all():
+            return drawn
+        runs *= 2  # many have no units
+
+
+def cut_evenly(keys: np.ndarray, purpose: int, items: np.ndarray, parts: np.ndarray, most: int) -> np.ndarray:
+    """Sizes of `parts` parts of at least one that each row's `items` are cut into, every way to cut as likely.
+
+    Args:
+        keys: `(rows,)`.
+        purpose: what the random numbers are for.
+        items: `(rows,)`.
+        parts: at most as many, `(rows,)`; 0 only where there are no items.
+        most: items that any row of this shape may have.
+
+    Returns:
+        The sizes of all rows' parts one after another, `(parts,)`.
+    """
+    place = np.arange(max(most, 1))
+    real = place < items[:, None]
+    begins = smallest(keys, purpose, real & (place > 0), np.maximum(parts - 1, 0))
+    begins[:, 0] = items > 0
+    return np.diff(np.flatnonzero(begins[real]), append=items.sum())
