@@ -164,11 +164,12 @@ class Windows:
     Args:
         bounds: where each stretch starts, and where the last stops, `(stretches + 1,)`.
         window: tokens of a whole window.
+        trim: tokens at both ends of each stretch that lie in no window.
     """
 
-    def __init__(self, bounds: np.ndarray, window: int) -> None:
-        self._starts, self._stops, self._window = bounds[:-1], bounds[1:], window
-        lengths = np.diff(bounds)
+    def __init__(self, bounds: np.ndarray, window: int, trim: int = 0) -> None:
+        self._starts, self._stops, self._window = bounds[:-1] + trim, bounds[1:] - trim, window
+        lengths = self._stops - self._starts
         self._ends = np.cumsum(np.where(lengths > 1, -(-(lengths - 1) // window), 0))
 
     def __len__(self) -> int:

@@ -1,0 +1,172 @@
+"""T5's span corruption: runs of tokens give way to sentinels, and the target says what stood there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+
+from lm_objectives.corruption.base import (
+    Attention,
+    Corruption,
+    Rows,
+    Spans,
+    Text,
+    View,
+    Vocabulary,
+    Windows,
+    as_view,
+    read_stream,
+)
+from lm_objectives.corruption.choosing import cut_evenly, ranges
+from lm_objectives.corruption.splicing import splice
+from lm_objectives.corruption.units import units_of
+
+_KEPT, _NOISE = range(2)  # what a random number is for
+
+
+@dataclass(frozen=True)
+class SpanCorruption(Corruption):
+    """T5's objective (Raffel et al. 2020, sections 3.1.4 and 3.3.4); UL2's R and X denoisers (Tay et al. 2023, 3.1).
+
+        text                       Thank  you  for  inviting  me  to  your  party  last  week
+        input                      Thank  you  <extra_id_0>  me  to  your  party  <extra_id_1>  [EOS]
+        target                     <extra_id_0>  for  inviting  <extra_id_1>  last  week  [EOS]
+
+        layout "encoder-decoder"   the encoder reads the input, the decoder writes the target
+        layout "prefix"            one row of the input and the target behind it: the input sees itself whole, and each
+                                   token of the target is predicted from what stands before it
+
+    A row of n tokens has round(rate · n) noise tokens in round(noise / mean) spans, one at least. Noise and the rest
+    are both cut into so many parts, every way to cut as likely, and alternate, beginning with the rest and ending with
+    noise. Rows are read longer than the window, as many tokens as let input and target each fit it (or both together,
+    in one row): 568 of them for 512. They hold no bos or eos of the text, and never more than one document.
+
+    Attributes:
+        rate: share of the tokens that are noise, in (0, 1); 0.15 is T5's.
+        mean: tokens of a span on average, at least 1; 3.0 is T5's.
+        layout: who writes the target.
+        mode: a token put in front of the input, such as UL2's "[R]", "[X]".
+    """
+
+    rate: float = 0.15
+    mean: float = 3.0
+    layout: Literal["encoder-decoder", "prefix"] = "encoder-decoder"
+    mode: str | None = None
+    attention: Attention = field(init=False)
+
+    packs: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate < 1:
+            raise ValueError(f"expected a noise rate between 0 and 1, both excluded, found {self.rate}: 0.15 is T5's")
+        if not self.mean >= 1:
+            raise ValueError(f"expected a mean span of at least 1 token, found {self.mean}: 3.0 is T5's")
+        object.__setattr__(self, "attention", "prefix" if self.layout == "prefix" else "bidirectional")
+
+    def tokens(self, window: int) -> tuple[str, ...]:
+        """As many sentinels as a whole row needs, named as T5's tokenizer names them, and the mode's token."""
+        _, spans = self.noise_of(np.array([self.raw_length(window)]))
+        return (*_sentinels(spans[0]), *([] if self.mode is None else [self.mode]))
+
+    def noise_of(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Noise tokens and spans of rows of so many tokens, `(rows,)` all; none where there are fewer than 2."""
+        noise = np.clip(np.rint(tokens * self.rate).astype(np.int64), 1, np.maximum(tokens - 1, 0))
+        spans = np.maximum(np.rint(noise / self.mean).astype(np.int64), 1)
+        return noise, np.minimum(spans, np.minimum(noise, tokens - noise))
+
+    def lengths_of(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Lengths of input and target of rows of so many tokens."""
+        noise, spans = self.noise_of(tokens)
+        return tokens - noise + spans + 1 + (self.mode is not None), noise + spans + 1
+
+    def raw_length(self, window: int) -> int:
+        """Tokens of the longest row whose input and target fit the window."""
+        tokens = np.arange(2, int(window / (1 - self.rate)) + 3)
+        source, target = self.lengths_of(tokens)
+        fits = source + target <= window if self.layout == "prefix" else np.maximum(source, target) <= window
+        return int(tokens[fits][-1])
+
+    def spans(self, text: Text, window: int, packing: bool) -> Spans:
+        del packing
+        return Windows(np.asarray(text.documents), self.raw_length(window), trim=1)
+
+    def read(self, text: Text, spans: np.ndarray, keys: np.ndarray, window: int, vocabulary: Vocabulary) -> Rows:
+        width = window if self.layout == "prefix" else self.raw_length(window)
+        return read_stream(text, spans, keys, width, vocabulary.pad)
+
+    def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
+        """The view of rows that `read` made: as wide as the window for one row, of the raw length for two."""
+        time, pad = rows.ids.shape[1], vocabulary.pad
+        widths = np.array([[time], [time]])
+        if self.layout == "encoder-decoder":
+            widths = np.stack(self.lengths_of(np.array([time])))
+        noise, starts = self._noise(rows, vocabulary)
+        fill_at = np.zeros((len(rows.ids), time + 1), dtype=np.int64)
+        fill_at[np.divmod(starts, time)] = 1
+        spans = fill_at.sum(axis=1)
+        fill_at[:, time] = 1  # the end
+        sentinels = ids_named(vocabulary, _sentinels(spans.max(initial=0)))
+        number = ranges(np.zeros_like(spans), spans + 1)
+        fillers = np.append(sentinels, vocabulary.eos)[np.where(number < np.repeat(spans, spans + 1), number, -1)]
+        target, target_lengths = splice(rows.ids, noise, fill_at, fillers, int(widths[1, 0]), pad)
+        if self.mode is not None:
+            fill_at[:, 0] += 1
+            fillers = np.insert(fillers, np.cumsum(spans + 1) - spans - 1, ids_named(vocabulary, [self.mode]))
+        rest = ~noise & (np.arange(time) < rows.lengths[:, None])
+        source, lengths = splice(rows.ids, rest, fill_at, fillers, int(widths[0, 0]), pad)
+        row, place = np.nonzero(np.arange(target.shape[1]) < target_lengths[:, None])
+        written = target[row, place]
+        if self.layout == "encoder-decoder":
+            scored = row * target.shape[1] + place
+            return replace(
+                _view(rows, source, lengths, self.attention, scored, written), decoder=torch.from_numpy(target)
+            )
+        place = lengths[row] + place
+        source[row, place] = written
+        both = _view(rows, source, lengths + target_lengths, self.attention, row * time + place - 1, written)
+        return replace(both, prefix=torch.from_numpy(lengths))
+
+    def _noise(self, rows: Rows, vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
+        """Which tokens are noise, `(rows, time)`, special ones never, and the flat positions where its spans start."""
+        time, maskable = rows.ids.shape[1], units_of(rows, vocabulary).maskable
+        maskable &= (maskable.sum(axis=1) > 1)[:, None]  # one token would be all noise or none
+        tokens = maskable.sum(axis=1)
+        noise, spans = self.noise_of(rows.lengths)
+        noise = np.minimum(noise, np.maximum(tokens - 1, 0))
+        spans = np.minimum(spans, np.minimum(noise, tokens - noise))
+        kept_parts = cut_evenly(rows.keys, _KEPT, tokens - noise, spans, time)
+        noise_parts = cut_evenly(rows.keys, _NOISE, noise, spans, int(self.noise_of(np.array([time]))[0][0]))
+        ends = np.cumsum(np.stack([kept_parts, noise_parts], axis=1))
+        positions = np.flatnonzero(maskable)
+        is_noise = np.zeros(rows.ids.shape, dtype=bool)
+        is_noise.ravel()[positions[ranges(ends[0::2], noise_parts)]] = True
+        return is_noise, positions[ends[0::2]]
+
+
+def _sentinels(count: int | np.integer) -> list[str]:
+    """The first sentinels, as T5's tokenizer names them."""
+    return [f"<extra_id_{number}>" for number in range(count)]
+
+
+def ids_named(vocabulary: Vocabulary, tokens: Sequence[str]) -> np.ndarray:
+    """Ids of special tokens that a corruption has asked for.
+
+    Raises:
+        ValueError: where the vocabulary lacks one.
+    """
+    named = dict(vocabulary.named)
+    for token in tokens:
+        if token not in named:
+            raise ValueError(
+                f"expected the special token {token} in the tokenizer, found none: prepare the corpus with the "
+                "objectives that are trained"
+            )
+    return np.array([named[token] for token in tokens], dtype=np.int64)
+
+
+def _view(
+    rows: Rows, ids: np.ndarray, lengths: np.ndarray, attention: Attention, scored: np.ndarray, targets: np.ndarray
+) -> View:
+    return as_view(replace(rows, lengths=lengths), ids, attention, scored, targets, {"loss": len(scored)})
