@@ -1,0 +1,99 @@
+"""BART's text infilling: runs of words give way to one mask each, in a document of shuffled sentences."""
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from lm_objectives.corruption.base import Corruption, Rows, View, Vocabulary, as_view
+from lm_objectives.corruption.choosing import place_runs, ranges
+from lm_objectives.corruption.keyed import draw
+from lm_objectives.corruption.lengths import Poisson, SpanLengths
+from lm_objectives.corruption.masking import check_rate, count_of
+from lm_objectives.corruption.splicing import splice
+from lm_objectives.corruption.units import Unit, units_of
+
+_ORDER = 0  # what a random number is for; corruption.choosing has 4 and 5
+_LOW = np.uint64(2**20 - 1)  # bits that keep the order within a sentence
+
+
+@dataclass(frozen=True)
+class TextInfilling(Corruption):
+    """BART's corruption (Lewis et al. 2020, section 2.2): sentences in another order, runs of words behind one mask.
+
+        text                 [BOS]  It rained.  We stayed in all day.  [EOS]
+        sentences permuted   [BOS]  We stayed in all day.  It rained.  [EOS]
+        input                [BOS]  We [MASK] day.  It [MASK] rained.  [EOS]      runs of 3 words and of none
+        target               [BOS]  It rained.  We stayed in all day.  [EOS]      written by a decoder, all of it scored
+
+    Exactly round(rate × words) words go, in runs with lengths from a distribution; the last is cut to fit. A run of no
+    words puts a mask between two words. A row has no more runs than words that go (runs of none are left out first),
+    so that the input is never longer than the text. Sentences keep to their row, and a row to its document. Special
+    tokens stay where they are.
+
+    Attributes:
+        rate: share of the units that go, in (0, 1).
+        lengths: of the runs, in units.
+        unit: what is counted, tokens or whole words.
+        permute_sentences: whether the sentences of a row are put in another order, each order as likely.
+    """
+
+    rate: float = 0.3
+    lengths: SpanLengths = field(default_factory=Poisson)
+    unit: Unit = "word"
+    permute_sentences: bool = True
+
+    packs: ClassVar[bool] = False
+    marks_sentences: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_rate(self.rate)
+
+    def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
+        clean = torch.from_numpy(rows.ids)
+        scored = np.flatnonzero(np.arange(rows.ids.shape[1]) < rows.lengths[:, None])
+        targets = rows.ids.ravel()[scored]
+        if self.permute_sentences:
+            rows = permute_sentences(rows, vocabulary)
+        ids, lengths = infill(rows, vocabulary, self.rate, self.lengths, self.unit)
+        view = as_view(replace(rows, lengths=lengths), ids, self.attention, scored, targets, {"loss": len(scored)})
+        return replace(view, decoder=clean)
+
+
+def permute_sentences(rows: Rows, vocabulary: Vocabulary) -> Rows:
+    """Rows whose sentences are in another order; what stands before the first whole one counts as one."""
+    assert rows.sentences is not None
+    movable = units_of(rows, vocabulary).maskable
+    begins = movable & (rows.sentences | (np.cumsum(movable, axis=1) == 1))
+    place = np.arange(rows.ids.shape[1], dtype=np.uint64)
+    rank = draw(rows.keys[:, None], _ORDER, np.cumsum(begins, axis=1))
+    order = np.where(movable, (rank & ~_LOW) | place, np.iinfo(np.uint64).max)
+    source = np.argsort(order, axis=1)[place < movable.sum(axis=1)[:, None]]
+    row = np.nonzero(movable)[0]
+    ids, sentences = rows.ids.copy(), rows.sentences.copy()
+    ids[movable], sentences[movable] = rows.ids[row, source], begins[row, source]
+    return replace(rows, ids=ids, sentences=sentences)
+
+
+def infill(
+    rows: Rows, vocabulary: Vocabulary, rate: float, lengths: SpanLengths, unit: Unit
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows with one mask for each run of units, and their lengths."""
+    units = units_of(rows, vocabulary, unit)
+    counts, time = units.counts, rows.ids.shape[1]
+    runs = place_runs(rows.keys, counts, count_of(rate, counts), lengths, least=0)
+    first = np.cumsum(counts) - counts
+    gone = np.zeros(counts.sum(), dtype=bool)
+    gone[ranges(first[runs.row] + runs.start, runs.length)] = True
+    stays = np.arange(time) < rows.lengths[:, None]
+    stays.ravel()[units.positions(gone)] = False
+    # A run stands where its first unit did; one of none behind the last unit stands before what follows that.
+    behind = runs.start == counts[runs.row]
+    end = time - np.argmax(units.maskable[:, ::-1], axis=1)
+    number = np.minimum(first[runs.row] + runs.start, max(len(gone) - 1, 0))
+    at = np.where(behind, end[runs.row], np.flatnonzero(units.begins)[number] % time)
+    fill_at = np.zeros((len(rows.ids), time + 1), dtype=np.int64)
+    np.add.at(fill_at, (runs.row, at), 1)
+    fillers = np.full(len(runs.row), vocabulary.mask)
+    return splice(rows.ids, stays, fill_at, fillers, time, vocabulary.pad)

@@ -1,0 +1,153 @@
+"""BART's infilling: exact counts, masks for runs, sentences in every order as often."""
+
+import pickle
+from dataclasses import replace
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+from corruption_cases import BOS, EOS, MASK, PAD, VOCABULARY, keys, random_rows, rows_of
+
+from lm_objectives.corruption.base import Rows
+from lm_objectives.corruption.infilling import TextInfilling, infill, permute_sentences
+from lm_objectives.corruption.lengths import NGram, Poisson
+from lm_objectives.corruption.units import units_of
+
+
+def sentences_of(rows: Rows, seed: int = 0) -> Rows:
+    """The rows with a sentence's start at one ordinary token of five."""
+    marks = np.random.default_rng(seed).random(rows.ids.shape) < 0.2
+    return replace(rows, sentences=marks & units_of(rows, VOCABULARY).maskable)
+
+
+ROWS = sentences_of(random_rows(200, 64))
+CASES = [
+    TextInfilling(),
+    TextInfilling(0.6, Poisson(0.2), "token", False),
+    TextInfilling(0.15, NGram(), "word"),
+    TextInfilling(0.05, Poisson(1.0)),
+]
+each = pytest.mark.parametrize(
+    "corruption", CASES, ids=lambda c: f"{c.rate}-{type(c.lengths).__name__}-{c.unit}-{c.permute_sentences}"
+)
+
+
+def test_literal_example() -> None:
+    it, rained, we, stayed, in_, all_, day = 10, 11, 13, 14, 16, 17, 19
+    rows = rows_of([BOS, it, rained, we, stayed, in_, all_, day, EOS])
+    marks = np.isin(rows.ids, (it, we))
+    view = TextInfilling(0.43).corrupt(replace(rows, keys=keys(1, 1030), sentences=marks), VOCABULARY)
+    assert view.ids.tolist() == [[BOS, we, MASK, day, it, MASK, rained, EOS, PAD]]
+    assert view.lengths.tolist() == [8]
+    assert view.decoder is not None and view.decoder.tolist() == rows.ids.tolist()
+    assert view.scored.tolist() == list(range(9)) and view.targets.tolist() == rows.ids[0].tolist()
+    assert (view.attention, view.padded, view.counts) == ("bidirectional", True, {"loss": 9})
+
+
+@each
+def test_exact_counts_and_what_is_left_keeps_its_order(corruption: TextInfilling) -> None:
+    """Oracle: round(rate × words) words are gone, whole, and the others stand in the order of the permuted text."""
+    rows = permute_sentences(ROWS, VOCABULARY) if corruption.permute_sentences else ROWS
+    view = corruption.corrupt(ROWS, VOCABULARY)
+    units = units_of(rows, VOCABULARY, corruption.unit)
+    assert (view.lengths.numpy() <= ROWS.lengths).all()
+    for row, count in enumerate(units.counts):
+        ids = view.ids[row, : view.lengths[row]].tolist()
+        wanted = max(round(corruption.rate * count), 1)
+        masks = ids.count(MASK) - (rows.ids[row] == MASK).sum()
+        assert 1 <= masks <= wanted
+        starts = np.append(np.flatnonzero(units.begins[row]), rows.lengths[row])
+        left = [token for token in ids if token != MASK]
+        gone = rows.lengths[row] - (rows.ids[row] == MASK).sum() - len(left)
+        assert wanted <= gone <= np.sort(np.diff(starts))[-wanted:].sum()
+        text = iter(rows.ids[row].tolist())
+        assert all(token in text for token in left)  # a subsequence
+
+
+def test_runs_of_none_put_a_mask_between_words() -> None:
+    """Oracle: of four words a run of two and one of none leave six rows, each as likely.
+
+    Two runs of one leave other words. χ² with 5 degrees of freedom is above 20.5 once in 1,000 times.
+    """
+    ids, lengths = infill(rows_of(*[[BOS, 10, 11, 13, 14, EOS]] * 9000), VOCABULARY, 0.5, Poisson(), "word")
+    ways, counts = np.unique(ids[lengths == 6], axis=0, return_counts=True)
+    left = [tuple(way[np.isin(way, (10, 11, 13, 14))]) for way in ways]
+    of_two = np.array([pair in [(13, 14), (10, 14), (10, 11)] for pair in left])
+    assert of_two.sum() == 6
+    expected = counts[of_two].mean()
+    assert expected > 50 and ((counts[of_two] - expected) ** 2 / expected).sum() < 20.5
+
+
+@each
+def test_nothing_but_the_text_is_written_and_all_of_it(corruption: TextInfilling) -> None:
+    view = corruption.corrupt(ROWS, VOCABULARY)
+    assert view.decoder is not None and np.array_equal(view.decoder, ROWS.ids)
+    assert torch.equal(view.decoder.flatten()[view.scored], view.targets)
+    assert torch.equal(torch.bincount(view.scored // 64), torch.from_numpy(ROWS.lengths))
+    assert view.counts == {"loss": ROWS.lengths.sum()}
+    assert ((np.arange(64) < view.lengths.numpy()[:, None]) == (view.ids != PAD).numpy()).all()
+
+
+@each
+def test_special_tokens_stay_where_the_text_has_them(corruption: TextInfilling) -> None:
+    view = corruption.corrupt(ROWS, VOCABULARY)
+    last = view.ids[torch.arange(200), view.lengths - 1]
+    assert (view.ids[:, 0] == BOS).all() and (last == EOS).all()
+    assert ((view.ids == BOS).sum(1) == 1).all() and ((view.ids == EOS).sum(1) == 1).all()
+
+
+@each
+def test_a_row_is_the_same_alone(corruption: TextInfilling) -> None:
+    whole = corruption.corrupt(ROWS, VOCABULARY)
+    assert ROWS.sentences is not None
+    for row in (0, 7, 199):
+        own = Rows(ROWS.keys[[row]], ROWS.ids[[row]], ROWS.lengths[[row]], sentences=ROWS.sentences[[row]])
+        assert torch.equal(corruption.corrupt(own, VOCABULARY).ids[0], whole.ids[row])
+
+
+def test_rows_are_left_alone() -> None:
+    before = ROWS.ids.copy()
+    TextInfilling().corrupt(ROWS, VOCABULARY)
+    assert np.array_equal(ROWS.ids, before)
+
+
+def test_run_lengths_follow_poisson() -> None:
+    """Oracle: e^-3 3^n / n!, to 0.015 over 10,000 runs of long rows; the last of a row's 95 or so is cut to fit."""
+    rows = replace(rows_of(*[[9] * 960] * 120), ids=np.tile(np.arange(4, 964), (120, 1)))
+    ids, lengths = infill(rows, replace(VOCABULARY, size=1000), 0.3, Poisson(), "token")
+    found = []
+    for row, length in zip(ids, lengths, strict=True):
+        kept = np.concatenate([[-1], np.flatnonzero(row[:length] != MASK), [length]])
+        masks = np.diff(kept) - 1
+        gone = np.diff(np.concatenate([[3], row[kept[1:-1]], [964]])) - 1
+        assert set(masks) == {0, 1} and (gone[masks == 0] == 0).all()
+        found += gone[masks == 1].tolist()
+    share = np.bincount(found, minlength=9)[:9] / len(found)
+    assert len(found) > 10_000
+    assert share == pytest.approx(Poisson().probabilities()[:9], abs=0.015)
+
+
+def test_every_order_of_sentences_is_as_likely() -> None:
+    """Oracle: the 24 orders of four sentences; χ² with 23 degrees of freedom is above 49.7 once in 1,000 times."""
+    text = [BOS, 10, 11, 20, 21, 22, 30, 40, 41, EOS]
+    rows = rows_of(*[text] * 4800, window=12)
+    marks = np.isin(rows.ids, (20, 30, 40))  # the first one is cut by the window
+    made = permute_sentences(replace(rows, sentences=marks), VOCABULARY)
+    pieces = [(10, 11), (20, 21, 22), (30,), (40, 41)]
+    orders = [(BOS, *(t for piece in order for t in piece), EOS, PAD, PAD) for order in permutations(pieces)]
+    found = [orders.index(tuple(row)) for row in made.ids.tolist()]
+    assert ((np.bincount(found, minlength=24) - 200) ** 2 / 200).sum() < 49.7
+    assert made.sentences is not None
+    assert np.array_equal(made.sentences, np.isin(made.ids, (10, 20, 30, 40)))
+
+
+def test_is_plain_data() -> None:
+    assert pickle.loads(pickle.dumps(CASES)) == CASES
+    assert TextInfilling().validating() == TextInfilling()
+    assert not TextInfilling.packs and TextInfilling.marks_sentences
+
+
+def test_rate_outside_is_one_clear_line() -> None:
+    with pytest.raises(ValueError, match=r"^expected a mask_rate between 0 and 1, both excluded, found 1\.0: 0\.15"):
+        TextInfilling(1.0)
