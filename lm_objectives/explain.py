@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-_PLUGINS = {"objectives": "objective", "balancer": "balancer"}
+_PLUGINS = {"objectives": "objective", "balancer": "balancer", "optimizer": "optimizer"}
 
 
 _SAID = r"(?:[\w.]+(?: of \w+)? expects|expected) .*?[,;] found "
@@ -87,7 +87,7 @@ def explain(message: str, keys: Iterable[str]) -> str:
     if is_about_input(message):  # written for the user; the parser puts its own words around it
         start = re.search(_SAID, message)
         assert start is not None
-        return re.split(r" - (?:Expect|Prob|Does)| Given value", message[start.start() :])[0]
+        return re.split(r" - (?:Expect|Prob|Does)| Given value|\. Got value", message[start.start() :])[0]
     if found := re.search(r"unrecognized arguments: (--?([\w.]+)\S*)", message):
         return f"expected known settings, found {found[1]}: {nearest(found[2], keys)}"
     if found := re.search(r"unrecognized arguments: (\S+)", message):
@@ -96,6 +96,11 @@ def explain(message: str, keys: Iterable[str]) -> str:
     if found := re.search(r"class_path '([\w.]+)': .*?(?:Option|Key) '([\w.]+)' is not (?:accepted|expected)", message):
         mend = _nearest_argument(found[1], found[2])
         return f"expected a setting of {_short(found[1])} in {key}, found {found[2]!r}: {mend}"
+    if found := re.search(r"Option '([\w.]+)' is not accepted\. Got value: Namespace\(class_path='([\w.]+)'", message):
+        mend = _nearest_argument(found[2], found[1])
+        return f"expected a setting of {_short(found[2])} in {key}, found {found[1]!r}: {mend}"
+    if found := re.search(r"Subtypes: \[<class '(\w+)'>, <class 'torch.Tensor'>\] .*Given value: (.+)$", message):
+        return f"expected {_a(found[1])} for {key}, found {found[2]!r}: change its value"
     kind = next((kind for part, kind in _PLUGINS.items() if part in key), None)
     patterns = (
         r"Expected a dot import path string: (\S+)",
@@ -112,6 +117,8 @@ def explain(message: str, keys: Iterable[str]) -> str:
     ):
         inner = re.findall(r'Parser key "([\w.]+)"', message)
         return f"expected {_a(found[2])} for {'.'.join(dict.fromkeys(inner))}, found {found[3]!r}: change its value"
+    if found := re.search(r'Parser key "(\w+)": Expected a (tuple .+?)\. Got value: (.+?\])', message):
+        return f"expected a {found[2]} for {found[1]}, found {found[3]}: change its value"
     if found := re.search(r"Expected a typing\.Literal\[(.+?)\]\. Got value: (\S+)", message):
         return f"expected one of {found[1]} for {key}, found {found[2]!r}: choose one of them"
     if found := re.search(r"arguments are required: (?:\w+\.)?(model\.\S+)", message):
@@ -136,6 +143,9 @@ def _short(path: str) -> str:
     return path.rsplit(".", 1)[-1]
 
 
+_GIVEN = ("self", "args", "kwargs", "params")  # which no user writes
+
+
 def _nearest_argument(path: str, name: str) -> str:
     """The mend for an argument that a class does not have."""
     module, _, kind = path.rpartition(".")
@@ -143,7 +153,7 @@ def _nearest_argument(path: str, name: str) -> str:
     names: list[str] = []
     for base in made.__mro__:
         if "__init__" in base.__dict__:
-            names += [p for p in signature(base.__init__).parameters if p not in ("self", "args", "kwargs", *names)]
+            names += [p for p in signature(base.__init__).parameters if p not in (*_GIVEN, *names)]
             if "kwargs" not in signature(base.__init__).parameters:
                 break
     near = get_close_matches(name, names, 1)
@@ -152,12 +162,15 @@ def _nearest_argument(path: str, name: str) -> str:
 
 def _names(found: str, kind: str | None) -> str:
     """The plug-ins of a kind, and how a user's own is named."""
-    package = import_module(f"lm_objectives.{'objectives' if kind == 'objective' else 'balancers'}")
-    base = package.Objective if kind == "objective" else package.Balancer
-    made = {name: getattr(package, name) for name in package.__all__}
-    names = [
-        n for n, plugin in made.items() if isinstance(plugin, type) and issubclass(plugin, base) and plugin != base
-    ]
+    if kind == "optimizer":
+        names = [optimizer.__name__ for optimizer in import_module("lm_objectives.optimisation.choice").NAMED]
+    else:
+        package = import_module(f"lm_objectives.{'objectives' if kind == 'objective' else 'balancers'}")
+        base = package.Objective if kind == "objective" else package.Balancer
+        made = {name: getattr(package, name) for name in package.__all__}
+        names = [
+            n for n, plugin in made.items() if isinstance(plugin, type) and issubclass(plugin, base) and plugin != base
+        ]
     near = get_close_matches(_short(found), names, 1)
     hint = f"did you mean {near[0]}? " if near else ""
     return f"{hint}there are {', '.join(names)}, and the import path of a class of your own, as in my_module.MyClass"

@@ -8,6 +8,7 @@ import lightning.pytorch as L
 from lm_objectives.checkpoint import KEY, check_same, read_checkpoint
 from lm_objectives.data.datamodule import TextDataModule, training_steps
 from lm_objectives.data.tokenizer import read_tokenizer_files
+from lm_objectives.explain import is_about_input
 from lm_objectives.pretraining import Pretraining
 
 
@@ -44,6 +45,8 @@ def preflight(
     try:
         trial.configure_optimizers()
     except (TypeError, ValueError) as error:
+        if is_about_input(str(error)):
+            raise
         raise ValueError(f"expected an optimizer that can be made, found {error}: change model.optimizer") from error
     if checkpoint:
         read = read_checkpoint(checkpoint)

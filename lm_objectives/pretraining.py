@@ -9,7 +9,6 @@ from typing import Any, Literal, Optional
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
@@ -25,7 +24,7 @@ from lm_objectives.data.rows import Batch
 from lm_objectives.data.tokenizer import read_tokenizer_files
 from lm_objectives.gradients import GradientStore, gradient_norm
 from lm_objectives.objectives.base import Objective, Outcome, loss_of, mean_metric
-from lm_objectives.optimisation import Schedule, parameter_groups
+from lm_objectives.optimisation import MakeOptimizer, Schedule, parameter_groups
 from lm_objectives.passes import score_apart, score_together, score_with_block_apart
 from lm_objectives.plugin import describe, rebuild
 from lm_objectives.whole_step import StepRecord, WholeStep
@@ -47,8 +46,8 @@ class Pretraining(L.LightningModule):
         backbone: the shared model.
         objectives: what it learns, by names of your choice.
         balancer: decides the weights; all 1 by default.
-        optimizer: any torch optimizer; AdamW with a learning rate of 0.001 and weight decay 0.1 by default. Norms and
-            biases are not decayed.
+        optimizer: AdamW, Adam, SGD, Adafactor, Muon or any other of torch; by default AdamW with a learning rate of
+            0.001 and weight decay 0.1. Norms and biases are not decayed.
         schedule: warmup and decay of the learning rate.
         on_nonfinite: what a step does in which a loss or a gradient is infinite or NaN: skip leaves weights, optimizer
             and balancer as they are; stop ends the training with an error.
@@ -59,7 +58,7 @@ class Pretraining(L.LightningModule):
         backbone: Backbone,
         objectives: dict[str, Objective],
         balancer: Optional[Balancer] = None,  # noqa: UP045 (jsonargparse shows it so)
-        optimizer: Optional[OptimizerCallable] = None,  # noqa: UP045
+        optimizer: Optional[MakeOptimizer] = None,  # noqa: UP045
         schedule: Schedule = Schedule(),  # noqa: B008 (frozen)
         on_nonfinite: Literal["skip", "stop"] = "skip",
     ) -> None:

@@ -408,8 +408,28 @@ BAD: dict[str, tuple[list[str], str]] = {
     "max_steps": (["--trainer.max_steps", "-5"], r"expected .*found.*-5"),
     "warmup": (["--model.schedule.warmup", "1.5"], r"expected .*warmup.*found 1.5"),
     "schedule": (["--model.schedule.kind", "cosin"], r"expected one of .*cosine.*found '?cosin"),
+    "schedule without its settings": (
+        ["--model.schedule.kind", "step"],
+        r"expected milestones for a step schedule, found none: write",
+    ),
+    "another schedule's settings": (
+        ["--model.schedule.decay", "0.5"],
+        r"expected no decay in a cosine schedule, found 0.5: leave it out, or choose kind=wsd",
+    ),
+    "schedule longer than the training": (
+        ["--model.schedule.kind", "wsd", "--model.schedule.decay", "900"],
+        r"expected a warmup and a decay within the training's 3 steps, found 1 and 900: shorten",
+    ),
     "precision": (["--trainer.precision", "17"], r"expected .*found.*17"),
-    "optimizer": (["--model.optimizer", "Foo"], r"expected .*model.optimizer.*found '?Foo'?: .*"),
+    "optimizer": (
+        ["--model.optimizer", "AdmW"],
+        r"expected an optimizer in model.optimizer, found 'AdmW': did you mean AdamW\? there are AdamW, Adam, SGD, "
+        r"Adafactor, Muon, and the import path",
+    ),
+    "optimizer's import path": (
+        ["--model.optimizer", "my_module.Foo"],
+        r"expected an optimizer in model.optimizer, found 'my_module': there are AdamW",
+    ),
     "tokenizer": (["--data.tokenizer", "{tmp}/nope"], r"expected .*found .*nope|nope.*found"),
     "language": (["--data.language", "klingon"], r"expected .*found '?klingon"),
     "held-out share": (["--data.validation_share", "1.5"], r"expected .*found 1.5"),
@@ -436,7 +456,23 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "optimizer's unknown argument": (
         ["--model.optimizer", "torch.optim.AdamW", "--model.optimizer.lrr", "1"],
-        r"expected .*model.optimizer, found 'lrr': --",
+        r"expected a setting of AdamW in model.optimizer, found 'lrr': did you mean lr\?",
+    ),
+    "Adafactor's unknown argument": (
+        ["--model.optimizer", "Adafactor", "--model.optimizer.momentum", ".9"],
+        r"expected a setting of Adafactor in model.optimizer, found 'momentum': there are lr, eps, clip_threshold",
+    ),
+    "optimizer's word for a number": (
+        ["--model.optimizer", "AdamW", "--model.optimizer.lr", "high"],
+        r"expected a float for lr, found 'high': change its value\n",
+    ),
+    "optimizer's number for a word": (
+        ["--model.optimizer", "SGD", "--model.optimizer.momentum", "high"],
+        r"expected a float for momentum, found 'high': change its value\n",
+    ),
+    "rate of our own optimizer": (
+        ["--model.optimizer", "Muon", "--model.optimizer.lr", "-1"],
+        r"error: expected lr of at least 0, found -1.0: choose a rate such as 0.01\n",
     ),
     "part of a step": (
         ["--trainer.accumulate_grad_batches", "2", "--trainer.limit_train_batches", "3"],

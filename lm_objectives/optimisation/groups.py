@@ -1,0 +1,54 @@
+"""Parameters in groups by the part that they play."""
+
+from typing import Any
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+
+def parameter_groups(module: nn.Module, vocabulary: int) -> list[dict[str, Any]]:
+    """Every trainable parameter of `module` once, in groups by the part that it plays, for any torch optimizer.
+
+    - `matrix`: other 2-D weights, of transformer blocks and of heads;
+    - `embedding`: tables looked up by index (tokens, positions, segments), and linear maps onto the vocabulary;
+    - `tensor`: weights of 3 dimensions or more (stacked experts, convolutions);
+    - `vector`: biases, gains and scalars, with a `weight_decay` of 0 of their own.
+
+    What has fewer than two dimensions, or is named a bias as T5's table of relative positions is, does not decay;
+    everything else does, embeddings of positions among it, as GPT was trained (Radford et al. 2018, section 4.1) and
+    BERT (Devlin et al. 2019, in its code).
+
+    A weight that is tied between an embedding and a linear map is an `embedding`. Matrices that are stored as inputs ×
+    outputs (GPT-2's) have a group of their own, `transposed`. Groups stand in this order and parameters in the
+    module's; a role that nothing plays has no group.
+
+    Args:
+        module: backbone and heads together.
+        vocabulary: rows of the token embedding; a linear map with as many outputs is taken for a vocabulary head.
+    """
+    tables, transposed = set(), set()
+    for part in module.modules():
+        if isinstance(part, nn.Embedding) or (isinstance(part, nn.Linear) and part.out_features == vocabulary):
+            tables.add(id(part.weight))
+        elif isinstance(part, Conv1D):
+            transposed.add(id(part.weight))
+    groups: dict[str, dict[str, Any]] = {
+        "matrix": {"params": [], "role": "matrix"},
+        "transposed": {"params": [], "role": "matrix", "transposed": True},
+        "embedding": {"params": [], "role": "embedding"},
+        "tensor": {"params": [], "role": "tensor"},
+        "vector": {"params": [], "role": "vector", "weight_decay": 0.0},
+    }
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if parameter.ndim < 2 or any(part.endswith("bias") for part in name.split(".")[-2:]):
+            group = "vector"
+        elif id(parameter) in tables:
+            group = "embedding"
+        elif parameter.ndim > 2:
+            group = "tensor"
+        else:
+            group = "transposed" if id(parameter) in transposed else "matrix"
+        groups[group]["params"].append(parameter)
+    return [group for group in groups.values() if group["params"]]
