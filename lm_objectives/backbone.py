@@ -1,6 +1,7 @@
 """Any Hugging Face decoder-only or encoder-only model behind one entry, with the attention that a view asks for."""
 
 import inspect
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -185,9 +186,14 @@ class Backbone(Plugin, nn.Module):
         from transformers.activations import ACT2FN
 
         config = self.config
-        plain = config.model_type == "modernbert"  # the one family here without these biases
+        plain = config.model_type == "modernbert"  # the one family here without these biases, and with an own width
         dense = nn.Linear(self.dim, dim, bias=config.classifier_bias if plain else True)
-        nn.init.normal_(dense.weight, std=self.initializer_range)
+        if plain:  # as its own head does it, at the width of a residual projection
+            std = self.initializer_range / math.sqrt(2 * config.num_hidden_layers)
+            cut = (config.initializer_cutoff_factor or 3) * std
+            nn.init.trunc_normal_(dense.weight, std=std, a=-cut, b=cut)
+        else:
+            nn.init.normal_(dense.weight, std=self.initializer_range)
         if dense.bias is not None:
             nn.init.zeros_(dense.bias)
         epsilon = next((value for name in _EPSILONS if (value := getattr(config, name, None))), 1e-12)

@@ -8,7 +8,9 @@ import yaml
 from lm_objectives.__main__ import main
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-OVERLAYS = sorted([*(CONFIGS / "balancers").glob("*.yaml"), *(CONFIGS / "objectives").glob("*.yaml")])
+OVERLAYS = sorted(
+    path for kind in ("balancers", "objectives", "optimizers") for path in (CONFIGS / kind).glob("*.yaml")
+)
 SMALL = [
     *("--trainer.max_steps", "2", "--trainer.limit_val_batches", "1", "--trainer.val_check_interval", "2"),
     *("--trainer.accelerator", "cpu", "--trainer.callbacks", "null", "--tracking.wandb", "off"),
@@ -34,6 +36,8 @@ def test_overlay_trains_over_the_quickstart(overlay: Path, cache: list[str], tmp
     for part, value in chosen.items():
         if part == "objectives":
             assert set(saved[part]) == set(value)
+        elif part == "schedule":
+            assert value.items() <= saved[part].items()
         else:
             name = value if isinstance(value, str) else value["class_path"]
             assert saved[part]["class_path"].endswith(f".{name}")

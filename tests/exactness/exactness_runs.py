@@ -18,6 +18,7 @@ from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from lm_objectives import Backbone, Pretraining, Schedule, TextDataModule
 from lm_objectives.balancers import (
@@ -39,6 +40,7 @@ from lm_objectives.balancers import (
 from lm_objectives.data.rows import Batch
 from lm_objectives.objectives import CausalLM, MaskedLM, ReplacedToken, SentenceOrder
 from lm_objectives.objectives.base import Objective
+from lm_objectives.optimisation import Adafactor, Muon
 from lm_objectives.whole_step import StepRecord
 
 WINDOW, ROWS, UNIT = 24, 32, 4
@@ -121,6 +123,15 @@ BACKBONES: dict[str, tuple[str, dict[str, Any]]] = {
     "dropout": ("bert", {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}),
 }
 
+OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {
+    "adamw": lambda groups: AdamW(groups, lr=3e-3, weight_decay=0.1),
+    "adam": lambda groups: Adam(groups, lr=3e-3),
+    "sgd": lambda groups: SGD(groups, lr=0.1, momentum=0.9),
+    "adafactor": lambda groups: Adafactor(groups, lr=0.03),
+    "muon": lambda groups: Muon(groups, weight_decay=0.1),
+    "plain": lambda groups: SGD(groups, lr=1.0),
+}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -133,7 +144,7 @@ class Run:
         workers: processes that make rows.
         steps: optimizer steps.
         local_means: the usual bug, each micro-batch divided by its own counts.
-        optimizer: `adamw` or `sgd` with momentum, clipped and scheduled; `plain` moves by the gradient itself.
+        optimizer: a name in the table, clipped and scheduled; `plain` moves by the gradient itself.
         on_nonfinite: as `Pretraining` takes it.
     """
 
@@ -225,16 +236,11 @@ def make_module(run: Run) -> Pretraining:
     kind = LocalMeans if run.local_means else Pretraining
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     family, arguments = BACKBONES[run.backbone]
-    optimizers = {
-        "adamw": lambda groups: torch.optim.AdamW(groups, lr=3e-3, weight_decay=0.1),
-        "sgd": lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9),
-        "plain": lambda groups: torch.optim.SGD(groups, lr=1.0),
-    }
     return kind(
         Backbone(family, {"max_position_embeddings": 64} | sizes | arguments),
         OBJECTIVES[run.objectives](),
         BALANCERS[run.balancer](),
-        optimizer=optimizers[run.optimizer],
+        optimizer=OPTIMIZERS[run.optimizer],
         schedule=Schedule("constant", 0) if run.optimizer == "plain" else Schedule("cosine", warmup=4, final=0.1),
         on_nonfinite=run.on_nonfinite,  # type: ignore[arg-type]
     )

@@ -46,6 +46,9 @@ OTHERS = [
     pytest.param(Run("GradNorm", backbone="llama", precision="32-true"), id="llama"),
     pytest.param(Run("GradNorm", backbone="bert"), id="bert"),
     pytest.param(Run("UPGrad", backbone="bert"), id="bert-UPGrad", marks=pytest.mark.slow),
+    pytest.param(Run("GradNorm", optimizer="sgd"), id="sgd"),
+    pytest.param(Run("GradNorm", optimizer="adafactor"), id="adafactor"),
+    pytest.param(Run("GradNorm", optimizer="muon"), id="muon"),
 ]
 
 

@@ -29,6 +29,10 @@ RUNS = {
     "dropout": Run("Uncertainty", backbone="dropout", precision="32-true"),
     "accumulated dropout": Run("StagesGradNorm", backbone="dropout", accumulate=2),
     "workers": Run("IMTLL", workers=1),
+    "adam": Run("Fixed", optimizer="adam", precision="32-true"),
+    "sgd": Run("Fixed", optimizer="sgd", precision="32-true"),
+    "adafactor": Run("Fixed", optimizer="adafactor", precision="16-mixed"),
+    "muon": Run("Fixed", optimizer="muon", precision="bf16-mixed"),
     "scaler": Run("GeometricMean", precision="16-mixed", scale=2.0**22),
 }
 SLOW = {"GradVac", "NashMTL", "ExcessMTL", "DynamicWeightAverage", "FAMO", "plain"}
