@@ -1,4 +1,4 @@
-"""Every command and every piece of code in README works, made small."""
+"""Every command in README and docs, and every piece of code in README, works, made small."""
 
 import os
 import re
@@ -13,9 +13,10 @@ from lm_objectives.__main__ import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+DOCS = "\n".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README + DOCS, re.DOTALL)
 COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.strip().splitlines()]
-PYTHON = [text for kind, text in BLOCKS if kind == "python"]
+PYTHON = [text for kind, text in re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL) if kind == "python"]
 MADE_SMALL = [
     *("--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.limit_val_batches", "1"),
     *("--trainer.log_every_n_steps", "1", "--data.window", "32", "--model.backbone.config.num_hidden_layers", "1"),
