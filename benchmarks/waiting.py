@@ -19,8 +19,8 @@ from loops import backbone, data, fit
 from lm_objectives import Pretraining, TextDataModule
 from lm_objectives.data.loader import StepLoader
 from lm_objectives.data.rows import Batch
-from lm_objectives.muon import Muon
 from lm_objectives.objectives import CausalLM, MaskedLM, ReplacedToken, SentenceOrder
+from lm_objectives.optimisation import Muon
 
 
 class Over(Exception):
