@@ -15,8 +15,8 @@ class Adafactor(AnyAdafactor):
 
     A matrix of r × c has r + c numbers of state; a tensor of more dimensions is factored over its last two.
     The paper's own relative step, min(0.01, 1/√t), is `lr` 0.01 under `inverse_sqrt` without warmup, held for 10,000
-    steps; T5 trained so (Raffel et al. 2020, section 3.1.2). torch's Adafactor caps every rate at 1/√t and raises small
-    mean squares to the rounding unit of single precision, so transformers' formula it is.
+    steps; T5 trained so (Raffel et al. 2020, section 3.1.2). The formula is transformers': torch's Adafactor caps every
+    rate at 1/√t, so that after 10,000 steps the schedule would no longer decide.
 
     Args:
         params: parameters or groups of them.
