@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from lm_objectives.checkpoint import Run, open_run
 from lm_objectives.corruption.base import Rows, View
 from lm_objectives.corruption.keyed import domain, row_keys
 from lm_objectives.data.cache import TokenText, open_cache
-from lm_objectives.data.encoding import write_text
+from lm_objectives.data.encoding import Encoder, Part
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken, SentenceOrder
 from lm_objectives.pretraining import Pretraining
 from lm_objectives.scoring import at_positions
@@ -318,13 +317,16 @@ def held_out_paragraph(cache: Path | None, tokenizer: "PreTrainedTokenizerFast",
 
 def tokenize(text: str, tokenizer: "PreTrainedTokenizerFast", module: Pretraining) -> TokenText:
     """One text as a corpus of one document."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "text"
-        write_text([text], "en", tokenizer, module.vocabulary, folder)  # English rules know all scripts' full stops
-        arrays = (
-            np.load(folder / f"{name}.npy") for name in ("tokens", "sentences", "paragraphs", "documents", "corpora")
-        )
-        return TokenText(folder, *arrays)
+    encode = Encoder(tokenizer.backend_tokenizer, module.vocabulary, "en")  # English rules know all scripts' full stops
+    arrays = encode([Part(text)]).arrays(module.vocabulary.size)
+    return TokenText(
+        folder=Path(),
+        tokens=arrays["tokens"],
+        sentences=arrays["sentences"],
+        paragraphs=np.append(arrays["paragraphs"], len(arrays["sentences"])),
+        documents=np.append(arrays["documents"], len(arrays["tokens"])),
+        corpora=np.array([0, len(arrays["tokens"])]),
+    )
 
 
 def wrapped(text: str) -> list[str]:

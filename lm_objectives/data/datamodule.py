@@ -13,11 +13,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lm_objectives.corruption.base import Vocabulary
-from lm_objectives.data.cache import open_cache, prepare
+from lm_objectives.data.cache import open_cache
 from lm_objectives.data.loader import MicroBatches, StepLoader
 from lm_objectives.data.mixture import mixing_rates
 from lm_objectives.data.plan import LAG, Decisions, Plan, RowSource
+from lm_objectives.data.prepare import prepare
 from lm_objectives.data.rows import Batch, RowDataset, RowKey, RowSettings
+from lm_objectives.data.text_files import TxtDocuments
 from lm_objectives.ramps import Points, by_fraction, check_points
 
 
@@ -31,9 +33,10 @@ class TextDataModule(L.LightningDataModule):
     """Rows for each objective of the model from one corpus.
 
     Args:
-        corpus: text files, folders, JSON lines, Parquet, or a Hugging Face dataset saved on disk or named on the hub;
-            one or a list. The default is the shipped corpus, State of the Union addresses.
+        corpus: text files, folders, patterns, JSON lines, Parquet, or a Hugging Face dataset saved on disk or named on
+            the hub; one, or a list of several to mix. The default is the shipped one, State of the Union addresses.
         text_field: column or key that holds a document's text.
+        txt_documents: whether a .txt file is one document, or each of its blocks between blank lines is one.
         language: language code that sentences are found by, such as en, de or zh.
         tokenizer: a number trains a byte-level BPE of so many tokens on the training documents; a folder or name loads
             a Hugging Face fast tokenizer.
@@ -59,6 +62,7 @@ class TextDataModule(L.LightningDataModule):
         self,
         corpus: str | list[str] | None = None,
         text_field: str = "text",
+        txt_documents: TxtDocuments = "file",
         language: str = "en",
         tokenizer: int | str = 8192,
         corpus_weights: list[float] | None = None,
@@ -79,7 +83,8 @@ class TextDataModule(L.LightningDataModule):
         _at_least("data.unit", unit, 1)
         _at_least("data.num_workers", num_workers, 0)
         _at_least("data.validation_rows", validation_rows, 0)
-        self.corpus, self.text_field, self.language, self.tokenizer_source = corpus, text_field, language, tokenizer
+        self.corpus, self.text_field, self.txt_documents = corpus, text_field, txt_documents
+        self.language, self.tokenizer_source = language, tokenizer
         self.corpus_weights, self.corpus_temperature, self.corpus_cap = corpus_weights, corpus_temperature, corpus_cap
         self.windows, self.window, self.packing = window, largest_window(window), packing
         self.rows_per_step, self.unit, self.num_workers = rows_per_step, unit, num_workers
@@ -97,9 +102,10 @@ class TextDataModule(L.LightningDataModule):
         return max(len(self.text.training.tokens) // (self.rows_per_step * self.window), 1)
 
     def prepare_data(self) -> None:
-        self._prepare()
+        sources = {} if self.trainer is None else getattr(self.trainer.lightning_module, "sources", {})
+        self._prepare(sources)
 
-    def _prepare(self) -> Path:
+    def _prepare(self, sources: Mapping[str, RowSource]) -> Path:
         return prepare(
             folder=self.cache,
             corpus=self.corpus,
@@ -108,6 +114,8 @@ class TextDataModule(L.LightningDataModule):
             tokenizer=self.tokenizer_source,
             validation_share=self.validation_share,
             seed=self.seed,
+            txt_documents=self.txt_documents,
+            tokens=tuple(token for source in sources.values() for token in source.corruption.tokens(self.window)),
         )
 
     def setup(self, stage: str | None = None) -> None:
@@ -137,7 +145,7 @@ class TextDataModule(L.LightningDataModule):
                 "expected a backbone that keeps the documents of a row apart for data.packing, found one that cannot: "
                 "set data.packing to false for one document a row"
             )
-        self.text = open_cache(self._prepare())
+        self.text = open_cache(self._prepare(sources))
         self._check_size()
         steps = -1 if trainer is None else training_steps(trainer, self.steps_per_epoch)
         tokens = np.diff(self.text.training.corpora).tolist()

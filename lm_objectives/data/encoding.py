@@ -1,143 +1,153 @@
-"""Documents into one stream of tokens, with the places of their sentences."""
+"""Documents into a stream of tokens, with the places of their sentences."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lm_objectives.corruption.base import Vocabulary
-from lm_objectives.data.growing import GrowingArray
 from lm_objectives.data.sentences import split_document
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from tokenizers import Tokenizer
 
 PARAGRAPH_BREAK = "\n\n"
 
-_SENTENCES_AT_ONCE = 16_384
+_SENTENCES_AT_ONCE = 1024  # what the tokenizer says of each is many times as large as its ids
 _LARGEST_UINT16 = 2**16
 
 
-@dataclass(frozen=True)
+class Part(NamedTuple):
+    """A document, or a part of one, to be encoded.
+
+    Attributes:
+        text: whole paragraphs.
+        begins, ends: whether it is the first part of its document, and the last.
+    """
+
+    text: str
+    begins: bool = True
+    ends: bool = True
+
+
+@dataclass
 class Layout:
-    """One document's tokens and, within them, what `corruption.base.Text` holds of the whole corpus."""
+    """Tokens of documents, the arrays of `corruption.base.Text` without their last bounds, and what was counted.
 
-    tokens: list[int]
-    sentences: list[tuple[int, int]]
-    paragraphs: list[int]
+    Attributes:
+        tokens, sentences, paragraphs, documents: as there, counted from the layout's own start.
+        words: between white space.
+        characters: of the texts.
+        without_tokens: documents in which the tokenizer found nothing, and which are left out.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    sentences: list[tuple[int, int]] = field(default_factory=list)
+    paragraphs: list[int] = field(default_factory=list)
+    documents: list[int] = field(default_factory=list)
+    words: int = 0
+    characters: int = 0
+    without_tokens: int = 0
+
+    def arrays(self, vocabulary_size: int) -> dict[str, np.ndarray]:
+        """The arrays by name: tokens as narrow as the vocabulary allows, offsets in int64."""
+        narrow = np.uint16 if vocabulary_size <= _LARGEST_UINT16 else np.uint32
+        return {
+            "tokens": np.array(self.tokens, dtype=narrow),
+            "sentences": np.array(self.sentences, dtype=np.int64).reshape(-1, 2),
+            "paragraphs": np.array(self.paragraphs, dtype=np.int64),
+            "documents": np.array(self.documents, dtype=np.int64),
+        }
 
 
-def lay_out(paragraphs: list[list[list[int]]], vocabulary: Vocabulary, separator: list[int]) -> Layout:
-    """One document as a stream of tokens: bos, sentences with a separator between paragraphs, eos.
+def lay_out(
+    layout: Layout,
+    paragraphs: Sequence[Sequence[Sequence[int]]],
+    vocabulary: Vocabulary,
+    separator: list[int],
+    begins: bool = True,
+    ends: bool = True,
+) -> None:
+    """Add one document to a layout: bos, sentences with a separator between paragraphs, eos.
 
         paragraphs  [[[5, 6], [7]], [[8]]], separator [9]
         tokens      bos 5 6 7 9 8 eos
         sentences   (1, 3) (3, 4) (5, 6)
         paragraphs  0 2
 
-    Sentences without tokens, and paragraphs and documents without sentences, are left out.
+    Sentences without tokens, and paragraphs and documents without sentences, are left out. A document's further parts
+    lead their paragraphs in by a separator too; only the first has bos, and only the last eos.
     """
-    tokens = [vocabulary.bos]
-    sentences: list[tuple[int, int]] = []
-    starts: list[int] = []
-    for paragraph in paragraphs:
-        filled = [sentence for sentence in paragraph if sentence]
-        if not filled:
-            continue
-        if starts:
+    filled = [kept for paragraph in paragraphs if (kept := [sentence for sentence in paragraph if sentence])]
+    if begins and ends and not filled:
+        layout.without_tokens += 1
+        return
+    tokens = layout.tokens
+    if begins:
+        layout.documents.append(len(tokens))
+        tokens.append(vocabulary.bos)
+    for number, paragraph in enumerate(filled):
+        if number or not begins:
             tokens += separator
-        starts.append(len(sentences))
-        for sentence in filled:
-            sentences.append((len(tokens), len(tokens) + len(sentence)))
+        layout.paragraphs.append(len(layout.sentences))
+        for sentence in paragraph:
+            layout.sentences.append((len(tokens), len(tokens) + len(sentence)))
             tokens += sentence
-    return Layout([*tokens, vocabulary.eos], sentences, starts) if sentences else Layout([], [], [])
+    if ends:
+        tokens.append(vocabulary.eos)
 
 
-def training_pieces(documents: Iterable[str], language: str) -> Iterator[str]:
+def training_pieces(texts: Iterable[str], language: str) -> Iterator[str]:
     """What a tokenizer is trained on: sentences with one leading space, and the breaks between paragraphs."""
-    for document in documents:
-        for number, paragraph in enumerate(split_document(document, language)):
+    for text in texts:
+        for number, paragraph in enumerate(split_document(text, language)):
             if number:
                 yield PARAGRAPH_BREAK
             for sentence in paragraph:
                 yield " " + sentence
 
 
-def write_text(
-    documents: Iterable[str],
-    language: str,
-    tokenizer: "PreTrainedTokenizerFast",
-    vocabulary: Vocabulary,
-    folder: Path,
-) -> np.ndarray:
-    """Encode documents into the four arrays of `corruption.base.Text`, a bounded number of sentences at a time.
+class Encoder:
+    """Makes documents into tokens; may be used by several threads at once.
 
     Every sentence is encoded by itself after one space, so that nothing marks a paragraph's start. What looks like a
     special token in the text is encoded as the text that it is.
 
     Args:
-        documents: texts, in the order of the stream.
-        language: as in `split_document`.
-        tokenizer: as `make_tokenizer` gives it.
+        tokenizer: copied, so that its own settings stay.
         vocabulary: the same tokenizer's ids.
-        folder: gets `tokens.npy` (uint16 where the vocabulary allows), `sentences.npy`, `paragraphs.npy` and
-            `documents.npy` (int64).
-
-    Returns:
-        How often each token comes in the stream, `(vocab,)`.
+        language: as in `split_document`.
     """
-    lead = _leading(tokenizer)
-    (separator,) = _encode(tokenizer, [PARAGRAPH_BREAK])
-    counts = np.zeros(vocabulary.size, dtype=np.int64)
-    offset = np.dtype(np.int64)
-    narrow = np.dtype(np.uint16 if vocabulary.size <= _LARGEST_UINT16 else np.uint32)
-    folder.mkdir(parents=True)
-    with ExitStack() as files:
-        tokens = files.enter_context(GrowingArray(folder / "tokens.npy", narrow))
-        sentences = files.enter_context(GrowingArray(folder / "sentences.npy", offset, (2,)))
-        paragraphs = files.enter_context(GrowingArray(folder / "paragraphs.npy", offset))
-        starts = files.enter_context(GrowingArray(folder / "documents.npy", offset))
-        for batch in _batches(documents, language):
-            encoded = iter(_encode(tokenizer, [lead + s for document in batch for p in document for s in p]))
-            for document in batch:
-                layout = lay_out([[next(encoded) for _ in p] for p in document], vocabulary, separator)
-                if not layout.tokens:
-                    continue
-                starts.append([tokens.length])
-                paragraphs.append(np.array(layout.paragraphs) + sentences.length)
-                sentences.append(np.array(layout.sentences) + tokens.length)
-                tokens.append(layout.tokens)
-                counts += np.bincount(layout.tokens, minlength=vocabulary.size)
-        starts.append([tokens.length])
-        paragraphs.append([sentences.length])
-    np.save(folder / "corpora.npy", np.array([0, tokens.length]))
-    return counts
 
+    def __init__(self, tokenizer: "Tokenizer", vocabulary: Vocabulary, language: str) -> None:
+        from tokenizers import Tokenizer
 
-def _batches(documents: Iterable[str], language: str) -> Iterator[list[list[list[str]]]]:
-    batch: list[list[list[str]]] = []
-    sentences = 0
-    for document in documents:
-        batch.append(split_document(document, language))
-        sentences += sum(map(len, batch[-1]))
-        if sentences >= _SENTENCES_AT_ONCE:
-            yield batch
-            batch, sentences = [], 0
-    yield batch
+        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        self._tokenizer.encode_special_tokens = True
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._vocabulary, self._language = vocabulary, language
+        # No second space where the tokenizer itself begins each text with one, as Llama's does.
+        first = self._tokenizer.encode("x", add_special_tokens=False).tokens[0]
+        self._lead = "" if first.startswith("▁") else " "
+        self._separator = next(self._encode([PARAGRAPH_BREAK]))
 
+    def __call__(self, parts: Iterable[Part]) -> Layout:
+        """The layout of documents, or of parts of them, in their order."""
+        layout = Layout()
+        for part in parts:
+            paragraphs = split_document(part.text, self._language)
+            encoded = self._encode([self._lead + sentence for paragraph in paragraphs for sentence in paragraph])
+            ids = [list(islice(encoded, len(paragraph))) for paragraph in paragraphs]
+            lay_out(layout, ids, self._vocabulary, self._separator, part.begins, part.ends)
+            layout.words += len(part.text.split())
+            layout.characters += len(part.text)
+        return layout
 
-def _encode(tokenizer: "PreTrainedTokenizerFast", texts: list[str]) -> list[list[int]]:
-    if not texts:
-        return []
-    return tokenizer(
-        texts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False, verbose=False
-    )["input_ids"]
-
-
-def _leading(tokenizer: "PreTrainedTokenizerFast") -> str:
-    """One space, or nothing where the tokenizer itself begins each text with one, as Llama's does."""
-    first = tokenizer.convert_ids_to_tokens(_encode(tokenizer, ["x"])[0])[0]
-    return "" if first.startswith("▁") else " "
+    def _encode(self, sentences: list[str]) -> Iterator[list[int]]:
+        for at in range(0, len(sentences), _SENTENCES_AT_ONCE):
+            several = sentences[at : at + _SENTENCES_AT_ONCE]
+            for encoding in self._tokenizer.encode_batch_fast(several, add_special_tokens=False):
+                yield encoding.ids

@@ -45,3 +45,9 @@ class GrowingArray:
         del kind, error, trace
         self._write_header()
         self._file.close()
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """An array as a `.npy` file; unlike `numpy.save`, a full disk is an error with its number."""
+    with GrowingArray(path, array.dtype, array.shape[1:]) as file:
+        file.append(array)

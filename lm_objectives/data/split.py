@@ -1,51 +1,79 @@
 """Which documents train, and which are held out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
 
+from lm_objectives.data.pieces import Piece
 from lm_objectives.data.sentences import split_paragraphs
+from lm_objectives.data.words import training_cost
 
-Chosen = Bool[np.ndarray, " documents"]
+_AT_ONCE = 2**20  # keys in memory
 
 
-def hold_out(documents: Sequence[str], share: float, seed: int) -> tuple[Sequence[str], Chosen, Chosen]:
-    """Divide a corpus by documents; blank ones go to neither side.
+@dataclass(frozen=True)
+class Survey:
+    """What one reading of all documents tells.
 
-    Each document is ranked by the hash of (seed, its number), and the first round(share × documents) are held out, at
-    least one and never all. The hash gives the same division on every machine and with every numpy. A corpus of one
-    document is cut in two where a paragraph ends, the end held out.
+    Attributes:
+        documents: how many hold text.
+        empty: how many hold none, and are left out.
+        cost: of all text, as `training_cost` counts it.
+        below: documents with a key below this one are held out.
+        cut: paragraphs of the only document that train, where there is no other one; 0 where there are several.
+    """
 
-    Args:
-        documents: texts of the whole corpus.
-        share: part of the documents that is held out, in (0, 1).
-        seed: chooses which.
+    documents: int
+    empty: int
+    cost: int
+    below: int
+    cut: int = 0
 
-    Returns:
-        The documents (the two halves of a single one), which of them train, and which are held out.
+
+def write_keys(pieces: Iterable[Piece], seed: int, path: Path) -> Iterator[Piece]:
+    """Give the pieces back, and write each document's key to `path`: the hash of the seed and its text, in 64 bits.
+
+    Equal documents have equal keys, wherever they stand; the same on every machine and with every numpy.
+    """
+    with path.open("wb") as file:
+        digest = None
+        for piece in pieces:
+            if piece.begins:
+                if digest is not None:
+                    file.write(digest.digest())
+                digest = blake2b(f"{seed}:".encode(), digest_size=8)
+            assert digest is not None
+            digest.update(piece.text.encode())
+            yield piece
+        if digest is not None:
+            file.write(digest.digest())
+
+
+def read_keys(path: Path) -> Iterator[int]:
+    """The keys of the documents, in their order."""
+    for block in _blocks(path):
+        yield from block.tolist()
+
+
+def key_below_which(path: Path, share: float) -> int:
+    """The key below which documents are held out: round(share × different documents), at least one and never all.
 
     Raises:
-        ValueError: when `share` is out of range, or the corpus is too small to be divided.
+        ValueError: when all documents are equal.
     """
-    checked_share(share)
-    filled = np.fromiter((not text.isspace() and text != "" for text in documents), dtype=bool, count=len(documents))
-    numbers = np.flatnonzero(filled)
-    if len(numbers) < 2:
-        paragraphs = [paragraph for number in numbers for paragraph in split_paragraphs(documents[int(number)])]
-        if len(paragraphs) < 2:
-            raise ValueError(
-                "expected a corpus of two documents or two paragraphs, so that one can be held out; "
-                f"found {len(paragraphs)}; add text, or divide it by blank lines"
-            )
-        cut = len(paragraphs) - _number_held_out(len(paragraphs), share)
-        documents = ["\n\n".join(paragraphs[:cut]), "\n\n".join(paragraphs[cut:])]
-        return documents, np.array([True, False]), np.array([False, True])
-    ranked = sorted(numbers.tolist(), key=lambda number: blake2b(f"{seed}:{number}".encode()).digest())
-    held_out = np.zeros(len(documents), dtype=bool)
-    held_out[ranked[: _number_held_out(len(ranked), share)]] = True
-    return documents, filled & ~held_out, held_out
+    buckets = path.stat().st_size // 8 // _AT_ONCE + 1  # of keys of one size, so that memory holds one
+    different = [len(_bucket(path, number, buckets)) for number in range(buckets)]
+    if sum(different) < 2:
+        raise ValueError(
+            "expected two different documents, so that one can be held out; found the same one again and again; "
+            "add text"
+        )
+    wanted = number_held_out(sum(different), share)
+    bucket = int(np.searchsorted(np.cumsum(different), wanted, side="right"))
+    return int(_bucket(path, bucket, buckets)[wanted - sum(different[:bucket])])
 
 
 def checked_share(share: float) -> float:
@@ -57,5 +85,66 @@ def checked_share(share: float) -> float:
     return share
 
 
-def _number_held_out(number: int, share: float) -> int:
+def number_held_out(number: int, share: float) -> int:
+    """round(share × number), at least one and never all."""
     return min(max(round(share * number), 1), number - 1)
+
+
+def paragraphs_that_train(pieces: Iterable[Piece], share: float) -> int:
+    """Where an only document is cut in two: how many of its paragraphs train; the others, its end, are held out.
+
+    Raises:
+        ValueError: when there is only one paragraph, or none.
+    """
+    paragraphs = sum(len(split_paragraphs(piece.text)) for piece in pieces)
+    if paragraphs < 2:
+        raise ValueError(
+            "expected a corpus of two documents or two paragraphs, so that one can be held out; "
+            f"found {paragraphs}; add text, or divide it by blank lines"
+        )
+    return paragraphs - number_held_out(paragraphs, share)
+
+
+def cut_in_two(pieces: Iterable[Piece], cut: int) -> Iterator[Piece]:
+    """An only document as two, the second from its paragraph number `cut` on."""
+    seen = 0
+    for piece in pieces:
+        paragraphs = split_paragraphs(piece.text)
+        first = max(cut - seen, 0)
+        if first and paragraphs:
+            yield piece._replace(text="\n\n".join(paragraphs[:first]), begins=seen == 0)
+        if first < len(paragraphs):
+            yield piece._replace(text="\n\n".join(paragraphs[first:]), begins=seen <= cut)
+        seen += len(paragraphs)
+
+
+def take_survey(pieces: Iterable[Piece]) -> tuple[int, int]:
+    """Number of documents, and what their text would cost a tokenizer's training."""
+    documents = cost = 0
+    for piece in pieces:
+        documents += piece.begins
+        cost += training_cost(piece.text)
+    return documents, cost
+
+
+def with_sides(pieces: Iterable[Piece], held_out: Iterator[bool]) -> Iterator[tuple[bool, Piece]]:
+    """Each piece with whether its document, of which `held_out` tells one by one, is held out."""
+    side = False
+    for piece in pieces:
+        if piece.begins:
+            side = next(held_out)
+        yield side, piece
+
+
+def _blocks(path: Path) -> Iterator[np.ndarray]:
+    with path.open("rb") as file:
+        while len(block := np.frombuffer(file.read(8 * _AT_ONCE), dtype="<u8")):
+            yield block
+
+
+def _bucket(path: Path, number: int, buckets: int) -> np.ndarray:
+    """The different keys of one of the parts into which their range is divided, ascending."""
+    width = 2**64 // buckets + 1
+    low, high = number * width, min((number + 1) * width, 2**64) - 1
+    kept = [block[(block >= np.uint64(low)) & (block <= np.uint64(high))] for block in _blocks(path)]
+    return np.unique(np.concatenate([np.empty(0, "<u8"), *kept]))

@@ -1,5 +1,7 @@
 """The tokenizer, its special tokens made sure of once, and what corruptions need to know of it."""
 
+import logging
+import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,6 +11,7 @@ import numpy as np
 
 from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.data.hub import may_be_on_hub
+from lm_objectives.data.words import starts_word
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -17,9 +20,13 @@ _SPECIAL = ["[PAD]", "[BOS]", "[EOS]", "[MASK]"]
 _BYTES = 256
 _TEXT_FILES = (".json", ".txt", ".jinja")  # what a fast tokenizer is saved as
 
+_log = logging.getLogger("lm_objectives")
 
-def make_tokenizer(tokenizer: int | str, pieces: Iterable[str]) -> "PreTrainedTokenizerFast":
-    """A trained or a loaded tokenizer that has pad, bos, eos and mask tokens.
+
+def make_tokenizer(
+    tokenizer: int | str, pieces: Iterable[str], tokens: tuple[str, ...] = ()
+) -> "PreTrainedTokenizerFast":
+    """A trained or a loaded tokenizer that has pad, bos, eos and mask tokens; what a loaded one lacked is logged.
 
     Args:
         tokenizer: tokens in the vocabulary of a byte-level BPE to train (Sennrich et al. 2016, section 3.2; on bytes as
@@ -27,48 +34,62 @@ def make_tokenizer(tokenizer: int | str, pieces: Iterable[str]) -> "PreTrainedTo
             the text has too few pairs to merge. Or a folder, or a name on the hub, of a fast tokenizer.
         pieces: what is trained on, each cut and led in as it will be encoded (see `data.encoding.training_pieces`); not
             read for a loaded tokenizer.
+        tokens: further special tokens, within the vocabulary of a trained one.
 
     Raises:
         ValueError: when the vocabulary is too small, or the tokenizer cannot be loaded or is not a fast one.
     """
-    checked_tokenizer(tokenizer)
-    return _train(tokenizer, pieces) if isinstance(tokenizer, int) else load_tokenizer(tokenizer)
+    checked_tokenizer(tokenizer, tokens)
+    if isinstance(tokenizer, int):
+        return _train(tokenizer, pieces, tokens)
+    loaded, added = _load(tokenizer, tokens)
+    if added:
+        _log.info("the tokenizer %s has no %s: added", tokenizer, ", ".join(added))
+    return loaded
 
 
-def checked_tokenizer(tokenizer: int | str) -> str | int:
+def checked_tokenizer(tokenizer: int | str, tokens: tuple[str, ...] = ()) -> str | int:
     """The setting, when it is a path, may be a name on the hub, or is a large enough vocabulary."""
     if isinstance(tokenizer, str) and not Path(tokenizer).expanduser().exists() and not may_be_on_hub(tokenizer):
         raise ValueError(
             f"expected a tokenizer's folder or its name on the hub, found nothing at {tokenizer}; "
             "check the path, or give a number to train one"
         )
-    smallest = _BYTES + len(_SPECIAL)
+    special = len({*_SPECIAL, *tokens})
+    smallest = _BYTES + special
     if isinstance(tokenizer, int) and tokenizer < smallest:
         raise ValueError(
-            f"expected a vocabulary of at least {smallest} tokens (256 bytes and {len(_SPECIAL)} special tokens), "
+            f"expected a vocabulary of at least {smallest} tokens (256 bytes and {special} special tokens), "
             f"found {tokenizer}; set tokenizer to {smallest} or more"
         )
     return tokenizer
 
 
-def vocabulary_of(tokenizer: "PreTrainedTokenizerFast", unigram_counts: np.ndarray | None) -> Vocabulary:
+def vocabulary_of(
+    tokenizer: "PreTrainedTokenizerFast", unigram_counts: np.ndarray | None, tokens: tuple[str, ...] = ()
+) -> Vocabulary:
     """What corruptions and heads need to know of a tokenizer.
 
     Args:
         tokenizer: as `make_tokenizer` gives it.
         unigram_counts: how often each token comes in the training documents, `(vocab,)`.
+        tokens: the further special tokens that it was made with.
     """
     special = {*tokenizer.all_special_ids} | {
         token for token, added in tokenizer.added_tokens_decoder.items() if added.special
     }
+    # Ids may have gaps, so that the largest counts and not their number.
+    ids = tokenizer.get_vocab()
+    size = max(ids.values()) + 1
     return Vocabulary(
-        # Ids may have gaps, so that the largest counts and not their number.
-        size=max(tokenizer.get_vocab().values()) + 1,
+        size=size,
         pad=tokenizer.pad_token_id,
         bos=tokenizer.bos_token_id,
         eos=tokenizer.eos_token_id,
         mask=tokenizer.mask_token_id,
         special=tuple(sorted(special)),
+        named=tuple((token, ids[token]) for token in tokens),
+        starts_word=starts_word(tokenizer.backend_tokenizer, special, size),
         unigram=None if unigram_counts is None else unigram_nats(unigram_counts),
     )
 
@@ -80,6 +101,22 @@ def unigram_nats(counts: np.ndarray) -> np.ndarray:
 
 def load_tokenizer(name: str) -> "PreTrainedTokenizerFast":
     """The fast tokenizer of a folder or of a name on the hub, given the special tokens that it lacks."""
+    return _load(name, ())[0]
+
+
+def save_tokenizer(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> None:
+    """Write a tokenizer's files into a folder; a disk that does not take them is an OSError, as everywhere."""
+    try:
+        tokenizer.save_pretrained(folder)
+    except Exception as error:
+        if found := re.search(r"(.*) \(os error (\d+)\)", str(error)):  # as Rust says it
+            raise OSError(int(found[2]), found[1]) from error
+        raise
+
+
+def _load(name: str, tokens: tuple[str, ...]) -> tuple["PreTrainedTokenizerFast", list[str]]:
+    """The tokenizer, and the special tokens that were added to it."""
+    from tokenizers import AddedToken
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     path = Path(name).expanduser()
@@ -95,15 +132,17 @@ def load_tokenizer(name: str) -> "PreTrainedTokenizerFast":
         ) from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ValueError(f"expected a fast tokenizer, found a slow one at {name}; convert it to tokenizer.json")
+    before = tokenizer.get_vocab()
     found = {
         "pad_token": tokenizer.pad_token,
         "bos_token": tokenizer.bos_token or tokenizer.cls_token,
         "eos_token": tokenizer.eos_token or tokenizer.sep_token,
         "mask_token": tokenizer.mask_token,
     }
-    added = {kind: token or new for (kind, token), new in zip(found.items(), _SPECIAL, strict=True)}
-    tokenizer.add_special_tokens({kind: token for kind, token in added.items() if getattr(tokenizer, kind) != token})
-    return tokenizer
+    kinds = {kind: token or new for (kind, token), new in zip(found.items(), _SPECIAL, strict=True)}
+    tokenizer.add_special_tokens({kind: token for kind, token in kinds.items() if getattr(tokenizer, kind) != token})
+    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in tokens], special_tokens=True)
+    return tokenizer, [token for token in tokenizer.get_vocab() if token not in before]
 
 
 def read_tokenizer_files(folder: str | Path) -> dict[str, str]:
@@ -126,7 +165,7 @@ def tokenizer_from_files(files: Mapping[str, str]) -> "PreTrainedTokenizerFast":
         return load_tokenizer(folder)
 
 
-def _train(size: int, pieces: Iterable[str]) -> "PreTrainedTokenizerFast":
+def _train(size: int, pieces: Iterable[str], tokens: tuple[str, ...]) -> "PreTrainedTokenizerFast":
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -135,7 +174,7 @@ def _train(size: int, pieces: Iterable[str]) -> "PreTrainedTokenizerFast":
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=size,
-        special_tokens=_SPECIAL,
+        special_tokens=list(dict.fromkeys([*_SPECIAL, *tokens])),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )

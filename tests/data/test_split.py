@@ -1,50 +1,94 @@
-"""Documents are held out by their numbers alone, and never all or none."""
+"""Documents are held out by what is written in them, and never all or none."""
 
-import numpy as np
+from hashlib import blake2b
+from pathlib import Path
+
 import pytest
 
-from lm_objectives.data.split import hold_out
+from lm_objectives.data import split
+from lm_objectives.data.pieces import Piece
+from lm_objectives.data.split import (
+    checked_share,
+    cut_in_two,
+    key_below_which,
+    paragraphs_that_train,
+    read_keys,
+    with_sides,
+    write_keys,
+)
 
 DOCUMENTS = [f"Document {number}." for number in range(40)]
 
 
-def test_share_is_rounded_and_every_document_goes_to_one_side() -> None:
-    documents, training, held_out = hold_out(DOCUMENTS, 0.1, seed=0)
-    assert documents == DOCUMENTS
-    assert held_out.sum() == 4
-    assert np.array_equal(training, ~held_out)
+def held_out(documents: list[str], share: float, seed: int, folder: Path) -> set[str]:
+    pieces = [Piece(text) for text in documents]
+    assert list(write_keys(pieces, seed, folder / "keys")) == pieces
+    below = key_below_which(folder / "keys", share)
+    sides = with_sides(pieces, (key < below for key in read_keys(folder / "keys")))
+    return {piece.text for side, piece in sides if side}
 
 
-def test_seed_alone_decides() -> None:
-    masks = [hold_out(DOCUMENTS, 0.5, seed)[2] for seed in (3, 3, 4)]
-    assert np.array_equal(masks[0], masks[1])
-    assert not np.array_equal(masks[0], masks[2])
+def test_share_of_the_different_documents(tmp_path: Path) -> None:
+    assert len(held_out(DOCUMENTS, 0.1, 0, tmp_path)) == 4
+    assert held_out(DOCUMENTS[::-1] + DOCUMENTS[:5] * 20, 0.1, 0, tmp_path) == held_out(DOCUMENTS, 0.1, 0, tmp_path)
+
+
+def test_seed_and_text_alone_decide(tmp_path: Path) -> None:
+    def key(text: str) -> int:
+        return int.from_bytes(blake2b(f"3:{text}".encode(), digest_size=8).digest(), "little")
+
+    ranked = sorted(DOCUMENTS, key=key)
+    assert held_out(DOCUMENTS, 0.5, 3, tmp_path) == set(ranked[:20])
+    assert held_out(DOCUMENTS, 0.5, 4, tmp_path) != set(ranked[:20])
     # Pinned, so that a later version does not move a document from one side to the other.
-    assert np.flatnonzero(hold_out(DOCUMENTS, 0.1, 0)[2]).tolist() == [3, 23, 37, 39]
+    numbers = {DOCUMENTS.index(text) for text in held_out(DOCUMENTS, 0.1, 0, tmp_path)}
+    assert numbers == {4, 10, 22, 37}
 
 
 @pytest.mark.parametrize(("share", "number"), [(0.001, 1), (0.999, 2)])
-def test_neither_side_is_empty(share: float, number: int) -> None:
-    assert hold_out(DOCUMENTS[:3], share, seed=0)[2].sum() == number
+def test_neither_side_is_empty(share: float, number: int, tmp_path: Path) -> None:
+    assert len(held_out(DOCUMENTS[:3], share, 0, tmp_path)) == number
 
 
-def test_blank_documents_go_to_neither_side() -> None:
-    _, training, held_out = hold_out(["", "a", " \n", "b"], 0.5, seed=0)
-    assert (training | held_out).tolist() == [False, True, False, True]
+@pytest.mark.parametrize("at_once", [1, 7, 39, 40, 41])
+def test_keys_need_not_fit_memory(at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    oracle = {share: held_out(DOCUMENTS * 2, share, 0, tmp_path) for share in (0.01, 0.3, 0.99)}
+    monkeypatch.setattr(split, "_AT_ONCE", at_once)
+    assert {share: held_out(DOCUMENTS * 2, share, 0, tmp_path) for share in oracle} == oracle
 
 
-def test_single_document_is_cut_where_a_paragraph_ends() -> None:
-    documents, training, held_out = hold_out(["", "A.\n\nB.\n \nC.\n\nD."], 0.25, seed=0)
-    assert list(documents) == ["A.\n\nB.\n\nC.", "D."]
-    assert (training.tolist(), held_out.tolist()) == ([True, False], [False, True])
+def test_pieces_do_not_matter(tmp_path: Path) -> None:
+    list(write_keys([Piece("One. "), Piece("Two.", False), Piece("Three.")], 0, tmp_path / "a"))
+    list(write_keys([Piece("One. Two."), Piece("Three.")], 0, tmp_path / "b"))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_equal_documents_cannot_be_divided(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^expected two different documents, .* found the same one again and again; "):
+        held_out(["A."] * 3, 0.5, 0, tmp_path)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_only_document_is_cut_where_a_paragraph_ends(whole: bool) -> None:
+    pieces = (
+        [Piece("A.\n\nB.\n \nC.\n\nD.")] if whole else [Piece("A.\n\n"), Piece("B.\n\nC.", False), Piece("D.", False)]
+    )
+    assert paragraphs_that_train(pieces, 0.25) == 3
+    for cut, oracle in ((3, ["A.|B.|C.", "D."]), (2, ["A.|B.", "C.|D."]), (1, ["A.", "B.|C.|D."])):
+        texts: list[str] = []
+        for piece in cut_in_two(pieces, cut):
+            if piece.begins:
+                texts.append("")
+            texts[-1] += "|" * bool(texts[-1]) + piece.text.replace("\n\n", "|")
+        assert texts == oracle
 
 
 def test_too_small_to_divide() -> None:
     with pytest.raises(ValueError, match=r"^expected a corpus of two documents or two paragraphs.* found 1; add text"):
-        hold_out(["A. B."], 0.25, seed=0)
+        paragraphs_that_train([Piece("A. B.")], 0.25)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 1.5, float("nan")])
 def test_share_out_of_range(share: float) -> None:
     with pytest.raises(ValueError, match=rf"^expected validation_share above 0 and below 1, found {share}; 0.05 holds"):
-        hold_out(DOCUMENTS, share, seed=0)
+        checked_share(share)

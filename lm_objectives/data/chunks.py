@@ -1,0 +1,171 @@
+"""Documents in chunks that are encoded side by side, each finished one a file, and put together at the end."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from lm_objectives.data.encoding import Encoder, Part
+from lm_objectives.data.growing import GrowingArray
+from lm_objectives.data.pieces import Piece
+
+SPLITS = ("training", "validation")
+
+_CHUNK = 2**20  # characters, about; the same for any number of cores
+_MOST_THREADS = 16  # more would wait for one another, and each holds a chunk
+_COUNTS = ("documents", "words", "characters", "without_tokens")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some successive documents of one corpus, by split.
+
+    Attributes:
+        number: its place among all chunks.
+        corpus: number of the corpus.
+    """
+
+    number: int
+    corpus: int
+    parts: dict[str, list[Part]] = field(repr=False)
+
+
+def in_chunks(pieces: Iterable[tuple[bool, Piece]]) -> Iterator[Chunk]:
+    """Documents in chunks of a size that depends on them alone; each piece comes with whether it is held out."""
+    number = size = 0
+    parts: dict[str, list[Part]] = {split: [] for split in SPLITS}
+    ahead = chain(pieces, [None])
+    following = next(ahead)
+    while following is not None:
+        (held_out, piece), following = following, next(ahead)
+        size += len(piece.text)
+        ends = following is None or following[1].begins
+        parts[SPLITS[held_out]].append(Part(piece.text, piece.begins, ends))
+        if following is None or size >= _CHUNK or following[1].corpus != piece.corpus:
+            yield Chunk(number, piece.corpus, parts)
+            number, size, parts = number + 1, 0, {split: [] for split in SPLITS}
+
+
+def encode_chunks(
+    chunks: Iterable[Chunk], encoder: Encoder, size: int, folder: Path, told: Callable[[int, int], None]
+) -> None:
+    """Encode chunks on all cores, each into a file of `folder`; those that are there already are left alone.
+
+    Threads rather than processes: the tokenizer works outside of Python's lock, and a thread needs no second copy of
+    anything, no guard in the user's script, and no fork of a process that has threads.
+
+    Args:
+        chunks: read as they are needed, so that memory holds about two for each core.
+        encoder: makes tokens of a chunk.
+        size: tokens in the vocabulary.
+        folder: gets `000000.npz` and so on, each in its place only when it is whole.
+        told: called with documents and tokens of each chunk as it is finished.
+    """
+
+    def encode(chunk: Chunk) -> tuple[int, int]:
+        path = folder / f"{chunk.number:06d}.npz"
+        if not path.exists():
+            arrays: dict[str, Any] = {"corpus": chunk.corpus}
+            for split, parts in chunk.parts.items():
+                layout = encoder(parts)
+                arrays |= {f"{split}/{name}": array for name, array in layout.arrays(size).items()}
+                counts = (len(layout.documents), layout.words, layout.characters, layout.without_tokens)
+                arrays[f"{split}/counts"] = np.array(counts)
+            with whole_file(path) as file:
+                np.savez(file, **arrays)
+        with np.load(path) as found:
+            tokens = sum(len(found[f"{split}/tokens"]) for split in SPLITS)
+        return sum(part.begins for parts in chunk.parts.values() for part in parts), tokens
+
+    threads = min(cores(), _MOST_THREADS)
+    waiting: deque[Future[tuple[int, int]]] = deque()
+    with _one_thread_each(), ThreadPoolExecutor(threads) as pool:
+        try:
+            for chunk in chunks:
+                waiting.append(pool.submit(encode, chunk))
+                while len(waiting) > threads:
+                    told(*waiting.popleft().result())
+            while waiting:
+                told(*waiting.popleft().result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def join_chunks(files: list[Path], corpora: int, size: int, folder: Path, split: str) -> dict[str, Any]:
+    """Put the chunks of a split together.
+
+    Args:
+        files: of the chunks, in their order.
+        corpora: how many there are.
+        size: tokens in the vocabulary.
+        folder: gets the arrays of `corruption.base.Text` as `.npy` files, and `corpora.npy`, where each corpus starts
+            in the tokens and where the last one stops.
+        split: training or validation.
+
+    Returns:
+        What was counted, and `unigram`, how often each token comes, `(vocab,)`.
+    """
+    totals = np.zeros(len(_COUNTS), dtype=np.int64)
+    unigram = np.zeros(size, dtype=np.int64)
+    bounds = [0] * (corpora + 1)
+    offset = np.dtype(np.int64)
+    folder.mkdir()
+    with ExitStack() as stack:
+        narrow = np.dtype(np.uint16 if size <= 2**16 else np.uint32)
+        tokens = stack.enter_context(GrowingArray(folder / "tokens.npy", narrow))
+        sentences = stack.enter_context(GrowingArray(folder / "sentences.npy", offset, (2,)))
+        paragraphs = stack.enter_context(GrowingArray(folder / "paragraphs.npy", offset))
+        documents = stack.enter_context(GrowingArray(folder / "documents.npy", offset))
+        for path in files:
+            with np.load(path) as found:
+                part = {name.removeprefix(f"{split}/"): found[name] for name in found if name.startswith(f"{split}/")}
+                corpus = int(found["corpus"])
+            documents.append(part["documents"] + tokens.length)
+            paragraphs.append(part["paragraphs"] + sentences.length)
+            sentences.append(part["sentences"] + tokens.length)
+            tokens.append(part["tokens"])
+            unigram += np.bincount(part["tokens"], minlength=size)
+            totals += part["counts"]
+            bounds[corpus + 1 :] = [tokens.length] * (corpora - corpus)
+        documents.append([tokens.length])
+        paragraphs.append([sentences.length])
+        corpora_file = stack.enter_context(GrowingArray(folder / "corpora.npy", offset))
+        corpora_file.append(bounds)
+        counts = {"tokens": tokens.length, "sentences": sentences.length}
+    return {**counts, **dict(zip(_COUNTS, totals.tolist(), strict=True)), "unigram": unigram}
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears at `path` only when it is whole."""
+    beside = path.with_name(f"{path.name}.partial")
+    with beside.open("wb") as file:
+        yield file
+    os.replace(beside, path)
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Keep the tokenizer from using all cores within each of our threads; it asks the environment at every call."""
+    before = os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TOKENIZERS_PARALLELISM"]
+        else:
+            os.environ["TOKENIZERS_PARALLELISM"] = before

@@ -1,0 +1,233 @@
+"""From a corpus to its token cache: read, split, train the tokenizer, encode; once, and in bounded memory."""
+
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lm_objectives.data.cache import Census
+from lm_objectives.data.chunks import SPLITS, encode_chunks, in_chunks, join_chunks, whole_file
+from lm_objectives.data.corpus import find_sources
+from lm_objectives.data.encoding import Encoder, training_pieces
+from lm_objectives.data.fingerprint import fingerprint, identify_files, identify_tokenizer, versions
+from lm_objectives.data.growing import write_array
+from lm_objectives.data.pieces import Piece
+from lm_objectives.data.progress import stage
+from lm_objectives.data.reading import Documents
+from lm_objectives.data.sentences import checked_language
+from lm_objectives.data.split import (
+    Survey,
+    checked_share,
+    cut_in_two,
+    key_below_which,
+    paragraphs_that_train,
+    read_keys,
+    take_survey,
+    with_sides,
+    write_keys,
+)
+from lm_objectives.data.text_files import TxtDocuments
+from lm_objectives.data.tokenizer import (
+    checked_tokenizer,
+    load_tokenizer,
+    make_tokenizer,
+    save_tokenizer,
+    vocabulary_of,
+)
+from lm_objectives.data.words import training_cost
+from lm_objectives.data.workplace import workplace
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+# Raise it when the same settings come to give other files.
+_FORMAT = 3
+
+_TRAINED_ON = 2**26  # English characters that a tokenizer's training may remember, some 150 MB
+
+_log = logging.getLogger("lm_objectives")
+
+
+def prepare(
+    folder: str | Path,
+    corpus: str | Sequence[str] | None = None,
+    text_field: str = "text",
+    language: str = "en",
+    tokenizer: int | str = 8192,
+    validation_share: float = 0.05,
+    seed: int = 0,
+    txt_documents: TxtDocuments = "file",
+    tokens: tuple[str, ...] = (),
+) -> Path:
+    """Make the token cache of a corpus, or find the one made before.
+
+    Its name is the hash of the corpus and the settings, and that of the versions of what reads them. It is made in a
+    folder beside, `tokens-….partial`, by one process at a time, and renamed when it is whole; a call after an
+    interruption goes on from the documents that were encoded. Memory does not grow with the corpus.
+
+    Args:
+        folder: where caches lie; made when missing.
+        corpus: paths of the text, as in `find_sources`; `None` is the shipped corpus.
+        text_field: column of the text.
+        language: code of the text's language, for its sentences.
+        tokenizer: tokens in a vocabulary to train on the training documents, at least 260, or a tokenizer's path.
+        validation_share: part of the different documents that is held out, in (0, 1). Equal ones stay together.
+        seed: chooses which are held out.
+        txt_documents: whether a `.txt` file is one document, or each of its blocks between blank lines is one.
+        tokens: special tokens that corruptions ask for.
+
+    Returns:
+        The cache's folder, for `open_cache`.
+
+    Raises:
+        ValueError: when a setting is out of range, the corpus cannot be used, or the folder cannot be written.
+    """
+    sources = find_sources(corpus)
+    tokens = tuple(sorted(set(tokens)))
+    settings = {
+        "text_field": text_field,
+        "language": checked_language(language),
+        "tokenizer": checked_tokenizer(tokenizer, tokens),
+        "validation_share": checked_share(validation_share),
+        "seed": seed,
+        "txt_documents": txt_documents,
+        "tokens": tokens,
+    }
+    identity = fingerprint(
+        corpora=[[[s.kind, s.name if s.kind == "hub" else len(s.files)] for s in corpus] for corpus in sources],
+        files=identify_files([file for corpus in sources for source in corpus for file in source.files]),
+        **{**settings, "tokenizer": identify_tokenizer(tokenizer)},
+    )
+    makers = {"format": str(_FORMAT), **versions("tokenizers", "sentencex")}
+    target = Path(folder).expanduser().resolve() / f"tokens-{identity}-{fingerprint(**makers)}"
+    if not (target / "meta.json").is_file():
+        with workplace(target, lambda work: (work / "survey.json").is_file()) as work:
+            if not (target / "meta.json").is_file():
+                _say_what_is_older(target, identity, makers)
+                documents = Documents(sources, text_field, txt_documents)
+                meta = {"corpus": corpus, **settings, "makers": makers}
+                _Preparation(work, documents, language, tokenizer, validation_share, seed, tokens).run(meta)
+                os.rename(work / "cache", target)
+    return target
+
+
+@dataclass(frozen=True)
+class _Preparation:
+    """The stages, each of which finds what it did before in `work`."""
+
+    work: Path
+    documents: Documents
+    language: str
+    tokenizer: int | str
+    validation_share: float
+    seed: int
+    tokens: tuple[str, ...]
+
+    def run(self, meta: dict[str, Any]) -> None:
+        """Make `work/cache`."""
+        started = time.monotonic()
+        survey = self._survey()
+        made = self._tokenizer(survey)
+        vocabulary = vocabulary_of(made, None, self.tokens)
+        encoder = Encoder(made.backend_tokenizer, vocabulary, self.language)
+        (self.work / "chunks").mkdir(exist_ok=True)
+        with stage("tokens", "documents", survey.documents) as told:
+            chunks = in_chunks(with_sides(self._pieces(survey), self._held_out(survey)))
+            encode_chunks(chunks, encoder, vocabulary.size, self.work / "chunks", told)
+        cache = self.work / "cache"
+        shutil.rmtree(cache, ignore_errors=True)
+        shutil.copytree(self.work / "tokenizer", cache / "tokenizer")
+        files = sorted((self.work / "chunks").glob("*.npz"))
+        counts = {
+            split: join_chunks(files, len(self.documents.corpora), vocabulary.size, cache / split, split)
+            for split in SPLITS
+        }
+        if not all(split["documents"] for split in counts.values()):
+            raise ValueError("expected tokens in training and held-out documents, found none in one; add text")
+        write_array(cache / "unigram_counts.npy", counts["training"]["unigram"])
+        assert vocabulary.starts_word is not None
+        write_array(cache / "starts_word.npy", vocabulary.starts_word)
+        unknown = made.unk_token_id
+        census = Census(
+            **{name: sum(split[name] for split in counts.values()) for name in ("words", "characters")},
+            unknown=0 if unknown is None else int(sum(split["unigram"][unknown] for split in counts.values())),
+            empty=survey.empty,
+            without_tokens=sum(split["without_tokens"] for split in counts.values()),
+            trained_on=self._trained_on(survey),
+            seconds=round(time.monotonic() - started, 1),
+        )
+        meta = {**meta, "vocabulary": vocabulary.ids(), "census": asdict(census)}
+        (cache / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+
+    def _survey(self) -> Survey:
+        """Read all documents once, and decide which are held out."""
+        path, keys = self.work / "survey.json", self.work / "keys"
+        if path.is_file():
+            return Survey(**json.loads(path.read_text(encoding="utf-8")))
+        with stage("reading", "documents") as told:
+            documents, cost = take_survey(_counted(write_keys(self.documents, self.seed, keys), told))
+        if not documents:
+            names = ", ".join(dict.fromkeys(source.name for corpus in self.documents.corpora for source in corpus))
+            raise ValueError(f"expected documents with text, found only empty ones in {names}; check the corpus")
+        below = cut = 0
+        if documents > 1:
+            below = key_below_which(keys, self.validation_share)
+        else:
+            cut = paragraphs_that_train(self.documents, self.validation_share)
+        survey = Survey(documents, self.documents.empty, cost, below, cut)
+        with whole_file(path) as file:
+            file.write(json.dumps(asdict(survey)).encode())
+        return survey
+
+    def _tokenizer(self, survey: Survey) -> "PreTrainedTokenizerFast":
+        """The tokenizer, trained on training documents alone, or loaded."""
+        path, beside = self.work / "tokenizer", self.work / "tokenizer.partial"
+        if path.is_dir():
+            return load_tokenizer(str(path))
+        with stage("tokenizer", "characters") as told:
+            pieces = with_sides(self._pieces(survey), self._held_out(survey))
+            texts = _thinned((piece.text for held_out, piece in pieces if not held_out), self._trained_on(survey), told)
+            made = make_tokenizer(self.tokenizer, training_pieces(texts, self.language), self.tokens)
+        save_tokenizer(made, beside)
+        os.rename(beside, path)
+        return made
+
+    def _trained_on(self, survey: Survey) -> float:
+        return min(1.0, _TRAINED_ON / survey.cost) if isinstance(self.tokenizer, int) else 0.0
+
+    def _pieces(self, survey: Survey) -> Iterable[Piece]:
+        return cut_in_two(self.documents, survey.cut) if survey.cut else self.documents
+
+    def _held_out(self, survey: Survey) -> Iterator[bool]:
+        return iter((False, True)) if survey.cut else (key < survey.below for key in read_keys(self.work / "keys"))
+
+
+def _counted(pieces: Iterable[Piece], told: Callable[[int], None]) -> Iterator[Piece]:
+    for piece in pieces:
+        told(piece.begins)
+        yield piece
+
+
+def _thinned(texts: Iterable[str], share: float, told: Callable[[int], None]) -> Iterator[str]:
+    """A share of the texts, evenly spread over them."""
+    seen = used = 0
+    for text in texts:
+        cost = training_cost(text)
+        seen += cost
+        if used < share * seen:
+            used += cost
+            told(len(text))
+            yield text
+
+
+def _say_what_is_older(target: Path, identity: str, makers: dict[str, str]) -> None:
+    """Log it where the tokens of this corpus were made before, by other versions."""
+    for path in sorted(target.parent.glob(f"tokens-{identity}-*/meta.json")):
+        before = json.loads(path.read_text(encoding="utf-8"))["makers"]
+        old, new = (", ".join(f"{name} {version}" for name, version in made.items()) for made in (before, makers))
+        _log.info("%s was made by %s: making it anew with %s", path.parent.name, old, new)

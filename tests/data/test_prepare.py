@@ -1,0 +1,238 @@
+"""A cache holds every document once, whatever the cores and pieces, and no held-out text trains the tokenizer."""
+
+import logging
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from prepare_cases import DOCUMENTS, WORDS, content, make, texts, write
+
+from lm_objectives.data import chunks, words
+from lm_objectives.data import prepare as preparing
+from lm_objectives.data.cache import TokenText, open_cache
+from lm_objectives.data.encoding import training_pieces
+from lm_objectives.data.prepare import prepare
+from lm_objectives.data.tokenizer import make_tokenizer
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> str:
+    return write(tmp_path / "corpus", DOCUMENTS)
+
+
+# What is in it.
+
+
+def test_two_preparations_are_bit_equal(tmp_path: Path, corpus: str) -> None:
+    first, second = (make(tmp_path / name, corpus) for name in "ab")
+    assert first.name == second.name
+    assert content(first) == content(second)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == [first.name]
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_cores_change_nothing(tmp_path: Path, corpus: str, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "_CHUNK", 1000)
+    oracle = content(make(tmp_path / "a", corpus))
+    monkeypatch.setattr(chunks, "cores", lambda: cores)
+    assert content(make(tmp_path / "b", corpus)) == oracle
+
+
+def test_holds_every_document_once(tmp_path: Path, corpus: str) -> None:
+    found = open_cache(make(tmp_path / "caches", corpus))
+    training, held_out = (texts(found, split) for split in (found.training, found.validation))
+    assert (len(training), len(held_out)) == (6, 2)
+    number = {next(n for n, word in enumerate(WORDS) if f"The {word} sat." in text): text for text in training}
+    assert list(number) == sorted(number)
+    oracle = [document.strip() for document in DOCUMENTS]
+    assert sorted(text.strip().replace("\n\n ", "\n\n") for text in training + held_out) == sorted(oracle)
+
+
+def test_equal_documents_are_on_one_side_whatever_the_order(tmp_path: Path) -> None:
+    several = {}
+    for name, documents in (("a", DOCUMENTS * 3), ("b", DOCUMENTS[::-1])):
+        found = open_cache(make(tmp_path / "caches", write(tmp_path / name, documents)))
+        several[name] = texts(found, found.training), texts(found, found.validation)
+    training, held_out = several["a"]
+    assert not {*training} & {*held_out}
+    assert ({*training}, {*held_out}) == ({*several["b"][0]}, {*several["b"][1]})
+    assert (len(training), len(held_out)) == (18, 6)
+
+
+def test_corpora_lie_one_after_the_other(tmp_path: Path, corpus: str) -> None:
+    more = write(tmp_path / "more", ["The emu sat.", "An emu ran.", "Emus!"])
+    alone = open_cache(make(tmp_path / "caches", corpus))
+    both = open_cache(make(tmp_path / "caches", [more, corpus], validation_share=0.3))
+    assert [alone.training.corpora.tolist(), alone.validation.corpora.tolist()] == [
+        [0, len(alone.training.tokens)],
+        [0, len(alone.validation.tokens)],
+    ]
+    for split in (both.training, both.validation):
+        assert (len(split.corpora), split.corpora[0], split.corpora[-1]) == (3, 0, len(split.tokens))
+        assert split.corpora[1] in split.documents
+        decoded = texts(both, split)
+        emus = [("emu" in text.lower()) for text in decoded]
+        assert emus == sorted(emus, reverse=True)
+        assert split.documents[sum(emus)] == split.corpora[1]
+
+
+def test_long_documents_are_as_short_ones(tmp_path: Path, corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: the same corpus with all documents in one piece and one chunk."""
+    tokenizer = str(make(tmp_path / "trained", corpus) / "tokenizer")
+    oracle = content(make(tmp_path / "a", corpus, tokenizer=tokenizer))
+    for name in ("pieces", "text_files"):
+        monkeypatch.setattr(f"lm_objectives.data.{name}.PIECE", 20)
+    monkeypatch.setattr(chunks, "_CHUNK", 50)
+    assert content(make(tmp_path / "b", corpus, tokenizer=tokenizer)) == oracle
+
+
+def test_held_out_text_never_trains_the_tokenizer(tmp_path: Path, corpus: str) -> None:
+    found = open_cache(make(tmp_path / "caches", corpus))
+    held_out = [
+        n for n, word in enumerate(WORDS) if any(f"The {word} sat." in t for t in texts(found, found.validation))
+    ]
+    trained = [document for number, document in enumerate(DOCUMENTS) if number not in held_out]
+    vocabulary = found.tokenizer.get_vocab()
+    assert vocabulary == make_tokenizer(300, training_pieces(trained, "en")).get_vocab()
+    assert vocabulary != make_tokenizer(300, training_pieces(DOCUMENTS, "en")).get_vocab()
+    merged = {number for number, word in enumerate(WORDS) if "Ġ" + word in vocabulary}
+    assert merged and not merged & {*held_out}
+
+
+def test_tokenizer_is_trained_on_a_share_of_a_large_corpus(
+    tmp_path: Path, corpus: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(preparing, "_TRAINED_ON", sum(map(words.training_cost, DOCUMENTS)) // 2)
+    monkeypatch.setattr(preparing, "training_pieces", lambda texts, _: (read.append(text) or text for text in texts))
+    found = open_cache(make(tmp_path / "caches", corpus))
+    assert len(read) == 3
+    assert found.census.trained_on == pytest.approx(0.5, abs=0.01)
+
+
+def test_unigram_is_of_the_training_documents(tmp_path: Path, corpus: str) -> None:
+    found = open_cache(make(tmp_path / "caches", corpus))
+    tokens = found.training.tokens
+    counts = np.bincount(tokens, minlength=found.vocabulary.size)
+    oracle = -np.log((counts + 1) / (len(tokens) + found.vocabulary.size))
+    assert found.vocabulary.unigram == pytest.approx(oracle, abs=1e-12)
+
+
+def test_census(tmp_path: Path, corpus: str) -> None:
+    (Path(corpus) / "9.txt").write_text(" \n")
+    census = open_cache(make(tmp_path / "caches", corpus)).census
+    assert census.words == sum(len(document.split()) for document in DOCUMENTS)
+    assert census.characters == sum(map(len, DOCUMENTS))
+    assert (census.empty, census.unknown, census.without_tokens, census.trained_on) == (1, 0, 0, 1.0)
+
+
+def test_tokens_that_corruptions_ask_for(tmp_path: Path, corpus: str) -> None:
+    path = make(tmp_path / "caches", corpus, tokens=("<b>", "<a>"))
+    vocabulary = open_cache(path).vocabulary
+    assert vocabulary.size == 300
+    assert dict(vocabulary.named) == {"<a>": 4, "<b>": 5}
+    assert {4, 5} < {*vocabulary.special}
+    assert make(tmp_path / "caches", corpus, tokens=("<a>", "<b>", "<a>")) == path
+    assert make(tmp_path / "caches", corpus) != path
+
+
+def test_text_is_pickled_by_its_path(tmp_path: Path, corpus: str) -> None:
+    found = open_cache(make(tmp_path / "caches", corpus))
+    packed = pickle.dumps(found.training)
+    assert len(packed) < 500 < found.training.tokens.nbytes
+    again: TokenText = pickle.loads(packed)
+    for name in ("tokens", "sentences", "paragraphs", "documents", "corpora"):
+        array = getattr(again, name)
+        assert isinstance(array, np.memmap)
+        assert not array.flags.writeable
+        assert np.array_equal(array, getattr(found.training, name))
+    again = pickle.loads(pickle.dumps(found))
+    assert again.vocabulary == found.vocabulary
+    assert np.array_equal(again.vocabulary.starts_word, found.vocabulary.starts_word)
+
+
+# Its name.
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"validation_share": 0.5},
+        {"tokenizer": 301},
+        {"language": "de"},
+        {"text_field": "body"},
+        {"txt_documents": "blank-line"},
+        {"tokens": ("<a>",)},
+    ],
+)
+def test_every_setting_names_another_cache(tmp_path: Path, corpus: str, change: dict[str, Any]) -> None:
+    assert make(tmp_path, corpus, **change) != make(tmp_path, corpus)
+
+
+def test_content_and_not_place_names_the_cache(tmp_path: Path, corpus: str) -> None:
+    first = make(tmp_path / "caches", corpus)
+    moved = Path(corpus).rename(tmp_path / "moved")
+    assert make(tmp_path / "caches", str(moved)) == first
+    assert make(tmp_path / "caches", [str(moved / f"{n:04d}.txt") for n in range(8)]) != first
+    (moved / "0000.txt").write_text(DOCUMENTS[0] + " More.")
+    assert make(tmp_path / "caches", str(moved)) != first
+
+
+def test_cache_of_other_versions_is_made_anew_and_that_is_said(
+    tmp_path: Path, corpus: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "lm_objectives")
+    first = make(tmp_path / "caches", corpus)
+    assert "anew" not in caplog.text
+    monkeypatch.setattr(preparing, "versions", lambda *packages: dict.fromkeys(packages, "9.9"))
+    second = make(tmp_path / "caches", corpus)
+    assert second != first
+    assert second.name.rpartition("-")[0] == first.name.rpartition("-")[0]
+    [line] = [record.getMessage() for record in caplog.records if "anew" in record.getMessage()]
+    assert line.startswith(f"{first.name} was made by format 3, tokenizers 0.")
+    assert line.endswith("making it anew with format 3, tokenizers 9.9, sentencex 9.9")
+
+
+# Others.
+
+
+def test_found_again_quickly_and_without_the_libraries_that_made_it(tmp_path: Path) -> None:
+    prepare(tmp_path, tokenizer=300)
+    code = f"""
+import sys, time
+from lm_objectives.data.cache import open_cache
+from lm_objectives.data.prepare import prepare
+start = time.perf_counter()
+open_cache(prepare({str(tmp_path)!r}, tokenizer=300))
+print(time.perf_counter() - start, *{{"datasets", "sentencex", "tokenizers", "transformers"}} & {{*sys.modules}})
+"""
+    seconds, *imported = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert float(seconds) < 0.2
+    assert not imported
+
+
+def test_corpus_of_one_document(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("One. Two.\n\nThree.\n\nFour.")
+    found = open_cache(make(tmp_path / "caches", str(tmp_path / "a.txt")))
+    decode = found.tokenizer.decode
+    assert decode(found.training.tokens) == "[BOS] One. Two.\n\n Three.[EOS]"
+    assert decode(found.validation.tokens) == "[BOS] Four.[EOS]"
+
+
+def test_chinese(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("你好。我是人。\n\n再见。")
+    found = open_cache(make(tmp_path / "caches", str(tmp_path / "a.txt"), language="zh"))
+    sentences = [found.tokenizer.decode(found.training.tokens[a:b]) for a, b in found.training.sentences]
+    assert sentences == [" 你好。", " 我是人。"]
+
+
+def test_nothing_to_open(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^expected a token cache, found none at .*; make it with prepare"):
+        open_cache(tmp_path)
