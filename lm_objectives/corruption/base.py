@@ -73,6 +73,9 @@ class Text(Protocol):
     def documents(self) -> np.ndarray:
         """Where each document starts in `tokens`, and where the last stops, `(documents + 1,)`."""
 
+    def __hash__(self) -> int:
+        """By identity, so that what is found out about a text can be kept."""
+
 
 @dataclass(frozen=True, eq=False)
 class View:

@@ -1,14 +1,20 @@
 """Sentence order: two consecutive segments of one document, in their order or swapped."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 
-from lm_objectives.corruption.base import Corruption, Rows, Text, View, Vocabulary, as_view, pad_rows
-from lm_objectives.corruption.keyed import below, draw
+from lm_objectives.corruption.base import Corruption, Rows, Text, View, Vocabulary, as_view
+from lm_objectives.corruption.keyed import draw, uniform
+from lm_objectives.corruption.sentence_units import balance, cuts_of, halve, weights_of
 
 _CUT, _SWAP = range(2)  # what a random number is for
+MARKS = 3
+"""Places of a row of two segments that bos and two eos take."""
+
+Within = Literal["paragraph", "document"]
 
 
 @dataclass(frozen=True)
@@ -21,50 +27,79 @@ class SegmentPairs(Corruption):
         segment   0   0   …                    1   …
 
     Both segments start and end at a sentence's boundary and fit the window whole, so that the order cannot be told
-    from truncation. Where a unit is cut, and the coin, are the row's own. Sentences too long for the window are left
-    out, and so are units of one sentence.
+    from truncation. Units are cut alike from left and right, and the chances of a unit's cuts are weighted so that over
+    the text a first segment of m tokens before a second of n is as frequent as n before m: the order cannot be told
+    from lengths. The cut and the coin are the row's own. Sentences too long for the window are left out, and so are
+    units of one sentence.
 
     Attributes:
         within: whether both segments come from one paragraph, or may lie across paragraphs of one document.
     """
 
-    within: Literal["paragraph", "document"] = "paragraph"
+    within: Within = "paragraph"
 
     def spans(self, text: Text, window: int, packing: bool) -> np.ndarray:
         del packing
-        starts, stops = text.sentences[:, 0], text.sentences[:, 1]
-        limits = np.asarray(text.paragraphs) if self.within == "paragraph" else np.searchsorted(starts, text.documents)
-        last = np.repeat(limits[1:], np.diff(limits))  # one past the last sentence that may share a unit, (sentences,)
-        fits = np.searchsorted(stops, starts + (window - 3), side="right")  # bos and two eos take three places
-        after = np.minimum(last, fits)
-        units, sentence = [], 0
-        while sentence < len(starts):
-            if after[sentence] - sentence >= 2:
-                units.append((starts[sentence], stops[after[sentence] - 1]))
-            sentence = max(after[sentence], sentence + 1)
-        return np.array(units, dtype=np.int64).reshape(-1, 2)
+        units = _units(text, self.within, window - MARKS)
+        return np.stack([text.sentences[:, 0][units[:, 0]], text.sentences[:, 1][units[:, 1] - 1]], axis=1)
 
     def read(self, text: Text, spans: np.ndarray, keys: np.ndarray, window: int, vocabulary: Vocabulary) -> Rows:
         starts, stops = text.sentences[:, 0], text.sentences[:, 1]
-        first = np.searchsorted(starts, spans[:, 0])
-        inner = np.searchsorted(starts, spans[:, 1]) - first - 1  # boundaries inside a unit, at least 1
+        units, most = np.searchsorted(starts, spans), window - MARKS
+        left, right, real = cuts_of(starts, stops, units)
+        weights = np.where(real, weights_of(_table(text, self.within, most), left, right, most), 0.0)
+        reach = np.cumsum(weights, axis=1)
         zero = np.zeros(len(keys), dtype=np.uint64)
-        cut = first + 1 + below(draw(keys, _CUT, zero), inner)
+        chosen = (reach <= uniform(draw(keys, _CUT, zero))[:, None] * reach[:, -1:]).sum(axis=1)
+        cut = units[:, 0] + 1 + chosen
         swapped = (draw(keys, _SWAP, zero) & np.uint64(1)).astype(np.int64)
-        bos, eos = [vocabulary.bos], [vocabulary.eos]
-        rows, seconds = [], []
-        for (start, stop), boundary, swap in zip(spans, cut, swapped, strict=True):
-            segments = [text.tokens[start : stops[boundary - 1]], text.tokens[starts[boundary] : stop]]
-            head, tail = segments[::-1] if swap else segments
-            rows.append(np.concatenate([bos, head, eos, tail, eos]))
-            seconds.append(len(head) + 2)
-        ids, lengths = pad_rows(rows, window, vocabulary.pad)
-        position = np.arange(window)
-        segment = (position >= np.array(seconds)[:, None]) & (position < lengths[:, None])
-        return Rows(keys, ids, lengths, segments=segment.astype(np.int64), labels=swapped)
+        pair = np.stack([spans[:, 0], stops[cut - 1], starts[cut], spans[:, 1]], axis=1).reshape(-1, 2, 2)
+        pair = np.where(swapped[:, None, None] == 1, pair[:, ::-1], pair)
+        return pair_rows(text, pair, keys, swapped, window, vocabulary)
 
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
         del vocabulary
-        assert rows.labels is not None
-        first = np.arange(len(rows.ids)) * rows.ids.shape[1]
-        return as_view(rows, rows.ids, self.attention, first, rows.labels, {"loss": len(rows.ids)})
+        return pair_view(rows)
+
+
+@lru_cache(maxsize=8)
+def _units(text: Text, within: Within, most: int) -> np.ndarray:
+    """First sentence of each unit and one past its last, `(units, 2)`; a text is known by identity."""
+    starts, stops = np.asarray(text.sentences[:, 0]), np.asarray(text.sentences[:, 1])
+    edges = np.asarray(text.paragraphs) if within == "paragraph" else np.searchsorted(starts, text.documents)
+    return halve(starts, stops, edges, most)
+
+
+@lru_cache(maxsize=8)
+def _table(text: Text, within: Within, most: int) -> np.ndarray:
+    """Weights of cuts by the lengths on either side."""
+    starts, stops = np.asarray(text.sentences[:, 0]), np.asarray(text.sentences[:, 1])
+    return balance(*cuts_of(starts, stops, _units(text, within, most)), most)
+
+
+def pair_rows(
+    text: Text, pairs: np.ndarray, keys: np.ndarray, labels: np.ndarray, window: int, vocabulary: Vocabulary
+) -> Rows:
+    """Rows of bos, a first segment, eos, a second segment, eos.
+
+    Args:
+        pairs: start and stop of each row's two segments in the text, `(rows, 2, 2)`.
+        labels: `(rows,)`.
+    """
+    first, second = (pairs[:, number, 1] - pairs[:, number, 0] for number in range(2))
+    place = np.arange(window)
+    middle, lengths = (first + 1)[:, None], first + second + MARKS
+    source = place + np.where(place < middle, pairs[:, :1, 0] - 1, pairs[:, 1:, 0] - middle - 1)
+    ids = text.tokens[np.clip(source, 0, len(text.tokens) - 1)].astype(np.int64)
+    ids[:, 0] = vocabulary.bos
+    ids[(place == middle) | (place == (lengths - 1)[:, None])] = vocabulary.eos
+    real = place < lengths[:, None]
+    ids[~real] = vocabulary.pad
+    return Rows(keys, ids, lengths, segments=((place > middle) & real).astype(np.int64), labels=labels)
+
+
+def pair_view(rows: Rows) -> View:
+    """The view of pairs: the first position of each row is asked for its label."""
+    assert rows.labels is not None
+    first = np.arange(len(rows.ids)) * rows.ids.shape[1]
+    return as_view(rows, rows.ids, "bidirectional", first, rows.labels, {"loss": len(rows.ids)})

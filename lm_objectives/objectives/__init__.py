@@ -3,7 +3,17 @@
 from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
 from lm_objectives.objectives.causal import CausalLM
 from lm_objectives.objectives.masked import MaskedLM
+from lm_objectives.objectives.next_sentence import NextSentence
 from lm_objectives.objectives.replaced_token import ReplacedToken
 from lm_objectives.objectives.sentence_order import SentenceOrder
 
-__all__ = ["CausalLM", "MaskedLM", "Objective", "Outcome", "ReplacedToken", "SentenceOrder", "Yardsticks"]
+__all__ = [
+    "CausalLM",
+    "MaskedLM",
+    "NextSentence",
+    "Objective",
+    "Outcome",
+    "ReplacedToken",
+    "SentenceOrder",
+    "Yardsticks",
+]

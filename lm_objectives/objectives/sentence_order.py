@@ -4,14 +4,14 @@ import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric
+from torch import Tensor
+from torchmetrics import Metric
 
 from lm_objectives.corruption.base import View, Vocabulary
-from lm_objectives.corruption.pairs import SegmentPairs
-from lm_objectives.objectives.base import Objective, Outcome, Yardsticks, mean_metric
+from lm_objectives.corruption.pairs import SegmentPairs, Within
+from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
+from lm_objectives.objectives.pairs import YARDSTICKS, pair_layers, pair_metrics, score_pairs
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
@@ -28,11 +28,11 @@ class SentenceOrder(Objective):
             or `difference`, the difference of the two segments' mean states, which learns sooner in small models.
     """
 
-    yardsticks: ClassVar[Yardsticks] = {"loss": ("coin",), "accuracy": ("majority",)}
+    yardsticks: ClassVar[Yardsticks] = YARDSTICKS
 
     def __init__(
         self,
-        within: Literal["paragraph", "document"] = "paragraph",
+        within: Within = "paragraph",
         pooling: Literal["first", "difference"] = "first",
         **kwargs: Any,
     ) -> None:
@@ -42,11 +42,7 @@ class SentenceOrder(Objective):
 
     def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         del vocabulary
-        self.dense = nn.Linear(backbone.dim, backbone.dim)
-        self.classifier = nn.Linear(backbone.dim, 2)
-        for layer in (self.dense, self.classifier):
-            nn.init.normal_(layer.weight, std=backbone.initializer_range)
-            nn.init.zeros_(layer.bias)
+        self.dense, self.classifier = pair_layers(backbone.dim, backbone.initializer_range)
 
     def initial_loss(self) -> float:
         return math.log(2)
@@ -55,20 +51,7 @@ class SentenceOrder(Objective):
         self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
     ) -> Outcome:
         del embedding
-        logits = self.classifier(torch.tanh(self.dense(self._pool(hidden, view))))
-        sums = {
-            "loss": F.cross_entropy(
-                logits.float() if logits.dtype.itemsize < 4 else logits, view.targets, reduction="sum"
-            )
-        }
-        if self.training:
-            return Outcome(sums)
-        correct = (logits.argmax(dim=1) == view.targets).float()
-        swapped = view.targets.float()
-        return Outcome(
-            sums,
-            {"accuracy": (correct,), "coin": (torch.full_like(correct, math.log(2)),), "majority": (swapped,)},
-        )
+        return score_pairs(self.classifier(torch.tanh(self.dense(self._pool(hidden, view)))), view, self.training)
 
     def _pool(self, hidden: Float[Tensor, "rows time dim"], view: View) -> Float[Tensor, "rows dim"]:
         if self.pooling == "first":
@@ -81,12 +64,4 @@ class SentenceOrder(Objective):
         return torch.einsum("rt,rtd->rd", shares, hidden)
 
     def metrics(self) -> dict[str, Metric]:
-        return {"accuracy": mean_metric(), "coin": mean_metric(), "majority": Majority(nan_strategy="disable")}
-
-
-class Majority(MeanMetric):
-    """Share of the commoner of two labels: the accuracy of always giving that one."""
-
-    def compute(self) -> Tensor:
-        rate = super().compute()
-        return torch.maximum(rate, 1 - rate)
+        return pair_metrics()

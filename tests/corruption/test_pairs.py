@@ -1,5 +1,7 @@
 """Two segments: whole sentences, one unit, a fair coin, and nothing that tells the order but the text."""
 
+import math
+import time
 from itertools import pairwise
 from typing import Literal
 
@@ -9,6 +11,7 @@ from corruption_cases import BOS, EOS, PAD, VOCABULARY, ToyText, keys, toy_text
 
 from lm_objectives.corruption.base import Rows
 from lm_objectives.corruption.pairs import SegmentPairs
+from lm_objectives.corruption.sentence_units import halve
 
 GENERATOR = np.random.default_rng(0)
 TEXT = toy_text(
@@ -55,27 +58,33 @@ def test_literal_example() -> None:
     assert view.segments[in_order].tolist() == [0] * 7 + [1] * 3 + [0] * 2
 
 
+def cut_in_two(first: int, last: int, most: int) -> list[list[int]]:
+    """Oracle of `halve` within one stretch: a recursion over its sentences."""
+    starts, stops = TEXT.sentences.T
+    size = stops[last - 1] - starts[first]
+    if size <= most:
+        return [[starts[first], stops[last - 1]]] if last - first > 1 else []
+    windows = math.ceil(size / most)
+    left = windows // 2 if first % 2 == 0 else windows - windows // 2
+    target = starts[first] + size * left / windows
+    side = 1 if first % 2 == 0 else -1  # which of two boundaries as near is taken
+    cut = min(range(first + 1, last), key=lambda at: (abs(starts[at] - target), -side * at))
+    return cut_in_two(first, cut, most) + cut_in_two(cut, last, most)
+
+
 @pytest.mark.parametrize("within", ["paragraph", "document"])
 def test_units_are_whole_sentences_of_one_place_and_each_is_there_once(
     within: Literal["paragraph", "document"],
 ) -> None:
-    """Oracle: a loop that fills each paragraph, or document, greedily."""
-    pairs = SegmentPairs(within)
+    """Oracle: a recursion that cuts each paragraph, or document, in two until its parts fit."""
     bounds = [*TEXT.paragraphs]
     if within == "document":
         bounds = [sum(TEXT.sentences[:, 0] < start) for start in TEXT.documents]
-    oracle = []
-    for begin, end in pairwise(bounds):
-        sentence = begin
-        while sentence < end:
-            last = sentence
-            while last < end and TEXT.sentences[last, 1] - TEXT.sentences[sentence, 0] <= WINDOW - 3:
-                last += 1
-            if last - sentence > 1:
-                oracle.append([TEXT.sentences[sentence, 0], TEXT.sentences[last - 1, 1]])
-            sentence = max(last, sentence + 1)
-    assert pairs.spans(TEXT, WINDOW, False).tolist() == oracle
+    oracle = [unit for first, last in pairwise(bounds) for unit in cut_in_two(int(first), int(last), WINDOW - 3)]
+    spans = SegmentPairs(within).spans(TEXT, WINDOW, False)
+    assert spans.tolist() == oracle
     assert len(oracle) > 50
+    assert (spans[1:, 0] >= spans[:-1, 1]).all()
 
 
 def test_every_paragraph_of_two_that_fits_is_there_once() -> None:
@@ -109,7 +118,7 @@ def test_across_paragraphs_the_separator_at_the_cut_is_left_out() -> None:
     assert segments(rows, 0) == ([1001, 1002], [1004, 1005])
 
 
-def test_coin_is_fair_and_every_cut_as_likely() -> None:
+def test_coin_is_fair_and_cuts_of_equal_sentences_are_as_likely() -> None:
     """Oracle: a share of n draws of chance p has a standard deviation of √(p(1-p)/n); four of them are allowed."""
     text = toy_text([[[1, 1, 1, 1]]])
     rows = read(text, np.repeat(SegmentPairs().spans(text, WINDOW, False), 6000, axis=0))
@@ -119,16 +128,32 @@ def test_coin_is_fair_and_every_cut_as_likely() -> None:
     assert cuts == pytest.approx(np.full(3, 1 / 3), abs=4 * np.sqrt(2 / 9 / 6000))
 
 
-def test_order_cannot_be_told_from_lengths() -> None:
-    """Oracle: whatever the coin says, the first segment of the input is as long on average, to four standard errors."""
-    spans = SegmentPairs().spans(TEXT, WINDOW, False)
-    rows = read(TEXT, np.tile(spans, (40, 1)))
+def test_lengths_before_and_after_a_cut_are_alike_where_the_text_is_not() -> None:
+    """Oracle: the transposed table of lengths, of a text whose paragraphs begin with short sentences; 4.5 σ each."""
+    generator = np.random.default_rng(1)
+    sizes = [[*generator.integers(1, 5, 1), *generator.integers(1, 12, n)] for n in generator.integers(1, 6, 4000)]
+    text = toy_text([sizes])
+    spans = np.tile(SegmentPairs().spans(text, WINDOW, False), (8, 1))
+    rows = read(text, spans)
     assert rows.segments is not None and rows.labels is not None
     second = rows.segments.sum(axis=1) - 1
-    difference = rows.lengths - 3 - 2 * second
-    swapped, kept = difference[rows.labels == 1], difference[rows.labels == 0]
-    error = np.sqrt(swapped.var() / len(swapped) + kept.var() / len(kept))
-    assert abs(swapped.mean() - kept.mean()) < 4 * error
+    lengths = np.stack([rows.lengths - 3 - second, second])
+    left, right = np.where(rows.labels, lengths[::-1], lengths) * 4 // WINDOW
+    table = np.zeros((4, 4))
+    np.add.at(table, (left, right), 1)
+    assert (np.abs(table - table.T) <= 4.5 * np.sqrt(table + table.T)).all()
+
+
+def test_five_million_words_are_cut_in_a_moment() -> None:
+    """Oracle: a bound of the time that a loop over sentences takes several times over."""
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(5, 60, 200_000)
+    stops = np.cumsum(lengths)
+    edges = np.unique(np.append(generator.integers(0, 200_000, 2_000), [0, 200_000]))
+    started = time.perf_counter()
+    units = halve(stops - lengths, stops, edges, 125)
+    assert time.perf_counter() - started < 0.3
+    assert len(units) > 50_000
 
 
 def test_a_row_is_the_same_alone() -> None:

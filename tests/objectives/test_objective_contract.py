@@ -9,7 +9,7 @@ import tiny
 import torch
 
 from lm_objectives.corruption.lengths import NGram
-from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken, SentenceOrder
+from lm_objectives.objectives import CausalLM, MaskedLM, NextSentence, Objective, ReplacedToken, SentenceOrder
 
 torch.set_num_threads(1)
 OBJECTIVES: dict[str, Callable[[], Objective]] = {
@@ -17,6 +17,7 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "masked": MaskedLM,
     "previous": lambda: MaskedLM(0.3, predict_from="previous"),
     "ngram": lambda: MaskedLM(lengths=NGram()),
+    "next": NextSentence,
     "order": SentenceOrder,
     "difference": lambda: SentenceOrder(pooling="difference"),
     "replaced": ReplacedToken,

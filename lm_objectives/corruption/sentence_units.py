@@ -1,0 +1,82 @@
+"""Runs of whole sentences that fit a window, cut so that lengths say nothing about their order."""
+
+import numpy as np
+
+_GRID = 16  # kinds of lengths on each side of a cut
+_ROUNDS = 30
+_LARGEST = 64.0  # of a weight over its mirror image's
+
+
+def halve(starts: np.ndarray, stops: np.ndarray, edges: np.ndarray, most: int) -> np.ndarray:
+    """Units of at least two sentences and at most `most` tokens, `(units, 2)`: their first sentence, one past the last.
+
+    A stretch that is too long is cut at the boundary nearest to its middle (of the many windows that it will take), and
+    its parts again. Filling windows from the left instead would let each unit begin with the sentence that did not fit
+    the one before: a long one, by which its place could be told. Here left and right are alike: where there is a choice
+    (a tie, an odd number of windows) it alternates with the number of the stretch's first sentence.
+
+    Args:
+        starts, stops: of the sentences in the text, `(sentences,)`.
+        edges: first sentences of the stretches that no unit may leave, and the number of all sentences at the end.
+        most: tokens of the longest unit; longer sentences lie in none.
+    """
+    long = np.flatnonzero(stops - starts > most)
+    edges = np.unique(np.concatenate([edges, long, long + 1]))
+    kept = ~np.isin(edges[:-1], long)
+    first, last = edges[:-1][kept], edges[1:][kept]
+    units = [np.zeros((0, 2), dtype=np.int64)]
+    while len(first):
+        size = stops[last - 1] - starts[first]
+        fits = size <= most
+        units.append(np.stack([first[fits], last[fits]], axis=1))
+        first, last, size = first[~fits], last[~fits], size[~fits]
+        windows, mirrored = -(-size // most), first % 2
+        target = starts[first] + size * np.where(mirrored, windows - windows // 2, windows // 2) / windows
+        right = np.minimum(np.searchsorted(starts, target), last - 1)
+        apart = 2 * target - starts[right] - starts[right - 1]  # below 0 where the boundary on the left is nearer
+        cut = np.clip(np.where((apart < 0) | ((apart == 0) & (mirrored == 1)), right - 1, right), first + 1, last - 1)
+        first, last = np.concatenate([first, cut]), np.concatenate([cut, last])
+    found = np.concatenate(units)
+    found = found[found[:, 1] - found[:, 0] > 1]
+    return found[np.argsort(found[:, 0])]
+
+
+def cuts_of(starts: np.ndarray, stops: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All boundaries inside units, `(units, cuts)`: the tokens on the left and the right, and which are real."""
+    number = np.arange(max(int((units[:, 1] - units[:, 0]).max(initial=2)) - 1, 1))
+    boundary = units[:, :1] + 1 + number
+    real = boundary < units[:, 1:]
+    boundary = np.where(real, boundary, units[:, :1] + 1)
+    left = stops[boundary - 1] - starts[units[:, :1]]
+    right = stops[units[:, 1:] - 1] - starts[boundary]
+    return left, right, real
+
+
+def weights_of(table: np.ndarray, left: np.ndarray, right: np.ndarray, most: int) -> np.ndarray:
+    """The weight of cuts with so many tokens on the left and on the right."""
+    return table[_kind(left, most), _kind(right, most)]
+
+
+def _kind(tokens: np.ndarray, most: int) -> np.ndarray:
+    return np.minimum(tokens * _GRID // (most + 1), _GRID - 1)
+
+
+def balance(left: np.ndarray, right: np.ndarray, real: np.ndarray, most: int) -> np.ndarray:
+    """Weights of cuts by the lengths on either side, with which (left, right) is as frequent as (right, left).
+
+    Real text is not the same backwards: a paragraph's first sentence is shorter than its last. Each round takes every
+    kind of cut towards the mean of its own frequency and its mirror image's, a unit's chances adding up to 1.
+
+    Args:
+        left, right, real: as `cuts_of` gives them, for all units of a text.
+        most: as in `halve`.
+    """
+    unit = np.nonzero(real)[0]
+    kind = _kind(left[real], most) * _GRID + _kind(right[real], most)
+    table = np.ones((_GRID, _GRID))
+    for _ in range(_ROUNDS):
+        weights = table.ravel()[kind]
+        chances = weights / np.bincount(unit, weights)[unit]
+        found = np.bincount(kind, chances, minlength=_GRID**2).reshape(_GRID, _GRID) + 1e-9
+        table = np.clip(table * np.sqrt(found.T / found), 1 / _LARGEST, _LARGEST)
+    return table

@@ -1,0 +1,47 @@
+"""What objectives that judge pairs of segments share: BERT's head, its score, and what guessing reaches."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, Metric
+
+from lm_objectives.corruption.base import View
+from lm_objectives.objectives.base import Outcome, Yardsticks, mean_metric
+
+YARDSTICKS: Yardsticks = {"loss": ("coin",), "accuracy": ("majority",)}
+
+
+def pair_layers(dim: int, initializer_range: float) -> tuple[nn.Linear, nn.Linear]:
+    """BERT's pooler, and the classifier of two labels behind it."""
+    layers = nn.Linear(dim, dim), nn.Linear(dim, 2)
+    for layer in layers:
+        nn.init.normal_(layer.weight, std=initializer_range)
+        nn.init.zeros_(layer.bias)
+    return layers
+
+
+def score_pairs(logits: Float[Tensor, "rows 2"], view: View, training: bool) -> Outcome:
+    """Nats summed over pairs, and outside training what `pair_metrics` observe."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    sums = {"loss": F.cross_entropy(logits, view.targets, reduction="sum")}
+    if training:
+        return Outcome(sums)
+    correct = (logits.argmax(dim=1) == view.targets).float()
+    coin = torch.full_like(correct, math.log(2))
+    return Outcome(sums, {"accuracy": (correct,), "coin": (coin,), "majority": (view.targets.float(),)})
+
+
+def pair_metrics() -> dict[str, Metric]:
+    """Accuracy, and what a coin (in nats) and always giving the commoner label reach."""
+    return {"accuracy": mean_metric(), "coin": mean_metric(), "majority": Majority(nan_strategy="disable")}
+
+
+class Majority(MeanMetric):
+    """Share of the commoner of two labels: the accuracy of always giving that one."""
+
+    def compute(self) -> Tensor:
+        rate = super().compute()
+        return torch.maximum(rate, 1 - rate)
