@@ -53,27 +53,6 @@ def check_same(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
             )
 
 
-def restart_at_whole_step(loops: dict[str, Any], saved: int, now: int) -> None:
-    """Make Lightning's count of micro-batches one of whole optimizer steps, which is where rows start again.
-
-    Needed where a checkpoint was saved between two micro-batches of a step, or a run goes on with another accumulation.
-
-    Args:
-        loops: the state of Lightning's loops, changed in place.
-        saved: micro-batches of a step when it was saved.
-        now: micro-batches of a step from here on.
-    """
-    progress = loops["fit_loop"]["epoch_loop.batch_progress"]
-    partial = progress["current"]["processed"] % saved != 0
-    for counts in (progress["current"], progress["total"]):
-        steps = counts["processed"] // saved
-        ended = counts["processed"] - counts["completed"]  # 1 where a batch's end saved it: Lightning adds it
-        for name in ("ready", "started", "processed", "completed"):
-            counts[name] = steps * now
-        if not partial:
-            counts["completed"] -= ended
-
-
 @dataclasses.dataclass(frozen=True)
 class Run:
     """What a checkpoint holds besides the state of the training.

@@ -14,23 +14,27 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.trainer import Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import lm_objectives.balancers
 import lm_objectives.objectives  # noqa: F401 (makes short class names known)
 from lm_objectives.callbacks.curves import Curves
+from lm_objectives.callbacks.last_validation import LastValidation
 from lm_objectives.callbacks.progress import Progress
 from lm_objectives.callbacks.report import Report
 from lm_objectives.callbacks.stop_cleanly import StopCleanly, last_checkpoint
 from lm_objectives.callbacks.throughput import Throughput
 from lm_objectives.checkpoint import read_checkpoint
+from lm_objectives.checkpoint_io import WholeFileCheckpoints
 from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.explain import check_config_files, explain, is_about_input
 from lm_objectives.plugin import describe
 from lm_objectives.preflight import preflight
 from lm_objectives.pretraining import NonFiniteError, Pretraining
 from lm_objectives.tracking import RunCSVLogger, Tracking, remember_run, set_earlier_run_aside
+from lm_objectives.whole_file import whole_file
 
 PROGRAM = "lm-objectives"
 _TRAINER = "Customize every aspect of training via flags"  # the title that Lightning gives its group
@@ -157,9 +161,14 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer: Namespace = self._get(self.config_init, "trainer")
         root = trainer.default_root_dir = trainer.default_root_dir or "runs"
-        own: list[Any] = [Throughput(), StopCleanly()]
+        own: list[Any] = [LastValidation(), Throughput(), StopCleanly()]
         if trainer.enable_progress_bar is not False:
             own.append(Progress())
+        plugins = (
+            trainer.plugins if isinstance(trainer.plugins, list) else [trainer.plugins] * (trainer.plugins is not None)
+        )
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            kwargs["plugins"] = [*plugins, WholeFileCheckpoints()]
         given = trainer.callbacks or []
         if self.subcommand == "fit":
             own.append(Curves())
@@ -221,10 +230,14 @@ class CLI(LightningCLI):
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes `config.yaml` and hands the same settings to the trackers."""
+    """Writes `config.yaml`, which says what is trained and not that it goes on, and hands it to the trackers."""
 
     def save_config(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        settings = self.config.clone().as_dict()
+        config = self.config.clone()
+        config.ckpt_path = None
+        with whole_file(Path(trainer.default_root_dir, self.config_filename)) as file:
+            file.write(self.parser.dump(config, skip_unset=False).encode())
+        settings = config.as_dict()
         settings.pop("config", None)
         for logger in trainer.loggers:
             if not isinstance(logger, RunCSVLogger):  # config.yaml lies beside its file already
@@ -249,7 +262,7 @@ def _train(command: str, arguments: list[str]) -> None:
             Pretraining,
             TextDataModule,
             save_config_callback=SaveConfig,
-            save_config_kwargs={"overwrite": True},
+            save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=0,
             parser_class=Parser,
             parser_kwargs={"prog": PROGRAM, "allow_abbrev": False},

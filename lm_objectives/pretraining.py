@@ -15,7 +15,7 @@ from torch.optim import AdamW, Optimizer
 from lm_objectives.backbone import Backbone
 from lm_objectives.balancers.base import Balancer, StepTotals
 from lm_objectives.balancers.fixed import Fixed
-from lm_objectives.checkpoint import KEY, check_same, restart_at_whole_step
+from lm_objectives.checkpoint import KEY, check_same
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.keyed import domain
 from lm_objectives.data.datamodule import training_steps
@@ -27,6 +27,7 @@ from lm_objectives.objectives.base import Objective, Outcome, loss_of, mean_metr
 from lm_objectives.optimisation import MakeOptimizer, Schedule, parameter_groups
 from lm_objectives.passes import score_apart, score_together, score_with_block_apart
 from lm_objectives.plugin import describe, rebuild
+from lm_objectives.resuming import Unfinished, go_on_logging, restart_loops, save_unfinished
 from lm_objectives.whole_step import StepRecord, WholeStep
 
 log = logging.getLogger("lm_objectives")
@@ -165,6 +166,11 @@ class Pretraining(L.LightningModule):
 
     def on_train_start(self) -> None:
         self._begin_step()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        del batch, batch_idx
+        # The step that rows of numbers get; Lightning counts one too many after it went on from some checkpoints.
+        self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.trainer.global_step
 
     def _begin_step(self) -> None:
         step = self.trainer.global_step
@@ -348,6 +354,7 @@ class Pretraining(L.LightningModule):
             "steps_skipped": self.steps_skipped,
             "accumulate": 1 if self._trainer is None else self.trainer.accumulate_grad_batches,
             "decisions": [[step, list(names)] for step, names in self.decisions.entries],
+            "unfinished": None if self._trainer is None else save_unfinished(self.trainer),
         }
         data = getattr(self._trainer, "datamodule", None)
         if data is not None:  # for `demo` and `export`, which have no data module, and to know another corpus
@@ -362,8 +369,10 @@ class Pretraining(L.LightningModule):
         if not self._built:
             self.build(Vocabulary.from_ids(saved["vocabulary"]), saved["window"], saved["steps"])
         check_same(self.state_dict(), checkpoint["state_dict"])
-        if self._trainer is not None and "loops" in checkpoint:
-            restart_at_whole_step(checkpoint["loops"], saved["accumulate"], self.trainer.accumulate_grad_batches)
+        if self._trainer is not None and self.trainer.training and saved["unfinished"] is not None:
+            unfinished, accumulate = Unfinished(**saved["unfinished"]), self.trainer.accumulate_grad_batches
+            restart_loops(checkpoint["loops"], saved["accumulate"], accumulate, unfinished.validates)
+            go_on_logging(self.trainer, unfinished, checkpoint["global_step"])
         self._seed, self.tokens_read = saved["seed"], saved["tokens_read"]
         self.steps_skipped = saved["steps_skipped"]
         self.decisions.entries = Decisions((step, tuple(names)) for step, names in saved["decisions"]).entries

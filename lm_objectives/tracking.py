@@ -1,19 +1,19 @@
 """Where a run's numbers go: a CSV file beside the checkpoints, and Weights & Biases."""
 
-import csv
 import logging
 import os
 import secrets
 import shutil
-import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
-from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
+
+from lm_objectives.metrics_table import MetricsTable
+from lm_objectives.whole_file import whole_file
 
 _log = logging.getLogger("lm_objectives")
 
@@ -57,47 +57,44 @@ class Tracking:
         return loggers
 
 
-class RunCSVLogger(CSVLogger):
-    """Writes `metrics.csv` straight into a folder; a resumed run goes on below the rows that are there.
+class RunCSVLogger(Logger):
+    """Writes `metrics.csv` straight into a folder; a run that goes on does so below the rows that are there.
 
     Args:
         root: the run's folder.
     """
 
     def __init__(self, root: str) -> None:
-        super().__init__(root, name="", version="")
-        self._earlier: list[dict[str, Any]] = []
+        super().__init__()
+        self.table = MetricsTable(Path(root) / "metrics.csv")
+        self._root, self._begun = root, False
 
     @property
-    @rank_zero_experiment
-    def experiment(self) -> ExperimentWriter:
-        if self._experiment is None:
-            path = Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE
-            if path.is_file():
-                with path.open(newline="", encoding="utf-8") as file:
-                    self._earlier = [
-                        {key: value for key, value in row.items() if value} for row in csv.DictReader(file)
-                    ]
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", ".*exists and is not empty.*")  # what is there is written again
-                self._experiment = ExperimentWriter(log_dir=self.log_dir)
-            self._write(self._earlier)  # the writer has deleted the file, and nothing may come to be logged
-        return self._experiment  # type: ignore[return-value]
+    def name(self) -> str:
+        return ""
 
-    def _write(self, rows: list[dict[str, Any]]) -> None:
-        assert self._experiment is not None
-        Path(self._experiment.metrics_file_path).unlink(missing_ok=True)
-        self._experiment.metrics = list(rows)
-        self._experiment.save()
+    @property
+    def version(self) -> str:
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        return self._root
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: `config.yaml` lies beside the table."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
-        _ = self.experiment  # reads what is there
-        if self._earlier:
-            # Rows from this step on were written after the checkpoint that the run goes on from.
-            self._write([row for row in self._earlier if step is None or int(row["step"]) < step])
-            self._earlier = []
-        super().log_metrics(metrics, step)
+        first = step or 0
+        if not self._begun:
+            self.go_on_below(lambda _, row: int(row["step"]) < first)
+        self.table.append({**metrics, "step": first})
+
+    def go_on_below(self, keeps: Callable[[int, dict[str, Any]], bool]) -> None:
+        """Keep some of the rows that an earlier process has written, by their numbers and contents."""
+        self._begun = True
+        self.table.keep(keeps)
 
 
 def _run_id(root: Path, resumes: bool) -> str:
@@ -113,7 +110,8 @@ def remember_run(root: str, loggers: list[Logger]) -> None:
     """Write down the run's identity, so that a resumed run finds it."""
     for logger in loggers:
         if isinstance(logger, WandbLogger) and logger.version is not None:
-            (Path(root) / _ID_FILE).write_text(f"{logger.version}\n", encoding="utf-8")
+            with whole_file(Path(root) / _ID_FILE) as file:
+                file.write(f"{logger.version}\n".encode())
 
 
 def set_earlier_run_aside(root: Path) -> None:

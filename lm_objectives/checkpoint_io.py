@@ -1,0 +1,24 @@
+"""Checkpoints on disk: whole or not at all."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from lm_objectives.whole_file import whole_file
+
+
+class WholeFileCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside the one that it replaces and renames it.
+
+    Lightning writes to the system's folder for temporary files and moves, which is a copy where that is another disk:
+    a process killed in the middle leaves half a `last.ckpt` in the place of the whole one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        if "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        with whole_file(Path(path)) as file:
+            torch.save(checkpoint, file)
