@@ -21,13 +21,15 @@ class Throughput(L.Callback):
 
     def __init__(self) -> None:
         self._flops, self._per_row = 0.0, {}  # type: float, dict[tuple[str, int], float]
+        self._of_step = 0.0  # apart, since a step that is cut short is taken again whole
         self._mark: tuple[float, int] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"flops": self._flops}
+        return {"flops": self._flops, "per_row": [[*kind, flops] for kind, flops in self._per_row.items()]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._flops = state_dict["flops"]
+        self._per_row = {(name, time): flops for name, time, flops in state_dict["per_row"]}
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         del trainer, batch_idx
@@ -44,10 +46,12 @@ class Throughput(L.Callback):
         del outputs, batch_idx
         kinds = {(name, view.ids.shape[1]): len(view.ids) for name, view in batch.views.items()}
         rows = sum(self._per_row[kind] * count for kind, count in kinds.items() if kind in self._per_row)
-        self._flops += (1 + _BACKWARD) * rows * trainer.world_size
-        last = pl_module.last_step
+        self._of_step += (1 + _BACKWARD) * rows * trainer.world_size
+        if trainer.fit_loop._should_accumulate():
+            return
+        self._flops, self._of_step = self._flops + self._of_step, 0.0
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if last is None or trainer.fit_loop._should_accumulate() or trainer.global_step % every:
+        if pl_module.last_step is None or trainer.global_step % every:
             return
         assert self._mark is not None
         now, tokens = time.monotonic(), pl_module.tokens_read
