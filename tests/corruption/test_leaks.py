@@ -11,7 +11,8 @@ from corruption_cases import VOCABULARY, ToyText, keys
 from lm_objectives.corruption.base import Corruption, Rows, Text, Vocabulary
 from lm_objectives.corruption.next_sentence import NextSentencePairs
 from lm_objectives.corruption.pairs import SegmentPairs
-from lm_objectives.data.cache import open_cache, prepare
+from lm_objectives.data.cache import open_cache
+from lm_objectives.data.prepare import prepare
 
 torch.set_num_threads(1)
 ROWS = 20_000
