@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lm_objectives.backbone import Backbone
-from lm_objectives.configuration import from_config, has_windows, narrowed, takes_positions
+from lm_objectives.configuration import from_config, has_windows, narrowed, one_line, takes_positions
 from lm_objectives.corruption.base import Attention, View
 
 _OTHER: dict[Attention, Attention] = {"causal": "bidirectional", "bidirectional": "causal"}
@@ -28,7 +28,9 @@ def check_attention(config: Any) -> None:
     Raises:
         ValueError: where a view sees what it must not, does not see what it must, or does not run.
     """
-    for shallow in _shallow(config):
+    with one_line(f"a {config.model_type} backbone whose depth can be set", "choose another model_type"):
+        shallows = list(_shallow(config))
+    for shallow in shallows:
         try:
             found = _leak_of(config.model_type, _described(shallow))
         except Exception:  # of sizes that do not shrink so; the true width is slower, and has its own messages
@@ -107,6 +109,9 @@ def _shallow(config: Any) -> Iterator[Any]:
             elif name.endswith("_token_id") and isinstance(value, int):
                 setattr(small, name, 0)
         small.num_hidden_layers, small.vocab_size = len(kept), 16
+        for name in ("num_decoder_layers", "decoder_layers"):
+            if hasattr(small, name):
+                setattr(small, name, min(getattr(small, name), 2))
         yield small
 
 
@@ -114,32 +119,60 @@ def _shallow(config: Any) -> Iterator[Any]:
 def leak(backbone: Backbone) -> str | None:
     """What is wrong with the attention that views get, seen in hidden states; `None` where it is right.
 
-    Each pattern is tried alone and, where no layer is windowed, merged with the other; with padding and without.
+    Each pattern that makes sense is tried alone and, where no layer is windowed, merged with the other; with padding
+    and without. A decoder behind an encoder is tried on what it writes.
     """
-    base = torch.arange(4, 10)
-    ids = base.repeat(3, 1)
-    ids[1, 2], ids[2, 4:] = 11, 12  # rows differ from the first in a token, and in what its padding holds
-    sides = (False,) if backbone.windowed else (False, True)
     training = backbone.model.training
     backbone.model.eval()
     try:
-        for attention, length, merged in itertools.product(_OTHER, (6, 4), sides):
-            other = _OTHER[attention]
-            views = [_bare(ids, length, attention), *([_bare(ids, 6, other)] if merged else [])]
-            hidden = backbone.encode(views)[0]
-            still = ((hidden - hidden[0]).abs() <= _ROUNDING * hidden.abs().amax()).all(-1)
-            where = f"a {attention} view{' with padding' * (length < 6)}{' beside another' * merged}"
-            if attention == "causal" and not still[1, :2].all():
-                return f"{where} sees what follows"
-            if attention == "bidirectional" and (still[1, 1] if backbone.windowed else still[1, :2].any()):
-                return f"{where} does not see what follows"
-            if still[1, 2:length].any() if not backbone.windowed else still[1, 2]:
-                return f"{where} does not see what precedes"
-            if length < 6 and not still[2, :length].all():
-                return f"{where} sees what the padding holds"
+        return _leak_between(backbone) or (_leak_into_decoder(backbone) if backbone.writes else None)
     finally:
         backbone.model.train(training)
+
+
+def _leak_between(backbone: Backbone) -> str | None:
+    """What is wrong with what the positions of a row see of one another."""
+    base = torch.arange(4, 10)
+    ids = base.repeat(3, 1)
+    ids[1, 2], ids[2, 4:] = 11, 12  # rows differ from the first in a token, and in what its padding holds
+    patterns: tuple[Attention, ...] = ("bidirectional",) if backbone.writes else ("causal", "bidirectional")
+    sides = (False,) if backbone.windowed or backbone.writes else (False, True)
+    for attention, length, merged in itertools.product(patterns, (6, 4), sides):
+        views = [_bare(ids, length, attention), *([_bare(ids, 6, _OTHER[attention])] if merged else [])]
+        still = _still(backbone.encode(views)[0])
+        where = f"a {attention} view{' with padding' * (length < 6)}{' beside another' * merged}"
+        if attention == "causal" and not still[1, :2].all():
+            return f"{where} sees what follows"
+        if attention == "bidirectional" and (still[1, 1] if backbone.windowed else still[1, :2].any()):
+            return f"{where} does not see what follows"
+        if still[1, 2:length].any() if not backbone.windowed else still[1, 2]:
+            return f"{where} does not see what precedes"
+        if length < 6 and not still[2, :length].all():
+            return f"{where} sees what the padding holds"
     return None
+
+
+def _leak_into_decoder(backbone: Backbone) -> str | None:
+    """What is wrong with what a decoder sees of what it writes, and of what the encoder reads."""
+    ids, decoder = torch.arange(4, 10).repeat(4, 1), torch.arange(5, 10).repeat(4, 1)
+    decoder[1, 2] = ids[2, 2] = ids[3, 4] = 11  # rows differ from the first in one token
+    for length in (6, 4):
+        still = _still(backbone.encode([replace(_bare(ids, length, "bidirectional"), decoder=decoder)])[0])
+        where = f"a decoder{' behind padding' * (length < 6)}"
+        if not still[1, :3].all():  # a state writes the token of its own position
+            return f"{where} sees what it is to write"
+        if still[1, 3:].any():
+            return f"{where} does not see what it has written"
+        if still[2].any():
+            return f"{where} does not see what is read"
+        if length < 6 and not still[3].all():
+            return f"{where} sees what the padding holds"
+    return None
+
+
+def _still(hidden: Tensor) -> Tensor:
+    """Whether the state of each position is that of the first row, up to rounding, `(rows, time)`."""
+    return ((hidden - hidden[0]).abs() <= _ROUNDING * hidden.abs().amax()).all(-1)
 
 
 @torch.no_grad()

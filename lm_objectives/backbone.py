@@ -1,28 +1,35 @@
-"""Any Hugging Face decoder-only or encoder-only model behind one entry, with the attention that a view asks for."""
+"""Any Hugging Face language model behind one entry, with the attention that a view asks for."""
 
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
+from lm_objectives.attention import attention_arguments, positions_in
+from lm_objectives.blocks import blocks_of, split
 from lm_objectives.configuration import (
+    attention_kind,
     check_config,
+    check_corruptions,
+    draws_unit_embeddings,
     first_position,
     from_config,
     has_windows,
     is_decoder,
     narrowed,
+    new_config,
     one_line,
     positions_of,
+    scales_output,
+    ties_head,
 )
-from lm_objectives.corruption.base import View, Vocabulary
+from lm_objectives.corruption.base import Corruption, View, Vocabulary
 from lm_objectives.plugin import Plugin
 
 _EPSILONS = ("layer_norm_eps", "norm_eps", "layer_norm_epsilon", "rms_norm_eps")
@@ -34,7 +41,7 @@ class Backbone(Plugin, nn.Module):
     """The shared model. It is only described here; `build` makes it once the vocabulary is known.
 
     Args:
-        model_type: a Hugging Face model type, such as `llama`, `qwen3`, `gpt2`, `bert`, `roberta` or `modernbert`.
+        model_type: a Hugging Face model type, such as `llama`, `qwen3`, `gpt2`, `bert`, `modernbert`, `t5` or `bart`.
         config: arguments of that type's configuration (`hidden_size`, `num_hidden_layers`, …); what is left out keeps
             the type's own default. The vocabulary's size and special tokens come from the tokenizer.
         pretrained: a local folder with a `config.json` and safetensors weights to start from, instead of the two above.
@@ -56,15 +63,22 @@ class Backbone(Plugin, nn.Module):
             raise ValueError(f"expected a folder with a config.json at {pretrained}, found none: check the path")
         self.model_type, self.arguments, self.pretrained = model_type, config or {}, pretrained
 
-    def build(self, vocabulary: Vocabulary, window: int) -> None:
+    def build(self, vocabulary: Vocabulary, window: int, corruptions: Mapping[str, Corruption] | None = None) -> None:
         """Make the model for a vocabulary.
 
+        Args:
+            vocabulary: token ids of the tokenizer.
+            window: tokens in a row, of what an encoder reads as of what a decoder writes.
+            corruptions: of the objectives that will learn, by name. A decoder behind an encoder that none of them has
+                write does not learn.
+
         Raises:
-            ValueError: for an unknown model type, impossible sizes, a family whose attention cannot be set, or a window
-                longer than the model's positions.
+            ValueError: for an unknown model type, impossible sizes, a family whose attention cannot be set, a window
+                longer than the model's positions, or an objective that makes no sense on the family.
         """
         self.config = self._configuration(vocabulary)
         check_config(self.config)
+        check_corruptions(self.config, corruptions or {})
         limit = positions_of(self.config)
         if limit is not None and window > limit:
             raise ValueError(
@@ -75,42 +89,16 @@ class Backbone(Plugin, nn.Module):
 
         check_attention(self.config)
         self._attach(self._load(vocabulary) if self.pretrained else from_config(self.config))
+        self._share([corruption.decodes for corruption in (corruptions or {}).values()])
 
     def _configuration(self, vocabulary: Vocabulary) -> Any:
         from transformers import AutoConfig
 
-        tokens = {"pad_token_id": vocabulary.pad, "bos_token_id": vocabulary.bos, "eos_token_id": vocabulary.eos}
         if self.pretrained:
             with one_line(f"a configuration of transformers in {self.pretrained}", "check model.backbone.pretrained"):
                 return AutoConfig.from_pretrained(self.pretrained, trust_remote_code=False)
         assert self.model_type is not None
-        from transformers import CONFIG_MAPPING
-
-        if self.model_type not in CONFIG_MAPPING:
-            from difflib import get_close_matches
-
-            near = get_close_matches(self.model_type, CONFIG_MAPPING.keys(), 3, 0.5)
-            raise ValueError(
-                f"expected a model_type that transformers knows, found {self.model_type!r}: "
-                + (f"did you mean {' or '.join(near)}?" if near else "llama, gpt2, bert and roberta are some")
-            )
-        known = set(inspect.signature(CONFIG_MAPPING[self.model_type].__init__).parameters) | set(
-            getattr(CONFIG_MAPPING[self.model_type], "attribute_map", {})
-        )
-        for name in self.arguments:
-            if name not in known and not hasattr(CONFIG_MAPPING[self.model_type](), name):
-                from difflib import get_close_matches
-
-                near = get_close_matches(name, known, 1)
-                raise ValueError(
-                    f"expected arguments of a {self.model_type} configuration in model.backbone.config, found {name!r}"
-                    + (f": did you mean {near[0]}?" if near else "")
-                )
-        roles = {"cls_token_id": vocabulary.bos, "sep_token_id": vocabulary.eos}  # where a family knows them
-        tokens |= {name: token for name, token in roles.items() if name in known}
-        with one_line(f"a {self.model_type} configuration that builds", "change model.backbone.config"):
-            config = AutoConfig.for_model(self.model_type, **tokens | self.arguments | {"vocab_size": vocabulary.size})
-        return config
+        return new_config(self.model_type, self.arguments, vocabulary)
 
     def _load(self, vocabulary: Vocabulary) -> nn.Module:
         from transformers import AutoModel
@@ -119,7 +107,7 @@ class Backbone(Plugin, nn.Module):
         with one_line(f"safetensors weights in {self.pretrained}", "check model.backbone.pretrained"):
             model: Any = AutoModel.from_pretrained(
                 self.pretrained,
-                attn_implementation="sdpa",
+                attn_implementation=attention_kind(self.config),
                 use_safetensors=True,
                 trust_remote_code=False,
                 dtype=torch.get_default_dtype(),
@@ -130,15 +118,40 @@ class Backbone(Plugin, nn.Module):
         return model
 
     def _attach(self, model: Any) -> None:
-        assert self.config._attn_implementation == "sdpa"  # own masks leak under any other
+        self.writes = bool(self.config.is_encoder_decoder)
+        assert self.config._attn_implementation == "sdpa" or self.writes  # own masks leak under any other
         if getattr(model, "pooler", None) is not None:
             model.pooler = None  # a pooler that nobody reads has parameters without gradients
         self.model: Any = model
         accepted = inspect.signature(model.forward).parameters
         self._segments = "token_type_ids" in accepted and getattr(self.config, "type_vocab_size", 0) > 1
         self._cache = {"use_cache": False} if hasattr(self.config, "use_cache") else {}
-        self._decoder = is_decoder(self.config.model_type)
+        self._decoder = is_decoder(self.config.model_type) and not self.writes
         self.windowed = has_windows(self.config)
+        self._all_write = False
+
+    def _share(self, decodes: Sequence[bool]) -> None:
+        """Fix who reaches the decoder behind an encoder: all objectives, some, or none, and then it does not learn."""
+        self._all_write = self.writes and bool(decodes) and all(decodes)
+        if self.writes and not any(decodes):
+            for parameter in self._decoders_own():
+                parameter.requires_grad_(False)
+
+    def _decoders_own(self) -> list[nn.Parameter]:
+        """Parameters of the decoder behind an encoder that the encoder does not read."""
+        read = {id(parameter) for parameter in self.model.get_encoder().parameters()}
+        return [parameter for parameter in self.model.get_decoder().parameters() if id(parameter) not in read]
+
+    def unreached(self, views: Iterable[View]) -> list[nn.Parameter]:
+        """Parameters that learn, but not from these views: those of a decoder that none of them has write."""
+        if not self.writes or any(view.decoder is not None for view in views):
+            return []
+        return [parameter for parameter in self._decoders_own() if parameter.requires_grad]
+
+    @property
+    def frozen(self) -> bool:
+        """Whether there is a decoder behind the encoder that does not learn, since no objective has it write."""
+        return self.writes and not any(parameter.requires_grad for parameter in self._decoders_own())
 
     @property
     def packs(self) -> bool:
@@ -159,6 +172,8 @@ class Backbone(Plugin, nn.Module):
         small.config = config
         small._attach(from_config(config))
         small.model.set_input_embeddings(nn.Identity())
+        if small.writes:
+            small.model.decoder = None  # which nobody would have write
         return small
 
     @property
@@ -179,7 +194,17 @@ class Backbone(Plugin, nn.Module):
     @property
     def initializer_range(self) -> float:
         """Standard deviation that the family draws its weights with."""
-        return getattr(self.config, "initializer_range", 0.02)
+        return getattr(self.config, "initializer_range", getattr(self.config, "init_std", 0.02))
+
+    @property
+    def tied(self) -> bool:
+        """Whether the family's own head over the vocabulary is the token embedding, which is as wide as `dim`."""
+        return ties_head(self.config) and self.embedding.shape[1] == self.dim
+
+    @property
+    def head_scale(self) -> float:
+        """What the family multiplies hidden states by in front of its own head over the vocabulary."""
+        return self.dim**-0.5 if scales_output(self.config) else 1.0
 
     def head_transform(self, dim: int) -> nn.Sequential:
         """What stands before a masked head's tied embedding: dense, activation and norm, as the family has them."""
@@ -199,14 +224,17 @@ class Backbone(Plugin, nn.Module):
         epsilon = next((value for name in _EPSILONS if (value := getattr(config, name, None))), 1e-12)
         activation = config.classifier_activation if plain else _ACTIVATIONS.get(config.model_type, "gelu")
         norm = nn.LayerNorm(dim, eps=epsilon, bias=config.norm_bias if plain else True)
+        if draws_unit_embeddings(config):
+            nn.init.constant_(norm.weight, dim**-0.5)  # else a fresh model would be certain, and wrong
         return nn.Sequential(dense, ACT2FN[activation or config.hidden_act], norm)
 
     @property
-    def blocks(self) -> nn.ModuleList:
-        """The transformer's layers, the first first."""
-        lists = [module for module in self.model.modules() if isinstance(module, nn.ModuleList)]
-        whole = [module for module in lists if len(module) == self.config.num_hidden_layers]
-        return whole[0] if whole else max(lists, key=len)  # a mixture may have more experts than layers
+    def blocks(self) -> list[nn.Module]:
+        """The transformer's layers that every objective reaches, the first first."""
+        if not self.writes:
+            return blocks_of(self.model, self.config.num_hidden_layers)
+        encoder = blocks_of(self.model.get_encoder(), self.config.num_hidden_layers)
+        return [*encoder, *blocks_of(self.model.get_decoder(), None)] if self._all_write else encoder
 
     @property
     def embedding_name(self) -> str:
@@ -239,7 +267,7 @@ class Backbone(Plugin, nn.Module):
 
     def within_blocks(self, names: Iterable[str]) -> list[str]:
         """Those of some parameters that lie in the blocks."""
-        inner = {id(parameter) for parameter in self.blocks.parameters()}
+        inner = {id(parameter) for block in self.blocks for parameter in block.parameters()}
         parameters = dict(self.model.named_parameters())
         return [name for name in names if id(parameters[name]) in inner]
 
@@ -249,16 +277,23 @@ class Backbone(Plugin, nn.Module):
         parameters: dict[str, Tensor] | None = None,
         embedded: Float[Tensor, "rows time dim"] | None = None,
     ) -> list[Float[Tensor, "rows time dim"]]:
-        """Hidden states of each view, all views in one pass.
+        """Hidden states of each view, all views in one pass: the decoder's of a view that has it write.
 
         Args:
-            views: views of one window length; of one attention pattern where the model has `windowed` layers.
+            views: views of one window length; of one attention pattern where the model has `windowed` layers; all or
+                none of which have a decoder write, and then rows of one length.
             parameters: stand-ins for some of the model's parameters, by name.
             embedded: input vectors to read instead of the views' tokens.
         """
         rows = [len(view.ids) for view in views]
-        time = views[0].ids.shape[1]
-        inputs: dict[str, Any] = dict(self._cache)
+        module, inputs = self.model, dict(self._cache)
+        written = [view.decoder for view in views if view.decoder is not None]
+        if written:
+            start: int = self.config.decoder_start_token_id
+            inputs["decoder_input_ids"] = F.pad(torch.cat(written)[:, :-1], (1, 0), value=start)
+        elif self.writes:
+            module, inputs = self.model.get_encoder(), {}
+            parameters = parameters and self._named_in(module, parameters)
         if embedded is None:
             inputs["input_ids"] = torch.cat([view.ids for view in views]) if len(views) > 1 else views[0].ids
         else:
@@ -267,12 +302,17 @@ class Backbone(Plugin, nn.Module):
             inputs["token_type_ids"] = torch.cat(
                 [torch.zeros_like(view.ids) if view.segments is None else view.segments for view in views]
             )
-        inputs |= self._attention(views, time)
+        inputs |= attention_arguments(views, self._decoder, self.windowed)
         if any(view.positions is not None for view in views):
-            positions = torch.cat([_positions(view) for view in views])
-            inputs["position_ids"] = positions + first_position(self.config)
-        output = torch.func.functional_call(self.model, parameters, (), inputs) if parameters else self.model(**inputs)
+            inputs["position_ids"] = torch.cat([positions_in(view) for view in views]) + first_position(self.config)
+        output = torch.func.functional_call(module, parameters, (), inputs) if parameters else module(**inputs)
         return list(output.last_hidden_state.split(rows))
+
+    def _named_in(self, part: nn.Module, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Stand-ins for the model's parameters by their names in a part of it, those of other parts left out."""
+        own = dict(self.model.named_parameters())
+        given = {id(own[name]): value for name, value in parameters.items()}
+        return {name: given[id(value)] for name, value in part.named_parameters() if id(value) in given}
 
     def encode_block_apart(
         self, views: Sequence[View], number: int, parameters: Sequence[Mapping[str, Tensor]]
@@ -287,71 +327,5 @@ class Backbone(Plugin, nn.Module):
         block, prefix = self.blocks[number], f"{self.block_name(number)}."
         own = [{name.removeprefix(prefix): value for name, value in given.items()} for given in parameters]
         rows = [len(view.ids) for view in views]
-        with _split(block, rows, own):
+        with split(block, rows, own):
             return self.encode(views)
-
-    def _attention(self, views: Sequence[View], time: int) -> dict[str, Any]:
-        """The arguments that give each view its attention: no mask where none is needed, else a boolean one."""
-        patterns = {view.attention for view in views}
-        padded = any(view.padded for view in views)
-        whole = all(view.positions is None for view in views)
-        if whole and patterns == {"causal"} and self._decoder:
-            return {}  # padding is on the right, where no scored position looks
-        if whole and patterns == {"bidirectional"} and not self._decoder:
-            return {"attention_mask": torch.cat([_real(view, time) for view in views]).long()} if padded else {}
-        if whole and patterns == {"bidirectional"} and not padded and not self.windowed:
-            return {"is_causal": False}
-        masks = []
-        for view in views:
-            mask = _real(view, time)[:, None, :].expand(-1, time, -1)
-            if view.attention != "bidirectional":
-                seen = torch.ones(time, time, dtype=torch.bool, device=mask.device).tril()
-                if view.prefix is not None:
-                    seen = seen | (torch.arange(time, device=mask.device) < view.prefix[:, None])[:, None, :]
-                mask = mask & seen
-            if view.positions is not None:
-                part = (view.positions == 0).cumsum(1)
-                mask = mask & (part[:, :, None] == part[:, None, :])
-            masks.append(mask)
-        return {"attention_mask": torch.cat(masks)[:, None]}
-
-
-@contextmanager
-def _split(block: nn.Module, rows: Sequence[int], parameters: Sequence[dict[str, Tensor]]) -> Iterator[None]:
-    """Let a block run once for each group of rows, on stand-ins for its parameters of that group's own."""
-    total = sum(rows)
-
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        outputs, start = [], 0
-        del block.forward  # the class's own again
-        for size, own in zip(rows, parameters, strict=True):
-            # Hidden states and masks have the rows first, and three or four axes; a table of two, such as one of
-            # rotations, may have as many positions as there are rows.
-            part = tree_map(
-                lambda x, at=start, to=start + size: (
-                    x[at:to] if isinstance(x, Tensor) and x.ndim > 2 and len(x) == total else x
-                ),
-                (args, kwargs),
-            )
-            outputs.append(torch.func.functional_call(block, own, *part))
-            start += size
-        block.forward = forward
-        return tree_map(lambda *parts: torch.cat(parts) if isinstance(parts[0], Tensor) else parts[0], *outputs)
-
-    block.forward = forward
-    try:
-        yield
-    finally:
-        block.__dict__.pop("forward", None)
-
-
-def _positions(view: View) -> Tensor:
-    """Place of each token within its document's part of the row, `(rows, time)`."""
-    if view.positions is not None:
-        return view.positions
-    return torch.arange(view.ids.shape[1], device=view.ids.device).expand_as(view.ids)
-
-
-def _real(view: View, time: int) -> Tensor:
-    """True where a row has a token and False where it is padded, `(rows, time)`."""
-    return torch.arange(time, device=view.lengths.device) < view.lengths[:, None]

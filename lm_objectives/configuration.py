@@ -2,29 +2,70 @@
 
 import copy
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
 
+from lm_objectives.corruption.base import Corruption, Vocabulary
+
 _COUNT_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")  # and take what they are given as it is
+_UNIT_EMBEDDINGS = ("t5", "mt5", "umt5", "longt5", "switch_transformers")
+_SCALED_WHERE_TIED = ("umt5", "switch_transformers")  # T5's own configuration says whether it is
+
+
+def new_config(model_type: str, arguments: dict[str, Any], vocabulary: Vocabulary) -> Any:
+    """A configuration of a family with its vocabulary's size and special tokens.
+
+    Raises:
+        ValueError: for an unknown family, an argument that it does not have, or one that it cannot have.
+    """
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    if model_type not in CONFIG_MAPPING:
+        near = get_close_matches(model_type, CONFIG_MAPPING.keys(), 3, 0.5)
+        raise ValueError(
+            f"expected a model_type that transformers knows, found {model_type!r}: "
+            + (f"did you mean {' or '.join(near)}?" if near else "llama, gpt2, bert and roberta are some")
+        )
+    kind = CONFIG_MAPPING[model_type]
+    other_names = getattr(kind, "attribute_map", {})
+    known = set(inspect.signature(kind.__init__).parameters) | set(other_names)
+    for name in arguments:
+        if name not in known and not hasattr(kind(), name):
+            near = get_close_matches(name, known, 1)
+            raise ValueError(
+                f"expected arguments of a {model_type} configuration in model.backbone.config, found {name!r}"
+                + (f": did you mean {near[0]}?" if near else "")
+            )
+    own = {other_names.get(name, name): value for name, value in arguments.items()}  # which defaults are made from
+    tokens = {"pad_token_id": vocabulary.pad, "bos_token_id": vocabulary.bos, "eos_token_id": vocabulary.eos}
+    roles = {"cls_token_id": vocabulary.bos, "sep_token_id": vocabulary.eos}  # where a family knows them
+    tokens |= {name: token for name, token in roles.items() if name in known}
+    if getattr(kind, "is_encoder_decoder", False):
+        tokens["decoder_start_token_id"] = tokens[_starts_with(kind())]
+    with one_line(f"a {model_type} configuration that builds", "change model.backbone.config"):
+        return AutoConfig.for_model(model_type, **tokens | own | {"vocab_size": vocabulary.size})
+
+
+def _starts_with(config: Any) -> str:
+    """Which special token a family's decoder reads first: T5's and Pegasus' padding, BART's and mBART's eos."""
+    first = getattr(config, "decoder_start_token_id", None)
+    if first is None:
+        return "pad_token_id" if config.model_type in _UNIT_EMBEDDINGS else "eos_token_id"
+    roles = ("pad_token_id", "bos_token_id", "eos_token_id")
+    return next((role for role in roles if getattr(config, role, None) == first), "eos_token_id")
 
 
 def check_config(config: Any) -> None:
     """Raise where a configuration is not that of a model which can be the backbone."""
-    from transformers.models.auto.modeling_auto import MODEL_MAPPING
-
     kind = config.model_type
-    if config.is_encoder_decoder:
-        raise ValueError(
-            f"expected a decoder-only or encoder-only backbone, found {kind}, which is both: "
-            "llama and bert are examples"
-        )
     heads = getattr(config, "num_attention_heads", None)
     if not is_language_model(kind) or heads is None:
         raise ValueError(f"expected a language model with attention heads, found {kind}: llama and bert are examples")
-    if not getattr(MODEL_MAPPING[type(config)], "_supports_sdpa", False):
+    if attention_kind(config) != "sdpa" and not config.is_encoder_decoder:
         raise ValueError(
             f"expected a backbone with sdpa attention, found {kind}, whose other attention lets own masks leak: "
             "choose another model_type"
@@ -47,12 +88,35 @@ def check_config(config: Any) -> None:
         )
 
 
+def check_corruptions(config: Any, corruptions: Mapping[str, Corruption]) -> None:
+    """Raise where a family cannot read, or write, what an objective's corruption makes."""
+    family = config.model_type
+    for name, corruption in corruptions.items():
+        if corruption.decodes and not config.is_encoder_decoder:
+            raise ValueError(
+                f"expected a backbone with an encoder and a decoder for objective {name}, found {family}: "
+                "t5 and bart are examples"
+            )
+        if config.is_encoder_decoder and corruption.attention != "bidirectional":
+            raise ValueError(
+                f"expected objectives that read both ways on a {family} backbone, which has an encoder, found {name} "
+                f"with {corruption.attention} attention: choose a decoder-only backbone such as llama for it"
+            )
+
+
+def attention_kind(config: Any) -> str:
+    """The implementation of attention that a family's model is made with: the only one where it has no sdpa."""
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+    return "sdpa" if getattr(MODEL_MAPPING[type(config)], "_supports_sdpa", False) else "eager"
+
+
 def from_config(config: Any) -> nn.Module:
-    """A model of this configuration with fresh weights and sdpa attention; a `ValueError` where it cannot be made."""
+    """A model of this configuration with fresh weights; a `ValueError` where it cannot be made."""
     from transformers import AutoModel
 
     with one_line(f"a {config.model_type} configuration that builds", "change model.backbone.config"):
-        return AutoModel.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
+        return AutoModel.from_config(config, attn_implementation=attention_kind(config), trust_remote_code=False)
 
 
 def narrowed(config: Any, fraction: float) -> Any:
@@ -66,12 +130,14 @@ def narrowed(config: Any, fraction: float) -> Any:
             config.num_key_value_heads -= 1
     if getattr(config, "head_dim", None):
         config.head_dim = width // heads
-    for name in ("intermediate_size", "n_inner"):
+    for name in ("intermediate_size", "n_inner", "d_ff", "encoder_ffn_dim", "decoder_ffn_dim"):
         if getattr(config, name, None):
             setattr(config, name, max(int(getattr(config, name) * fraction), 8))
     for name in ("embedding_size", "query_pre_attn_scalar"):
         if getattr(config, name, None):
             setattr(config, name, width if name == "embedding_size" else config.head_dim)
+    if getattr(config, "decoder_attention_heads", None):
+        config.decoder_attention_heads = heads
     config.hidden_size, config.num_attention_heads = width, heads
     return config
 
@@ -91,23 +157,42 @@ def one_line(expected: str, mend: str) -> Iterator[None]:
 
 
 def is_language_model(model_type: str) -> bool:
-    """Whether transformers has a causal or a masked head for a family."""
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    )
+    """Whether transformers has a causal, a masked or a sequence-to-sequence head for a family."""
+    from transformers.models.auto import modeling_auto as auto
 
-    return model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return (
+        model_type in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        or model_type in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+        or model_type in auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+    )
 
 
 def is_decoder(model_type: str) -> bool:
     """Whether a family attends causally of itself: it has a causal head in transformers and no masked one."""
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    )
+    from transformers.models.auto import modeling_auto as auto
 
-    return model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    causal = model_type in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return causal and model_type not in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+
+def ties_head(config: Any) -> bool:
+    """Whether a family's own head over the vocabulary is its token embedding.
+
+    Transformers ties T5's always, and takes `tie_word_embeddings` for whether its output is scaled, as T5's is and that
+    of its version 1.1, whose head is its own, is not.
+    """
+    return getattr(config, "scale_decoder_outputs", config.tie_word_embeddings)
+
+
+def scales_output(config: Any) -> bool:
+    """Whether a family's head reads hidden states that are divided by the square root of their width."""
+    tied = config.tie_word_embeddings and config.model_type in _SCALED_WHERE_TIED
+    return getattr(config, "scale_decoder_outputs", tied)
+
+
+def draws_unit_embeddings(config: Any) -> bool:
+    """Whether a family draws its token embedding with a standard deviation of 1."""
+    return config.model_type in _UNIT_EMBEDDINGS
 
 
 def has_windows(config: Any) -> bool:

@@ -55,9 +55,13 @@ def score_apart(
 
 
 def _groups(backbone: Backbone, views: Mapping[str, View]) -> list[list[str]]:
-    """Objectives by pass: on a CPU all of one length, since a call costs more than a mask; else each pattern apart."""
+    """Objectives by pass: on a CPU all of one length, since a call costs more than a mask; else each pattern apart.
+
+    A view that has a decoder write shares a pass with such as write rows of one length.
+    """
     merges = backbone.embedding.device.type == "cpu" and not backbone.windowed
-    groups: dict[tuple[int, str], list[str]] = {}
+    groups: dict[tuple[int, int, str], list[str]] = {}
     for name, view in views.items():
-        groups.setdefault((view.ids.shape[1], "" if merges else view.attention), []).append(name)
+        written = 0 if view.decoder is None else view.decoder.shape[1]
+        groups.setdefault((view.ids.shape[1], written, "" if merges else view.attention), []).append(name)
     return list(groups.values())

@@ -206,9 +206,9 @@ def test_families_whose_attention_cannot_be_set_are_refused(
 
 def test_blocks_are_the_layers_where_a_mixture_has_more_experts() -> None:
     backbone = built("llama")
-    layers = backbone.blocks
+    layers = list(backbone.model.layers)
     layers[0].experts = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(5))
-    assert backbone.blocks is layers
+    assert backbone.blocks == layers
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
@@ -346,16 +346,6 @@ def test_type_or_folder(model_type: str | None, pretrained: str | None, found: s
         ("bert", {"max_position_embeddings": 8}, "at most 8, the positions of this bert backbone, found 12"),
         ("roberta", {"max_position_embeddings": 12}, "at most 11, the positions of this roberta backbone, found 12"),
         ("t5", FAMILIES["bert"] | {"d_kv": 8}, "expected arguments of a t5 configuration"),
-        (
-            "bart",
-            {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 4},
-            "expected a decoder-only or encoder-only backbone, found bart, which is both: llama and bert are examples",
-        ),
-        (
-            "t5",
-            {"d_model": 16, "num_layers": 1, "num_heads": 4, "d_ff": 16},
-            "expected a decoder-only or encoder-only backbone, found t5, which is both",
-        ),
         (
             "deberta-v2",
             {"num_hidden_layers": 1, "hidden_size": 24, "num_attention_heads": 4},

@@ -195,6 +195,9 @@ class Corruption(ABC):
 
     attention: Attention = "bidirectional"
 
+    decodes: bool = False
+    """Whether its views have a decoder write, which takes a backbone with an encoder and a decoder."""
+
     packs: ClassVar[bool] = True
     """Whether a row may hold parts of several documents, which see only themselves."""
 

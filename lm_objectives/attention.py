@@ -1,0 +1,57 @@
+"""What a model is told so that each view gets the attention that it asks for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from lm_objectives.corruption.base import View
+
+
+def attention_arguments(views: Sequence[View], decoder: bool, windowed: bool) -> dict[str, Any]:
+    """Arguments of a model's `forward` for views in one pass: no mask where none is needed, else a boolean one.
+
+    Args:
+        views: of one window length.
+        decoder: whether the model attends causally of itself.
+        windowed: whether some of its layers attend to a neighbourhood only.
+    """
+    patterns = {view.attention for view in views}
+    padded = any(view.padded for view in views)
+    whole = all(view.positions is None for view in views)
+    if whole and patterns == {"causal"} and decoder:
+        return {}  # padding is on the right, where no scored position looks
+    if whole and patterns == {"bidirectional"} and not decoder:
+        return {"attention_mask": torch.cat([_real(view) for view in views]).long()} if padded else {}
+    if whole and patterns == {"bidirectional"} and not padded and not windowed:
+        return {"is_causal": False}
+    return {"attention_mask": torch.cat([_seen(view) for view in views])[:, None]}
+
+
+def positions_in(view: View) -> Int[Tensor, "rows time"]:
+    """Place of each token within its document's part of the row."""
+    if view.positions is not None:
+        return view.positions
+    return torch.arange(view.ids.shape[1], device=view.ids.device).expand_as(view.ids)
+
+
+def _seen(view: View) -> Bool[Tensor, "rows time time"]:
+    """True where a position, the second axis, sees another, the third."""
+    time = view.ids.shape[1]
+    mask = _real(view)[:, None, :].expand(-1, time, -1)
+    if view.attention != "bidirectional":
+        seen = torch.ones(time, time, dtype=torch.bool, device=mask.device).tril()
+        if view.prefix is not None:
+            seen = seen | (torch.arange(time, device=mask.device) < view.prefix[:, None])[:, None, :]
+        mask = mask & seen
+    if view.positions is not None:
+        part = (view.positions == 0).cumsum(1)
+        mask = mask & (part[:, :, None] == part[:, None, :])
+    return mask
+
+
+def _real(view: View) -> Bool[Tensor, "rows time"]:
+    """True where a row has a token and False where it is padded."""
+    return torch.arange(view.ids.shape[1], device=view.lengths.device) < view.lengths[:, None]
