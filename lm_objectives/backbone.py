@@ -286,7 +286,8 @@ class Backbone(Plugin, nn.Module):
             embedded: input vectors to read instead of the views' tokens.
         """
         rows = [len(view.ids) for view in views]
-        module, inputs = self.model, dict(self._cache)
+        module: nn.Module = self.model
+        inputs: dict[str, Any] = dict(self._cache)
         written = [view.decoder for view in views if view.decoder is not None]
         if written:
             start: int = self.config.decoder_start_token_id

@@ -16,9 +16,9 @@ def blocks_of(model: nn.Module, depth: int | None) -> list[nn.Module]:
         model: a decoder or an encoder.
         depth: how many layers it has; `None` takes its outermost list.
     """
-    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    whole = [module for module in lists if len(module) == depth or depth is None]
-    return list(whole[0] if whole else max(lists, key=len))  # a mixture may have more experts than layers
+    lists = [list(module) for module in model.modules() if isinstance(module, nn.ModuleList)]
+    whole = [layers for layers in lists if len(layers) == depth or depth is None]
+    return whole[0] if whole else max(lists, key=len)  # a mixture may have more experts than layers
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Literal, Optional
 
@@ -114,6 +114,8 @@ class Pretraining(L.LightningModule):
         if data is None:
             raise ValueError("expected a TextDataModule beside the module, found none: pass datamodule= to the Trainer")
         self.build(data.vocabulary, data.window, training_steps(self.trainer, data.steps_per_epoch))
+        if self.backbone.frozen:
+            log.info("the decoder of %s does not learn: no objective has it write", self.backbone.config.model_type)
 
     def build(self, vocabulary: Vocabulary, window: int, steps: int, device: str | None = None) -> None:
         """Make backbone, heads and balancer.
@@ -129,7 +131,7 @@ class Pretraining(L.LightningModule):
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(cuda), torch.device(device or torch.get_default_device()):
             torch.manual_seed(self._seed)  # whatever drew numbers before, weights depend on the seed alone
-            self.backbone.build(vocabulary, window)
+            self.backbone.build(vocabulary, window, {name: source.corruption for name, source in self.sources.items()})
             for objective in self._each():
                 objective.build(self.backbone, vocabulary)
         dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
@@ -220,7 +222,8 @@ class Pretraining(L.LightningModule):
         total = self._step.add(losses, batch.totals, batch.tokens)
         # Lightning divides by the micro-batches and DDP by the ranks; the counts are those of the whole step already.
         total = total * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
-        return total + sum(_zero(objective) for name, objective in self._items() if name not in batch.views)
+        idle = [p for name, objective in self._items() if name not in batch.views for p in objective.parameters()]
+        return total + _zero([*idle, *self.backbone.unreached(batch.views.values())])
 
     def outcomes(self, views: Mapping[str, View], store: GradientStore | None = None) -> dict[str, Outcome]:
         """Score views, in as few passes of the backbone as may be, or in one for each where a store watches."""
@@ -383,6 +386,6 @@ def completes(objective: Objective) -> bool:
     return type(objective).complete is not Objective.complete
 
 
-def _zero(objective: Objective) -> Tensor | float:
-    """0 that depends on all parameters of an objective without rows, as DDP expects of every parameter."""
-    return sum((0 * parameter.sum() for parameter in objective.parameters()), start=0.0)
+def _zero(parameters: Iterable[nn.Parameter]) -> Tensor | float:
+    """0 that depends on parameters that no row of a micro-batch reaches, as DDP expects of every parameter."""
+    return sum((0 * parameter.sum() for parameter in parameters), start=0.0)

@@ -7,6 +7,8 @@ import lightning.pytorch as L
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from lm_objectives.corruption.base import View
+
 _BACKWARD = 2  # a backward pass does the arithmetic of two forward passes
 
 
@@ -20,7 +22,7 @@ class Throughput(L.Callback):
     """
 
     def __init__(self) -> None:
-        self._flops, self._per_row = 0.0, {}  # type: float, dict[tuple[str, int], float]
+        self._flops, self._per_row = 0.0, {}  # type: float, dict[tuple[str, int, int], float]
         self._of_step = 0.0  # apart, since a step that is cut short is taken again whole
         self._mark: tuple[float, int] | None = None
 
@@ -35,7 +37,7 @@ class Throughput(L.Callback):
         del trainer, batch_idx
         for name in batch.views:
             host = pl_module.sources[name].view_of or name
-            kind = host, batch.views[host].ids.shape[1]
+            kind = _kind(host, batch.views[host])
             if kind not in self._per_row:
                 guests = {n: v for n, v in batch.views.items() if host in (n, pl_module.sources[n].view_of)}
                 self._per_row[kind] = _forward_flops(pl_module, guests) / len(batch.views[host].ids)
@@ -44,7 +46,7 @@ class Throughput(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         del outputs, batch_idx
-        kinds = {(name, view.ids.shape[1]): len(view.ids) for name, view in batch.views.items()}
+        kinds = {_kind(name, view): len(view.ids) for name, view in batch.views.items()}
         rows = sum(self._per_row[kind] * count for kind, count in kinds.items() if kind in self._per_row)
         self._of_step += (1 + _BACKWARD) * rows * trainer.world_size
         if trainer.fit_loop._should_accumulate():
@@ -59,6 +61,11 @@ class Throughput(L.Callback):
         self._mark = (now, tokens)
         values = {"train/tokens_per_second": speed, "train/flops": self._flops}
         pl_module.log_dict(values, batch_size=1, rank_zero_only=True)
+
+
+def _kind(host: str, view: View) -> tuple[str, int, int]:
+    """What rows of the same arithmetic have in common: their objective, and how long they are read and written."""
+    return host, view.ids.shape[1], 0 if view.decoder is None else view.decoder.shape[1]
 
 
 @torch.no_grad()

@@ -195,14 +195,16 @@ class Corruption(ABC):
 
     attention: Attention = "bidirectional"
 
-    decodes: bool = False
-    """Whether its views have a decoder write, which takes a backbone with an encoder and a decoder."""
-
     packs: ClassVar[bool] = True
     """Whether a row may hold parts of several documents, which see only themselves."""
 
     marks_sentences: ClassVar[bool] = False
     """Whether `Rows.sentences` is wanted."""
+
+    @property
+    def decodes(self) -> bool:
+        """Whether its views have a decoder write, which takes a backbone with an encoder and a decoder."""
+        return False
 
     def tokens(self, window: int) -> tuple[str, ...]:
         """Special tokens that it needs besides pad, bos, eos and mask; `Vocabulary.named` has their ids."""

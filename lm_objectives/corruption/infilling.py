@@ -46,6 +46,7 @@ class TextInfilling(Corruption):
 
     packs: ClassVar[bool] = False
     marks_sentences: ClassVar[bool] = True
+    decodes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_rate(self.rate)

@@ -65,6 +65,10 @@ class SpanCorruption(Corruption):
             raise ValueError(f"expected a mean span of at least 1 token, found {self.mean}: 3.0 is T5's")
         object.__setattr__(self, "attention", "prefix" if self.layout == "prefix" else "bidirectional")
 
+    @property
+    def decodes(self) -> bool:
+        return self.layout == "encoder-decoder"
+
     def tokens(self, window: int) -> tuple[str, ...]:
         """As many sentinels as a whole row needs, named as T5's tokenizer names them, and the mode's token."""
         _, spans = self.noise_of(np.array([self.raw_length(window)]))

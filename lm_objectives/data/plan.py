@@ -181,6 +181,12 @@ def check_sources(sources: Mapping[str, RowSource]) -> None:
                 f"expected one objective to read the view of {host}, found {guests[host]} and {name}: "
                 "give one of them rows of its own"
             )
+        if source.corruption.decodes or sources[host].corruption.decodes:
+            writer = name if source.corruption.decodes else host
+            raise ValueError(
+                f"expected objectives that read the same rows for view_of of objective {name}, found {writer}, which "
+                f"has a decoder write: give {name} rows of its own"
+            )
         if source.corruption.attention != sources[host].corruption.attention:
             raise ValueError(
                 f"expected objective {name} to read a view of its own attention pattern "

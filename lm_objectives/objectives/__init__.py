@@ -6,6 +6,8 @@ from lm_objectives.objectives.masked import MaskedLM
 from lm_objectives.objectives.next_sentence import NextSentence
 from lm_objectives.objectives.replaced_token import ReplacedToken
 from lm_objectives.objectives.sentence_order import SentenceOrder
+from lm_objectives.objectives.span_denoising import SpanDenoising
+from lm_objectives.objectives.text_denoising import TextDenoising
 
 __all__ = [
     "CausalLM",
@@ -15,5 +17,7 @@ __all__ = [
     "Outcome",
     "ReplacedToken",
     "SentenceOrder",
+    "SpanDenoising",
+    "TextDenoising",
     "Yardsticks",
 ]

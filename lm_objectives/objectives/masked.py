@@ -63,6 +63,7 @@ class MaskedLM(Objective):
     def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         self.vocabulary_size = vocabulary.size
         self.transform = self.bias = None
+        self.scale = backbone.head_scale
         width = backbone.embedding.shape[1]
         if self.corruption.predict_from == "same":
             self.transform = backbone.head_transform(width)
@@ -83,6 +84,8 @@ class MaskedLM(Objective):
         states = at_positions(hidden, view.scored)
         if self.transform is not None:
             states = self.transform(states)
+        elif self.scale != 1:
+            states = self.scale * states
         sums = {"loss": vocabulary_nats(states, embedding, view.targets, self.bias)}
         if self.training:
             return Outcome(sums)

@@ -1,14 +1,19 @@
 """What objectives that predict tokens share: metrics and yardsticks over the vocabulary."""
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
 from lm_objectives.corruption.base import Vocabulary
-from lm_objectives.objectives.base import Yardsticks, mean_metric
+from lm_objectives.objectives.base import Outcome, Yardsticks, mean_metric
+from lm_objectives.scoring import vocabulary_correct, vocabulary_nats
+
+if TYPE_CHECKING:
+    from lm_objectives.backbone import Backbone
 
 YARDSTICKS: Yardsticks = {"loss": ("uniform", "unigram"), "perplexity": (), "accuracy": ("commonest",)}
 
@@ -34,6 +39,30 @@ def unigram_of(vocabulary: Vocabulary) -> Float[Tensor, " vocab"]:
     if vocabulary.unigram is None:
         return torch.full((vocabulary.size,), math.log(vocabulary.size))
     return torch.from_numpy(vocabulary.unigram).float()
+
+
+def own_head(backbone: "Backbone") -> nn.Linear | None:
+    """A fresh linear map onto the vocabulary, `None` where the family's own head is its token embedding."""
+    if backbone.tied:
+        return None
+    head = nn.Linear(backbone.dim, len(backbone.embedding), bias=False)
+    nn.init.normal_(head.weight, std=backbone.initializer_range)
+    return head
+
+
+def score_tokens(
+    states: Float[Tensor, "scored dim"],
+    weight: Float[Tensor, "vocab dim"],
+    targets: Int[Tensor, " scored"],
+    unigram: Float[Tensor, " vocab"],
+    training: bool,
+) -> Outcome:
+    """What a linear head gives: nats, and outside training what `token_metrics` observe."""
+    sums = {"loss": vocabulary_nats(states, weight, targets)}
+    if training:
+        return Outcome(sums)
+    correct = vocabulary_correct(states, weight, targets)
+    return Outcome(sums, observe_tokens(sums["loss"], correct, targets, unigram))
 
 
 def observe_tokens(

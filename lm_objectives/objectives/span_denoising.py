@@ -1,0 +1,66 @@
+"""Writing the spans that sentinels stand for."""
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from jaxtyping import Float
+from torch import Tensor
+from torchmetrics import Metric
+
+from lm_objectives.corruption.base import View, Vocabulary
+from lm_objectives.corruption.spans import SpanCorruption
+from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
+from lm_objectives.objectives.tokens import YARDSTICKS, own_head, score_tokens, token_metrics, unigram_of
+from lm_objectives.scoring import at_positions
+
+if TYPE_CHECKING:
+    from lm_objectives.backbone import Backbone
+
+
+class SpanDenoising(Objective):
+    """The spans that gave way to sentinels: L = −Σ ln p(y_t | y_<t, corrupted x), in nats per written token.
+
+    T5 (Raffel et al. 2020, section 3.1.4); with other rates, means and modes UL2's R and X denoisers (Tay et al. 2023,
+    section 3.1). Sentinels and the end are written and scored like any token. The head is the family's own: the token
+    embedding, in front of which T5 divides hidden states by √dim, or a linear map where the configuration does not tie
+    it, as in T5 1.1.
+
+    Args:
+        rate: share of the tokens that are noise, in (0, 1); 0.15 is T5's.
+        mean: tokens of a span on average, at least 1; 3.0 is T5's.
+        layout: whether a decoder writes the spans behind an encoder, or one row holds both, its input as a prefix.
+        mode: a token put in front of the input, such as UL2's "[R]".
+    """
+
+    corruption: SpanCorruption
+    unigram: Tensor
+    yardsticks: ClassVar[Yardsticks] = YARDSTICKS
+
+    def __init__(
+        self,
+        rate: float = 0.15,
+        mean: float = 3.0,
+        layout: Literal["encoder-decoder", "prefix"] = "encoder-decoder",
+        mode: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.corruption = SpanCorruption(rate, mean, layout, mode)
+
+    def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
+        self.vocabulary_size = vocabulary.size
+        self.head, self.scale = own_head(backbone), backbone.head_scale
+        self.register_buffer("unigram", unigram_of(vocabulary), persistent=False)
+
+    def initial_loss(self) -> float:
+        return math.log(self.vocabulary_size)
+
+    def score(
+        self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
+    ) -> Outcome:
+        weight = embedding if self.head is None else self.head.weight
+        states = self.scale * at_positions(hidden, view.scored)
+        return score_tokens(states, weight, view.targets, self.unigram, self.training)
+
+    def metrics(self) -> dict[str, Metric]:
+        return token_metrics()
