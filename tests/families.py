@@ -1,11 +1,12 @@
 """Tiny configurations of the backbone families that are promised to work."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from lm_objectives.backbone import Backbone
-from lm_objectives.corruption.base import Attention, View, Vocabulary
+from lm_objectives.corruption.base import Attention, Corruption, View, Vocabulary
 
 VOCABULARY = Vocabulary(size=67, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3))
 
@@ -32,15 +33,39 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "modernbert": _WIDE | {"local_attention": 4, "layer_types": ["full_attention", "sliding_attention"]},
     "gemma3_text": _GROUPED | {"head_dim": 8, "sliding_window": 4, "query_pre_attn_scalar": 8},
 }
+_T5: dict[str, Any] = {"d_model": 32, "num_heads": 4, "d_kv": 8, "d_ff": 48, "num_layers": 2, "dropout_rate": 0.0}
+_BART: dict[str, Any] = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 48,
+    "decoder_ffn_dim": 48,
+    "max_position_embeddings": 40,
+    "dropout": 0.0,
+}
+SEQ2SEQ: dict[str, dict[str, Any]] = {
+    "t5": _T5,
+    "mt5": _T5,
+    "umt5": _T5,
+    "bart": _BART,
+    "mbart": _BART,
+    "pegasus": _BART,
+    "blenderbot": _BART,
+    "m2m_100": _BART,
+}
 ENCODERS = ("bert", "roberta", "electra", "modernbert")
 WINDOWED = ("mistral", "modernbert", "gemma3_text")
 
 
-def built(family: str, window: int = 12, **changes: Any) -> Backbone:
+def built(
+    family: str, window: int = 12, corruptions: Mapping[str, Corruption] | None = None, **changes: Any
+) -> Backbone:
     """A fresh backbone that does not drop out, the same each time."""
     torch.manual_seed(0)
-    backbone = Backbone(family, FAMILIES[family] | changes)
-    backbone.build(VOCABULARY, window)
+    backbone = Backbone(family, (FAMILIES | SEQ2SEQ)[family] | changes)
+    backbone.build(VOCABULARY, window, corruptions)
     return backbone.eval()
 
 
