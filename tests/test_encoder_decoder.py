@@ -261,7 +261,9 @@ def test_last_shared_block_is_the_deepest_that_every_objective_reaches(
     assert set(backbone.layer(-1)) <= set(inside)
 
 
-def test_a_decoder_that_does_not_learn_is_said_once(train: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_decoder_that_does_not_learn_is_said_once(
+    train: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO, "lm_objectives"):
         train(Backbone("t5", SEQ2SEQ["t5"]), {"masked": MaskedLM()})
     said = [record.message for record in caplog.records if "decoder" in record.message]

@@ -31,7 +31,7 @@ class Throughput(L.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._flops = state_dict["flops"]
-        self._per_row = {(name, time): flops for name, time, flops in state_dict["per_row"]}
+        self._per_row = {(name, read, written): flops for name, read, written, flops in state_dict["per_row"]}
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         del trainer, batch_idx
