@@ -1,6 +1,5 @@
 """T5's span corruption: runs of tokens give way to sentinels, and the target says what stood there."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
@@ -20,6 +19,7 @@ from lm_objectives.corruption.base import (
     read_stream,
 )
 from lm_objectives.corruption.choosing import cut_evenly, ranges
+from lm_objectives.corruption.named import ids_named
 from lm_objectives.corruption.splicing import splice
 from lm_objectives.corruption.units import units_of
 
@@ -152,22 +152,6 @@ class SpanCorruption(Corruption):
 def _sentinels(count: int | np.integer) -> list[str]:
     """The first sentinels, as T5's tokenizer names them."""
     return [f"<extra_id_{number}>" for number in range(count)]
-
-
-def ids_named(vocabulary: Vocabulary, tokens: Sequence[str]) -> np.ndarray:
-    """Ids of special tokens that a corruption has asked for.
-
-    Raises:
-        ValueError: where the vocabulary lacks one.
-    """
-    named = dict(vocabulary.named)
-    for token in tokens:
-        if token not in named:
-            raise ValueError(
-                f"expected the special token {token} in the tokenizer, found none: prepare the corpus with the "
-                "objectives that are trained"
-            )
-    return np.array([named[token] for token in tokens], dtype=np.int64)
 
 
 def _view(

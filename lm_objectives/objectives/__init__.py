@@ -4,6 +4,7 @@ from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
 from lm_objectives.objectives.causal import CausalLM
 from lm_objectives.objectives.masked import MaskedLM
 from lm_objectives.objectives.next_sentence import NextSentence
+from lm_objectives.objectives.prefix import PrefixLM
 from lm_objectives.objectives.replaced_token import ReplacedToken
 from lm_objectives.objectives.sentence_order import SentenceOrder
 from lm_objectives.objectives.span_denoising import SpanDenoising
@@ -15,6 +16,7 @@ __all__ = [
     "NextSentence",
     "Objective",
     "Outcome",
+    "PrefixLM",
     "ReplacedToken",
     "SentenceOrder",
     "SpanDenoising",

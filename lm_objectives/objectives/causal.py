@@ -4,14 +4,14 @@ import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import Metric
 
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.shifting import NextToken
 from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
-from lm_objectives.objectives.tokens import YARDSTICKS, observe_tokens, token_metrics, unigram_of
-from lm_objectives.scoring import at_positions, vocabulary_correct, vocabulary_nats
+from lm_objectives.objectives.tokens import YARDSTICKS, own_head, score_tokens, token_metrics, unigram_of
+from lm_objectives.scoring import at_positions
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
@@ -33,10 +33,7 @@ class CausalLM(Objective):
 
     def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         self.vocabulary_size = vocabulary.size
-        self.head = None
-        if not backbone.config.tie_word_embeddings or backbone.embedding.shape[1] != backbone.dim:
-            self.head = nn.Linear(backbone.dim, vocabulary.size, bias=False)
-            nn.init.normal_(self.head.weight, std=backbone.initializer_range)
+        self.head = own_head(backbone)
         self.register_buffer("unigram", unigram_of(vocabulary), persistent=False)
 
     def initial_loss(self) -> float:
@@ -46,12 +43,7 @@ class CausalLM(Objective):
         self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
     ) -> Outcome:
         weight = embedding if self.head is None else self.head.weight
-        states = at_positions(hidden, view.scored)
-        sums = {"loss": vocabulary_nats(states, weight, view.targets)}
-        if self.training:
-            return Outcome(sums)
-        correct = vocabulary_correct(states, weight, view.targets)
-        return Outcome(sums, observe_tokens(sums["loss"], correct, view.targets, self.unigram))
+        return score_tokens(at_positions(hidden, view.scored), weight, view.targets, self.unigram, self.training)
 
     def metrics(self) -> dict[str, Metric]:
         return token_metrics()

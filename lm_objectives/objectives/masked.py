@@ -13,9 +13,9 @@ from lm_objectives.corruption.lengths import SpanLengths
 from lm_objectives.corruption.masking import TokenMasking
 from lm_objectives.corruption.units import Unit
 from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
-from lm_objectives.objectives.tokens import YARDSTICKS, observe_tokens, token_metrics, unigram_of
+from lm_objectives.objectives.tokens import YARDSTICKS, score_tokens, token_metrics, unigram_of
 from lm_objectives.ramps import Ramp
-from lm_objectives.scoring import at_positions, vocabulary_correct, vocabulary_nats
+from lm_objectives.scoring import at_positions
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
@@ -86,11 +86,7 @@ class MaskedLM(Objective):
             states = self.transform(states)
         elif self.scale != 1:
             states = self.scale * states
-        sums = {"loss": vocabulary_nats(states, embedding, view.targets, self.bias)}
-        if self.training:
-            return Outcome(sums)
-        correct = vocabulary_correct(states, embedding, view.targets, self.bias)
-        return Outcome(sums, observe_tokens(sums["loss"], correct, view.targets, self.unigram))
+        return score_tokens(states, embedding, view.targets, self.unigram, self.training, self.bias)
 
     def metrics(self) -> dict[str, Metric]:
         return token_metrics()

@@ -56,12 +56,13 @@ def score_tokens(
     targets: Int[Tensor, " scored"],
     unigram: Float[Tensor, " vocab"],
     training: bool,
+    bias: Float[Tensor, " vocab"] | None = None,
 ) -> Outcome:
-    """What a linear head gives: nats, and outside training what `token_metrics` observe."""
-    sums = {"loss": vocabulary_nats(states, weight, targets)}
+    """Nats summed over scored positions, and outside training what `token_metrics` observe."""
+    sums = {"loss": vocabulary_nats(states, weight, targets, bias)}
     if training:
         return Outcome(sums)
-    correct = vocabulary_correct(states, weight, targets)
+    correct = vocabulary_correct(states, weight, targets, bias)
     return Outcome(sums, observe_tokens(sums["loss"], correct, targets, unigram))
 
 

@@ -1,9 +1,17 @@
 """The next token, as in the docstring's example."""
 
-import numpy as np
-from corruption_cases import BOS, EOS, PAD, VOCABULARY, random_rows, rows_of
+import pickle
+from dataclasses import replace
 
-from lm_objectives.corruption.shifting import NextToken
+import numpy as np
+import pytest
+import torch
+from corruption_cases import BOS, EOS, PAD, VOCABULARY, keys, packed_rows, random_rows, rows_of, toy_text
+
+from lm_objectives.corruption.base import Rows
+from lm_objectives.corruption.shifting import NextToken, PrefixNextToken
+
+MODES = replace(VOCABULARY, named=(("[S]", 50),))
 
 
 def test_literal_example() -> None:
@@ -44,3 +52,86 @@ def test_rows_are_left_alone() -> None:
     before = rows.ids.copy()
     NextToken().corrupt(rows, VOCABULARY)
     assert np.array_equal(rows.ids, before)
+
+
+def test_in_packed_rows_no_token_is_predicted_from_another_document() -> None:
+    """Oracle: a loop over rows and positions."""
+    rows = packed_rows(50, 24)
+    assert rows.positions is not None
+    oracle = [24 * row + at for row in range(50) for at in range(23) if rows.positions[row, at + 1] > 0]
+    assert NextToken().corrupt(rows, VOCABULARY).scored.tolist() == oracle
+
+
+def test_literal_example_of_a_prefix() -> None:
+    the, cat, sat, on, mat = range(10, 15)
+    rows = rows_of([BOS, the, cat, sat, on, the, mat, EOS], window=9)
+    view = PrefixNextToken(0.4).corrupt(rows, MODES)
+    assert view.ids.tolist() == rows.ids.tolist()
+    assert view.prefix is not None and view.prefix.tolist() == [3]
+    assert view.scored.tolist() == [2, 3, 4, 5, 6]
+    assert view.targets.tolist() == [sat, on, the, mat, EOS]
+    assert (view.attention, view.counts, view.padded) == ("prefix", {"loss": 5}, True)
+    view = PrefixNextToken(0.4, "[S]").corrupt(rows, MODES)
+    assert view.ids.tolist() == [[50, BOS, the, cat, sat, on, the, mat, EOS]]
+    assert (view.prefix, view.lengths, view.scored[0]) == (torch.tensor([4]), torch.tensor([9]), 3)
+
+
+@pytest.mark.parametrize("mode", [None, "[S]"])
+def test_every_split_is_as_likely(mode: str | None) -> None:
+    """Oracle: nine places between ten tokens; a count of n draws has √(np(1-p)) of spread, 4.5 of it allowed."""
+    rows = rows_of(*[list(range(10, 20))] * 18_000, window=12)
+    view = PrefixNextToken(mode=mode).corrupt(rows, MODES)
+    assert view.prefix is not None
+    found = np.bincount(view.prefix.numpy() - (mode is not None), minlength=11)
+    assert found[0] == found[10] == 0
+    assert np.abs(found[1:10] - 2000).max() < 4.5 * np.sqrt(2000 * 8 / 9)
+
+
+@pytest.mark.parametrize("corruption", [PrefixNextToken(), PrefixNextToken(0.7), PrefixNextToken(mode="[S]")], ids=str)
+def test_all_behind_the_prefix_is_scored_and_nothing_else(corruption: PrefixNextToken) -> None:
+    """Oracle: a loop over rows and positions."""
+    rows = random_rows(100, 24)
+    view = corruption.corrupt(rows, MODES)
+    assert view.prefix is not None
+    oracle = [
+        (24 * row + at, view.ids[row, at + 1])
+        for row in range(100)
+        for at in range(int(view.prefix[row]) - 1, int(view.lengths[row]) - 1)
+    ]
+    assert list(zip(view.scored.tolist(), view.targets.tolist(), strict=True)) == oracle
+    assert ((view.prefix >= 1) & (view.prefix < view.lengths)).all()
+    assert not (view.targets == PAD).any() and view.counts == {"loss": len(oracle)}
+    alone = corruption.corrupt(Rows(rows.keys[[7]], rows.ids[[7]], rows.lengths[[7]]), MODES)
+    assert alone.prefix is not None and torch.equal(alone.prefix[0], view.prefix[7])
+
+
+@pytest.mark.parametrize("corruption", [PrefixNextToken(), PrefixNextToken(0.5), PrefixNextToken(mode="[S]")], ids=str)
+def test_short_rows_have_nothing_behind_the_prefix(corruption: PrefixNextToken) -> None:
+    view = corruption.corrupt(rows_of([5], [6, 7], window=4), MODES)
+    assert view.targets.tolist() == [7]
+    assert view.prefix is not None and (view.prefix <= view.lengths).all()
+
+
+def test_a_mode_has_its_place_in_the_window() -> None:
+    text = toy_text([[[20]]])
+    assert PrefixNextToken().spans(text, 8, True)[np.arange(3)].tolist() == [[0, 8], [8, 16], [16, 22]]
+    corruption = PrefixNextToken(mode="[S]")
+    spans = corruption.spans(text, 8, True)[np.arange(3)]
+    assert spans.tolist() == [[0, 7], [7, 14], [14, 21]]
+    rows = corruption.read(text, spans, keys(3), 8, MODES)
+    assert corruption.corrupt(rows, MODES).ids[:, 1:].flatten().tolist() == text.tokens[:21].tolist()
+    assert (corruption.tokens(8), PrefixNextToken().tokens(8)) == (("[S]",), ())
+
+
+def test_prefix_is_plain_data() -> None:
+    corruption = PrefixNextToken(0.3, "[S]")
+    assert pickle.loads(pickle.dumps(corruption)) == corruption == corruption.validating()
+    assert not corruption.packs
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.5])
+def test_prefix_share_outside_is_one_clear_line(share: float) -> None:
+    with pytest.raises(
+        ValueError, match=rf"^expected a prefix share between 0 and 1, both excluded, found {share}: le"
+    ):
+        PrefixNextToken(share)

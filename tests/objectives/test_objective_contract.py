@@ -9,7 +9,7 @@ import tiny
 import torch
 
 from lm_objectives.corruption.lengths import NGram
-from lm_objectives.objectives import CausalLM, MaskedLM, NextSentence, Objective, ReplacedToken, SentenceOrder
+from lm_objectives.objectives import CausalLM, MaskedLM, NextSentence, Objective, PrefixLM, ReplacedToken, SentenceOrder
 
 torch.set_num_threads(1)
 OBJECTIVES: dict[str, Callable[[], Objective]] = {
@@ -20,6 +20,7 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "next": NextSentence,
     "order": SentenceOrder,
     "difference": lambda: SentenceOrder(pooling="difference"),
+    "prefix": PrefixLM,
     "replaced": ReplacedToken,
 }
 each = pytest.mark.parametrize("name", OBJECTIVES)

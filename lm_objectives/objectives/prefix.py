@@ -1,0 +1,53 @@
+"""Next-token prediction behind a prefix."""
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+from torchmetrics import Metric
+
+from lm_objectives.corruption.base import View, Vocabulary
+from lm_objectives.corruption.shifting import PrefixNextToken
+from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
+from lm_objectives.objectives.tokens import YARDSTICKS, own_head, score_tokens, token_metrics, unigram_of
+from lm_objectives.scoring import at_positions
+
+if TYPE_CHECKING:
+    from lm_objectives.backbone import Backbone
+
+
+class PrefixLM(Objective):
+    """Each token behind a prefix of p from all before it: L = −Σ_{t ≥ p} ln p(x_t | x_<t), in nats per predicted token.
+
+    Raffel et al. 2020, section 3.2.1; with a mode token UL2's S denoiser (Tay et al. 2023, section 3.1.2). Tokens of
+    the prefix see all of it, and are not predicted. The head is the causal one, as in `CausalLM`.
+
+    Args:
+        prefix_share: the prefix's part of a row, in (0, 1); by default every split of a row is as likely.
+        mode: a special token put in front of each row, such as "[S]".
+    """
+
+    unigram: Tensor
+    yardsticks: ClassVar[Yardsticks] = YARDSTICKS
+
+    def __init__(self, prefix_share: float | None = None, mode: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.corruption = PrefixNextToken(prefix_share, mode)
+
+    def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
+        self.vocabulary_size = vocabulary.size
+        self.head = own_head(backbone)
+        self.register_buffer("unigram", unigram_of(vocabulary), persistent=False)
+
+    def initial_loss(self) -> float:
+        return math.log(self.vocabulary_size)
+
+    def score(
+        self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
+    ) -> Outcome:
+        weight = embedding if self.head is None else self.head.weight
+        return score_tokens(at_positions(hidden, view.scored), weight, view.targets, self.unigram, self.training)
+
+    def metrics(self) -> dict[str, Metric]:
+        return token_metrics()
