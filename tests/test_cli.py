@@ -240,10 +240,7 @@ class MyBalancer(Balancer):
 def test_a_users_own_objective_and_balancer_by_import_path(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import lm_objectives.corruption.shifting as shifting
-
-    [name] = [n for n, v in vars(shifting).items() if isinstance(v, type) and v.__module__ == shifting.__name__]
-    (tmp_path / "my_research_file.py").write_text(OWN.format(shifting=name), encoding="utf-8")
+    (tmp_path / "my_research_file.py").write_text(OWN.format(shifting="NextToken"), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     own = ["--model.objectives.mine", "my_research_file.MyObjective", "--model.balancer", "my_research_file.MyBalancer"]
     assert fit(place, tmp_path / "run", *own, "--model.balancer.first", 3.0) == 0

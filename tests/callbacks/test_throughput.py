@@ -88,5 +88,5 @@ def test_speed_is_that_of_the_steps_since_the_line_before(
 
 def test_a_resumed_run_counts_on() -> None:
     one, other = Throughput(), Throughput()
-    other.load_state_dict(one.state_dict() | {"flops": 5.0, "per_row": [["causal", 8, 2.0]]})
-    assert other.state_dict() == {"flops": 5.0, "per_row": [["causal", 8, 2.0]]}
+    other.load_state_dict(one.state_dict() | {"flops": 5.0, "per_row": [["causal", 8, 0, 2.0]]})
+    assert other.state_dict() == {"flops": 5.0, "per_row": [["causal", 8, 0, 2.0]]}
