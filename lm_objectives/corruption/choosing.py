@@ -30,11 +30,16 @@ def smallest(keys: np.ndarray, purpose: int, candidates: np.ndarray, wanted: np.
     time = candidates.shape[1]
     place = np.arange(time, dtype=np.uint64)
     low = np.uint64((1 << (time - 1).bit_length()) - 1)
-    order = (draw(keys[:, None], purpose, place) & ~low) | place  # distinct within a row
-    order = np.where(candidates, order, _NEVER)
+    order = draw(keys[:, None], purpose, place)
+    order &= ~low
+    order |= place  # distinct within a row
+    np.copyto(order, _NEVER, where=~candidates)
     last = np.maximum(wanted - 1, 0)
-    threshold = np.take_along_axis(np.partition(order, np.unique(last), axis=1), last[:, None], axis=1)
-    return (order <= threshold) & (wanted > 0)[:, None] & candidates
+    most = last.max(initial=0)
+    first = np.sort(np.partition(order, most, axis=1)[:, : most + 1], axis=1)
+    chosen = order <= np.take_along_axis(first, last[:, None], axis=1)
+    chosen[wanted == 0] = False
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -80,24 +85,26 @@ def place_runs(keys: np.ndarray, units: np.ndarray, wanted: np.ndarray, lengths:
     slot = np.arange(slots.max(initial=1), dtype=np.uint64)
     order = (draw(keys[:, None], _SLOTS, slot) & ~_LOW) | slot
     order = np.sort(np.where(slot < slots[:, None], order, _NEVER), axis=1)
-    row, column = np.nonzero(used)
+    row, column = np.divmod(np.flatnonzero(used), drawn.shape[1])
     at = (order[row, np.cumsum(used, axis=1)[row, column] - 1] & _LOW).astype(np.int64)
     taken, length = np.zeros(order.shape, dtype=bool), np.zeros(order.shape, dtype=np.int64)
     taken[row, at], length[row, at] = True, drawn[row, column]
     wide = length + np.where(touching[:, None], ~taken, True)
     start = np.cumsum(wide, axis=1) - wide
-    row, at = np.nonzero(taken)
+    row, at = np.divmod(np.flatnonzero(taken), len(slot))
     return Runs(row, start[row, at], length[row, at])
 
 
 def _draw_lengths(keys: np.ndarray, wanted: np.ndarray, lengths: SpanLengths, least: int) -> np.ndarray:
     """Lengths of at least `least`, `(rows, runs)`, that add up to `wanted` or more."""
-    runs = max(int(wanted.max(initial=0)), 1)
+    chances = lengths.probabilities()
+    mean = chances @ np.arange(len(chances)) / chances.sum()
+    runs = int(1.3 * wanted.max(initial=0) / mean) + 4
     while True:
         drawn = lengths_from(lengths, draw(keys[:, None], _LENGTHS, np.arange(runs)), least)
         if (drawn.sum(axis=1) >= wanted).all():
             return drawn
-        runs *= 2  # many have no units
+        runs *= 2  # shorter than on average
 
 
 def cut_evenly(keys: np.ndarray, purpose: int, items: np.ndarray, parts: np.ndarray, most: int) -> np.ndarray:

@@ -15,7 +15,6 @@ from lm_objectives.corruption.splicing import splice
 from lm_objectives.corruption.units import Unit, units_of
 
 _ORDER = 0  # what a random number is for; corruption.choosing has 4 and 5
-_LOW = np.uint64(2**20 - 1)  # bits that keep the order within a sentence
 
 
 @dataclass(frozen=True)
@@ -65,15 +64,18 @@ class TextInfilling(Corruption):
 def permute_sentences(rows: Rows, vocabulary: Vocabulary) -> Rows:
     """Rows whose sentences are in another order; what stands before the first whole one counts as one."""
     assert rows.sentences is not None
-    movable = units_of(rows, vocabulary).maskable
-    begins = movable & (rows.sentences | (np.cumsum(movable, axis=1) == 1))
-    place = np.arange(rows.ids.shape[1], dtype=np.uint64)
-    rank = draw(rows.keys[:, None], _ORDER, np.cumsum(begins, axis=1))
-    order = np.where(movable, (rank & ~_LOW) | place, np.iinfo(np.uint64).max)
-    source = np.argsort(order, axis=1)[place < movable.sum(axis=1)[:, None]]
-    row = np.nonzero(movable)[0]
-    ids, sentences = rows.ids.copy(), rows.sentences.copy()
-    ids[movable], sentences[movable] = rows.ids[row, source], begins[row, source]
+    time = rows.ids.shape[1]
+    movable = np.flatnonzero(units_of(rows, vocabulary).maskable)
+    row = movable // time
+    new = np.append(True, row[1:] != row[:-1])[: len(row)]
+    starts = np.flatnonzero(new | rows.sentences.ravel()[movable])
+    lengths, owner = np.diff(starts, append=len(movable)), row[starts]
+    number = np.arange(len(starts)) - np.searchsorted(owner, owner)
+    order = np.lexsort((draw(rows.keys[owner], _ORDER, number), owner))
+    ids, sentences = rows.ids.copy(), np.zeros_like(rows.sentences)
+    ids.ravel()[movable] = rows.ids.ravel()[movable[ranges(starts[order], lengths[order])]]
+    ends = np.cumsum(lengths[order])
+    sentences.ravel()[movable[ends - lengths[order]]] = True
     return replace(rows, ids=ids, sentences=sentences)
 
 
@@ -85,16 +87,14 @@ def infill(
     counts, time = units.counts, rows.ids.shape[1]
     runs = place_runs(rows.keys, counts, count_of(rate, counts), lengths, least=0)
     first = np.cumsum(counts) - counts
+    stays = np.arange(time) < rows.lengths[:, None]
     gone = np.zeros(counts.sum(), dtype=bool)
     gone[ranges(first[runs.row] + runs.start, runs.length)] = True
-    stays = np.arange(time) < rows.lengths[:, None]
     stays.ravel()[units.positions(gone)] = False
     # A run stands where its first unit did; one of none behind the last unit stands before what follows that.
     behind = runs.start == counts[runs.row]
     end = time - np.argmax(units.maskable[:, ::-1], axis=1)
-    number = np.minimum(first[runs.row] + runs.start, max(len(gone) - 1, 0))
-    at = np.where(behind, end[runs.row], np.flatnonzero(units.begins)[number] % time)
-    fill_at = np.zeros((len(rows.ids), time + 1), dtype=np.int64)
-    np.add.at(fill_at, (runs.row, at), 1)
-    fillers = np.full(len(runs.row), vocabulary.mask)
-    return splice(rows.ids, stays, fill_at, fillers, time, vocabulary.pad)
+    column = end[runs.row]
+    column[~behind] = np.flatnonzero(units.begins)[(first[runs.row] + runs.start)[~behind]] % time
+    fillers = np.full(len(column), vocabulary.mask)
+    return splice(rows.ids, stays, runs.row, column, fillers, time, vocabulary.pad)

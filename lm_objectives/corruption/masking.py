@@ -63,12 +63,12 @@ def mask(
     """The rows' ids with the flat `positions` changed: to the mask token, to a random one, or not at all."""
     row, position = np.divmod(positions, rows.ids.shape[1])
     coin = uniform(draw(rows.keys[row], _CHANGE, position))
-    ordinary = _ordinary(vocabulary)
-    random = ordinary[below(draw(rows.keys[row], _REPLACE, position), len(ordinary))]
     ids = rows.ids.copy()
-    original = ids.ravel()[positions]
-    changed = np.where(coin < mask_share, vocabulary.mask, np.where(coin < mask_share + random_share, random, original))
-    ids.ravel()[positions] = changed
+    ids.ravel()[positions[coin < mask_share]] = vocabulary.mask
+    random = np.flatnonzero((coin >= mask_share) & (coin < mask_share + random_share))
+    ordinary = _ordinary(vocabulary)
+    drawn = below(draw(rows.keys[row[random]], _REPLACE, position[random]), len(ordinary))
+    ids.ravel()[positions[random]] = ordinary[drawn]
     return ids
 
 

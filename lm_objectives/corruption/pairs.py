@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from lm_objectives.corruption.base import Corruption, Rows, Text, View, Vocabulary, as_view
+from lm_objectives.corruption.choosing import ranges
 from lm_objectives.corruption.keyed import draw, uniform
 from lm_objectives.corruption.sentence_units import balance, cuts_of, halve, weights_of
 
@@ -87,15 +88,16 @@ def pair_rows(
         labels: `(rows,)`.
     """
     first, second = (pairs[:, number, 1] - pairs[:, number, 0] for number in range(2))
-    place = np.arange(window)
-    middle, lengths = (first + 1)[:, None], first + second + MARKS
-    source = place + np.where(place < middle, pairs[:, :1, 0] - 1, pairs[:, 1:, 0] - middle - 1)
-    ids = text.tokens[np.clip(source, 0, len(text.tokens) - 1)].astype(np.int64)
+    row, middle, lengths = np.arange(len(keys)) * window, first + 2, first + second + MARKS
+    ids = np.full((len(keys), window), vocabulary.pad, dtype=np.int64)
+    sizes = np.stack([first, second], axis=1).ravel()
+    into = ranges(np.stack([row + 1, row + middle], axis=1).ravel(), sizes)
+    ids.ravel()[into] = text.tokens[ranges(pairs[:, :, 0].ravel(), sizes)]
     ids[:, 0] = vocabulary.bos
-    ids[(place == middle) | (place == (lengths - 1)[:, None])] = vocabulary.eos
-    real = place < lengths[:, None]
-    ids[~real] = vocabulary.pad
-    return Rows(keys, ids, lengths, segments=((place > middle) & real).astype(np.int64), labels=labels)
+    ids.ravel()[np.concatenate([row + middle, row + lengths]) - 1] = vocabulary.eos
+    segments = np.zeros_like(ids)
+    segments.ravel()[ranges(row + middle, second + 1)] = 1
+    return Rows(keys, ids, lengths, segments=segments, labels=labels)
 
 
 def pair_view(rows: Rows) -> View:

@@ -107,30 +107,31 @@ class SpanCorruption(Corruption):
         if self.layout == "encoder-decoder":
             widths = np.stack(self.lengths_of(np.array([time])))
         noise, starts = self._noise(rows, vocabulary)
-        fill_at = np.zeros((len(rows.ids), time + 1), dtype=np.int64)
-        fill_at[np.divmod(starts, time)] = 1
-        spans = fill_at.sum(axis=1)
-        fill_at[:, time] = 1  # the end
-        sentinels = ids_named(vocabulary, _sentinels(spans.max(initial=0)))
+        spans = np.bincount(starts // time, minlength=len(rows.ids))
+        row = np.repeat(np.arange(len(spans)), spans + 1)  # sentinels, and the end
         number = ranges(np.zeros_like(spans), spans + 1)
-        fillers = np.append(sentinels, vocabulary.eos)[np.where(number < np.repeat(spans, spans + 1), number, -1)]
-        target, target_lengths = splice(rows.ids, noise, fill_at, fillers, int(widths[1, 0]), pad)
+        sentinel = number < spans[row]
+        column = np.full(len(row), time)
+        column[sentinel] = starts % time
+        names = np.append(ids_named(vocabulary, _sentinels(spans.max(initial=0))), vocabulary.eos)
+        fillers = names[np.where(sentinel, number, -1)]
+        target, target_lengths = splice(rows.ids, noise, row, column, fillers, int(widths[1, 0]), pad)
         if self.mode is not None:
-            fill_at[:, 0] += 1
-            fillers = np.insert(fillers, np.cumsum(spans + 1) - spans - 1, ids_named(vocabulary, [self.mode]))
+            first = np.flatnonzero(number == 0)
+            row, column = np.insert(row, first, row[first]), np.insert(column, first, 0)
+            fillers = np.insert(fillers, first, ids_named(vocabulary, [self.mode])[0])
         rest = ~noise & (np.arange(time) < rows.lengths[:, None])
-        source, lengths = splice(rows.ids, rest, fill_at, fillers, int(widths[0, 0]), pad)
-        row, place = np.nonzero(np.arange(target.shape[1]) < target_lengths[:, None])
-        written = target[row, place]
+        source, lengths = splice(rows.ids, rest, row, column, fillers, int(widths[0, 0]), pad)
+        written = np.flatnonzero(np.arange(target.shape[1]) < target_lengths[:, None])
+        targets = target.ravel()[written]
         if self.layout == "encoder-decoder":
-            scored = row * target.shape[1] + place
-            return replace(
-                _view(rows, source, lengths, self.attention, scored, written), decoder=torch.from_numpy(target)
-            )
-        place = lengths[row] + place
-        source[row, place] = written
-        both = _view(rows, source, lengths + target_lengths, self.attention, row * time + place - 1, written)
-        return replace(both, prefix=torch.from_numpy(lengths))
+            view = _view(rows, source, lengths, self.attention, written, targets)
+            return replace(view, decoder=torch.from_numpy(target))
+        row, place = np.divmod(written, time)
+        behind = row * time + lengths[row] + place
+        source.ravel()[behind] = targets
+        view = _view(rows, source, lengths + target_lengths, self.attention, behind - 1, targets)
+        return replace(view, prefix=torch.from_numpy(lengths))
 
     def _noise(self, rows: Rows, vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
         """Which tokens are noise, `(rows, time)`, special ones never, and the flat positions where its spans start."""

@@ -4,36 +4,40 @@ import numpy as np
 
 
 def splice(
-    ids: np.ndarray, stays: np.ndarray, fill_at: np.ndarray, fillers: np.ndarray, width: int, pad: int
+    ids: np.ndarray,
+    stays: np.ndarray,
+    row: np.ndarray,
+    column: np.ndarray,
+    fillers: np.ndarray,
+    width: int,
+    pad: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows of what stays, with fillers between, padded on the right.
 
         ids        a  b  c  d
         stays      x  ·  ·  x
-        fill_at    0  1  0  0  1      before each token, and behind the last
-        fillers    X  Y
+        fillers    X before column 1, Y before column 4, the end
         result     a  X  d  Y
 
     Args:
         ids: `(rows, time)`.
         stays: which of them stay, `(rows, time)`.
-        fill_at: how many fillers stand before each place, `(rows, time + 1)`.
-        fillers: those of the first row, then those of the second, and so on.
+        row, column: where each filler stands: before a column, or behind the last where it is `time`; in the order of
+            rows and, within a row, of columns.
+        fillers: as many tokens.
         width: tokens of a new row, at least as many as any needs.
         pad: what fills it up.
 
     Returns:
         The new rows, `(rows, width)`, and their lengths.
     """
-    emitted = fill_at.copy()
-    emitted[:, :-1] += stays
-    ends = np.cumsum(emitted, axis=1)
-    lengths = ends[:, -1]
-    row, column = np.nonzero(stays)
+    kept = np.flatnonzero(stays)
+    places = np.searchsorted(kept, row * ids.shape[1] + column) + np.arange(len(fillers))
+    merged = np.empty(len(kept) + len(fillers), dtype=np.int64)
+    stayed = np.ones(len(merged), dtype=bool)
+    stayed[places] = False
+    merged[places], merged[stayed] = fillers, ids.ravel()[kept]
+    lengths = np.count_nonzero(stays, axis=1) + np.bincount(row, minlength=len(ids))
     made = np.full((len(ids), width), pad, dtype=np.int64)
-    filled = np.arange(width) < lengths[:, None]
-    place = ends[row, column] - 1
-    made[row, place] = ids[row, column]
-    filled[row, place] = False
-    made[filled] = fillers
+    made[np.arange(width) < lengths[:, None]] = merged
     return made, lengths

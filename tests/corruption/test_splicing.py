@@ -8,7 +8,9 @@ from lm_objectives.corruption.splicing import splice
 def test_literal_example() -> None:
     a, b, c, d, x, y, pad = range(1, 8)
     stays = np.array([[True, False, False, True]])
-    made, lengths = splice(np.array([[a, b, c, d]]), stays, np.array([[0, 1, 0, 0, 1]]), np.array([x, y]), 6, pad)
+    made, lengths = splice(
+        np.array([[a, b, c, d]]), stays, np.zeros(2, int), np.array([1, 4]), np.array([x, y]), 6, pad
+    )
     assert made.tolist() == [[a, x, d, y, pad, pad]]
     assert lengths.tolist() == [4]
 
@@ -18,8 +20,9 @@ def test_is_what_a_loop_makes() -> None:
     generator = np.random.default_rng(0)
     ids, stays = generator.integers(10, 99, (50, 20)), generator.random((50, 20)) < 0.6
     fill_at = generator.integers(0, 3, (50, 21))
+    row, column = np.divmod(np.repeat(np.arange(fill_at.size), fill_at.ravel()), 21)
     fillers = generator.integers(100, 199, fill_at.sum())
-    made, lengths = splice(ids, stays, fill_at, fillers, 80, 0)
+    made, lengths = splice(ids, stays, row, column, fillers, 80, 0)
     following = iter(fillers.tolist())
     for row in range(50):
         oracle = []
