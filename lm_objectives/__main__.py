@@ -8,6 +8,7 @@ from pathlib import Path
 
 COMMANDS = {
     "fit": "train objectives together; --help lists every setting, --print_config writes them as YAML",
+    "prepare": "read, split and tokenize a corpus, as fit does by itself, and say what came of it",
     "validate": "score a checkpoint on held-out documents, beside what predictors without a model reach",
     "demo": "show what each objective of a checkpoint has learned",
     "export": "write a checkpoint as Hugging Face folders",
@@ -23,6 +24,7 @@ commands:
 lm-objectives COMMAND --help explains a command. Losses are in nats per scored position.
 
 examples:
+  lm-objectives prepare --config configs/quickstart.yaml --data.corpus my_texts
   lm-objectives fit --config configs/quickstart.yaml
   lm-objectives fit --config configs/quickstart.yaml --model.balancer GradNorm
   lm-objectives validate --config runs/quickstart/config.yaml --ckpt_path runs/quickstart/checkpoints/last.ckpt

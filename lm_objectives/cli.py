@@ -1,4 +1,4 @@
-"""The commands: LightningCLI for `fit` and `validate`, plain functions for the others."""
+"""The commands: LightningCLI for `fit`, `validate` and `prepare`, plain functions for the others."""
 
 import logging
 import os
@@ -29,6 +29,7 @@ from lm_objectives.callbacks.throughput import Throughput
 from lm_objectives.checkpoint import read_checkpoint
 from lm_objectives.checkpoint_io import WholeFileCheckpoints
 from lm_objectives.data.datamodule import TextDataModule
+from lm_objectives.data.summary import summary
 from lm_objectives.explain import check_config_files, explain, is_about_input
 from lm_objectives.plugin import describe
 from lm_objectives.preflight import preflight
@@ -47,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
     command, rest = arguments[0], list(arguments[1:])
     _quieten()
     try:
-        if command in ("fit", "validate"):
+        if command in ("fit", "validate", "prepare"):
             _train(command, rest)
         else:
             _tool(command, rest)
@@ -121,14 +122,24 @@ class Parser(LightningArgumentParser):
         return [action.dest for action in self._actions if not action.dest.endswith((".help", "_help"))]
 
 
+class Runner(Trainer):
+    """Lightning's Trainer, which can prepare too: LightningCLI makes a command of each of its methods."""
+
+    def prepare(self, model: Pretraining, datamodule: TextDataModule) -> None:
+        """Read, split and tokenize the corpus as `fit` would, and say what came of it."""
+        datamodule.open(model.sources, model.backbone.packs, self)
+        print(summary(datamodule.text, datamodule.training_rows()))
+
+
 class CLI(LightningCLI):
-    """`fit` and `validate`, each setting in YAML, by flag and in `--print_config`."""
+    """`fit`, `validate` and `prepare`, each setting in YAML, by flag and in `--print_config`."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         return {
             "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"},
             "validate": {"model", "dataloaders", "datamodule", "weights_only", "verbose"},
+            "prepare": {"model", "datamodule"},
         }
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -147,7 +158,7 @@ class CLI(LightningCLI):
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
-        return kwargs if subcommand == "fit" else {**kwargs, "verbose": False}  # the report's table is enough
+        return {**kwargs, "verbose": False} if subcommand == "validate" else kwargs  # the report's table is enough
 
     def _set_seed(self) -> None:
         seed = self._get(self.config, "seed_everything")
@@ -156,9 +167,16 @@ class CLI(LightningCLI):
         super()._set_seed()
 
     def before_instantiate_classes(self) -> None:
+        if self.subcommand == "prepare":
+            return  # it writes no run
         _check_folder(self._get(self.config, "trainer").get("default_root_dir") or "runs")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        if self.subcommand == "prepare":  # on whatever machine, also one without what the training will have
+            self.save_config_callback = None
+            kwargs |= {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": None}
+            kwargs |= {"plugins": None, "callbacks": [], "logger": False, "enable_checkpointing": False}
+            return super().instantiate_trainer(**kwargs)
         trainer: Namespace = self._get(self.config_init, "trainer")
         root = trainer.default_root_dir = trainer.default_root_dir or "runs"
         own: list[Any] = [LastValidation(), Throughput(), StopCleanly()]
@@ -261,6 +279,7 @@ def _train(command: str, arguments: list[str]) -> None:
         CLI(
             Pretraining,
             TextDataModule,
+            trainer_class=Runner,
             save_config_callback=SaveConfig,
             save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=0,

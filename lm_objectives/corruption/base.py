@@ -178,6 +178,11 @@ class Windows:
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
+    @property
+    def alone(self) -> int:
+        """Stretches whose last token would be alone in a window, and lies in none."""
+        return int(np.count_nonzero((self._stops - self._starts) % self._window == 1))
+
     def __getitem__(self, index: np.ndarray, /) -> np.ndarray:
         """Start and stop of the windows number `index`, `(n,)` to `(n, 2)`."""
         stretch = np.searchsorted(self._ends, index, side="right")
@@ -221,6 +226,11 @@ class Corruption(ABC):
         if packing and self.packs:
             return Windows(np.array([0, len(text.tokens)]), window)
         return Windows(np.asarray(text.documents), window)
+
+    def skipped(self, text: Text, window: int, packing: bool) -> dict[str, int]:
+        """What of the text lies in none of the `spans`, how much of it by the reason why; for people to read."""
+        spans = self.spans(text, window, packing)
+        return {"last tokens that would be alone": spans.alone} if isinstance(spans, Windows) else {}
 
     def read(self, text: Text, spans: np.ndarray, keys: np.ndarray, window: int, vocabulary: Vocabulary) -> Rows:
         """Clean rows of the `spans`, `(rows, 2)`. The default copies the tokens as they stand."""

@@ -222,7 +222,7 @@ class TextDataModule(L.LightningDataModule):
             decisions = module.decisions
             self.check(trainer)
         self.plan = plan = self._plan(decisions)
-        dataset = RowDataset(self.text.training, self._sources, self.vocabulary, self.settings, "training")
+        dataset = self.training_rows()
 
         def batches() -> DataLoader[Batch]:
             start = trainer.global_step if trainer is not None else 0
@@ -230,6 +230,10 @@ class TextDataModule(L.LightningDataModule):
 
         reduce = _sum_over_ranks(trainer.strategy) if trainer is not None and world > 1 else None
         return StepLoader(batches, self.steps_per_epoch * accumulate, accumulate, reduce)
+
+    def training_rows(self) -> RowDataset:
+        """The training text's rows by their keys."""
+        return RowDataset(self.text.training, self._sources, self.vocabulary, self.settings, "training")
 
     def val_dataloader(self) -> StepLoader:
         """Held-out rows in a fixed order, one objective a batch, every rank its own."""

@@ -59,6 +59,8 @@ def workplace(target: Path, worth_keeping: Callable[[Path], bool]) -> Iterator[P
             ) from error
         except BaseException:
             keep = worth_keeping(work)
+            if keep:
+                _log.info("what is done stays in %s: the same command goes on from it", work)
             raise
         finally:
             if not keep:
