@@ -27,6 +27,7 @@ from lm_objectives.configuration import (
     one_line,
     positions_of,
     scales_output,
+    share_embedding,
     ties_head,
 )
 from lm_objectives.corruption.base import Corruption, View, Vocabulary
@@ -115,6 +116,14 @@ class Backbone(Plugin, nn.Module):
         if vocabulary.size != model.get_input_embeddings().num_embeddings:
             model.resize_token_embeddings(vocabulary.size, mean_resizing=False)
         self.config = model.config
+        if self.config.is_encoder_decoder and not self.config.tie_word_embeddings:
+            tables = [part.get_input_embeddings().weight for part in (model, model.get_encoder(), model.get_decoder())]
+            if not all(torch.equal(tables[0], table) for table in tables):
+                raise ValueError(
+                    f"expected an encoder and a decoder that read one embedding in {self.pretrained}, found two: "
+                    "check model.backbone.pretrained"
+                )
+            share_embedding(model)
         return model
 
     def _attach(self, model: Any) -> None:
@@ -200,6 +209,11 @@ class Backbone(Plugin, nn.Module):
     def tied(self) -> bool:
         """Whether the family's own head over the vocabulary is the token embedding, which is as wide as `dim`."""
         return ties_head(self.config) and self.embedding.shape[1] == self.dim
+
+    @property
+    def embedding_scale(self) -> float:
+        """What makes hidden states of size 1 small enough for the token embedding as a head."""
+        return self.dim**-0.5 if draws_unit_embeddings(self.config) else 1.0
 
     @property
     def head_scale(self) -> float:

@@ -116,7 +116,15 @@ def from_config(config: Any) -> nn.Module:
     from transformers import AutoModel
 
     with one_line(f"a {config.model_type} configuration that builds", "change model.backbone.config"):
-        return AutoModel.from_config(config, attn_implementation=attention_kind(config), trust_remote_code=False)
+        model = AutoModel.from_config(config, attn_implementation=attention_kind(config), trust_remote_code=False)
+        if config.is_encoder_decoder and not config.tie_word_embeddings:
+            share_embedding(model)
+        return model
+
+
+def share_embedding(model: Any) -> None:
+    """Let encoder and decoder read one table; what BART's code does not tie to its head, it does not tie at all."""
+    model.set_input_embeddings(model.get_input_embeddings())
 
 
 def narrowed(config: Any, fraction: float) -> Any:

@@ -129,7 +129,7 @@ def test_no_document_of_a_packed_row_sees_another(family: str, attention: Any) -
         assert torch.equal(changed, inside)
 
 
-@pytest.mark.parametrize("family", [family for family in PACKING if family not in ENCODERS])
+@every_family
 def test_a_prefix_sees_itself_and_the_rest_what_precedes(family: str) -> None:
     """Oracle: which states a changed token moves, position by position."""
     backbone, ids, prefix = built(family), some_ids(), torch.tensor([5, 0])

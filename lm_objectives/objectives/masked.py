@@ -63,7 +63,7 @@ class MaskedLM(Objective):
     def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         self.vocabulary_size = vocabulary.size
         self.transform = self.bias = None
-        self.scale = backbone.head_scale
+        self.scale = backbone.embedding_scale
         width = backbone.embedding.shape[1]
         if self.corruption.predict_from == "same":
             self.transform = backbone.head_transform(width)

@@ -1,0 +1,240 @@
+"""Span and text denoising against the reference classes: losses, gradients, and weights after twenty steps."""
+
+import math
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from torch import Tensor, nn
+from transformers import BartForConditionalGeneration, T5ForConditionalGeneration
+
+from lm_objectives.backbone import Backbone
+from lm_objectives.corruption.base import View
+from lm_objectives.corruption.infilling import TextInfilling
+from lm_objectives.corruption.lengths import Poisson, Uniform
+from lm_objectives.corruption.spans import SpanCorruption
+from lm_objectives.objectives import MaskedLM, Objective, SpanDenoising, TextDenoising
+from lm_objectives.plugin import describe, rebuild
+
+torch.set_num_threads(1)
+VOCABULARY = replace(tiny.vocabulary(), named=tuple((f"<extra_id_{number}>", 57 + number) for number in range(10)))
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "t5": ("t5", {"d_model": 32, "num_heads": 4, "d_kv": 8, "d_ff": 48, "num_layers": 2, "dropout_rate": 0.0}),
+    "bart": (
+        "bart",
+        {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "max_position_embeddings": 40, "dropout": 0.0}
+        | {"encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48},
+    ),
+}
+FAMILIES["t5 1.1"] = ("t5", FAMILIES["t5"][1] | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False})
+FAMILIES["bart untied"] = ("bart", FAMILIES["bart"][1] | {"tie_word_embeddings": False})
+OBJECTIVES: dict[str, Callable[[], Objective]] = {
+    "spans": lambda: SpanDenoising(0.3),
+    "text": lambda: TextDenoising(unit="token"),
+}
+each = pytest.mark.parametrize("name", OBJECTIVES)
+everywhere = pytest.mark.parametrize("family", FAMILIES)
+
+
+def made(name: str, family: str, size: int = 67) -> tuple[Backbone, Objective]:
+    """A fresh backbone that does not drop out, and the objective on it."""
+    torch.manual_seed(0)
+    objective, (model_type, config) = OBJECTIVES[name](), FAMILIES[family]
+    on = Backbone(model_type, config)
+    on.build(replace(VOCABULARY, size=size), tiny.WINDOW, {name: objective.corruption})
+    objective.build(on, replace(VOCABULARY, size=size))
+    return on, objective
+
+
+def view_of(objective: Objective, count: int = 6, seed: int = 0) -> View:
+    """Rows of different lengths, with a sentence's start at some tokens, corrupted."""
+    rows = replace(tiny.rows(count, 57, seed), segments=None)
+    return objective.corruption.corrupt(replace(rows, sentences=rows.ids % 4 == 0), VOCABULARY)
+
+
+def sums(objective: Objective, on: Backbone, view: View) -> Tensor:
+    [hidden] = on.encode([view])
+    return objective.score(hidden, view, on.embedding).sums["loss"]
+
+
+def reference(on: Backbone, objective: Any) -> Any:
+    """The reference class with the same weights, and a head of its own where ours is."""
+    kind = T5ForConditionalGeneration if on.config.model_type == "t5" else BartForConditionalGeneration
+    theirs: Any = kind._from_config(on.config, attn_implementation="sdpa")
+    (theirs if on.config.model_type == "t5" else theirs.model).load_state_dict(on.model.state_dict(), strict=False)
+    if objective.head is not None:
+        theirs.set_input_embeddings(theirs.get_input_embeddings())  # an untied BART has three tables, T5 one
+        theirs.lm_head.weight = nn.Parameter(objective.head.weight.detach().clone())
+    return theirs
+
+
+def their_loss(theirs: Any, view: View) -> Tensor:
+    """The mean over labels, of which -100 stands where nothing is scored."""
+    assert view.decoder is not None
+    labels = torch.full_like(view.decoder, -100).flatten().index_copy(0, view.scored, view.targets)
+    mask = (torch.arange(view.ids.shape[1]) < view.lengths[:, None]).long()
+    return theirs(input_ids=view.ids, attention_mask=mask, labels=labels.view_as(view.decoder)).loss
+
+
+def ours_and_theirs(on: Backbone, objective: Any, theirs: Any) -> list[tuple[nn.Parameter, nn.Parameter]]:
+    """Parameters of the two that are the same, the shared embedding once."""
+    named = dict(theirs.named_parameters())
+    prefix = "" if on.config.model_type == "t5" else "model."
+    pairs = [(own, named.pop(prefix + name)) for name, own in on.model.named_parameters()]
+    pairs += [(objective.head.weight, named.pop("lm_head.weight"))] if objective.head is not None else []
+    assert not named
+    return pairs
+
+
+def apart(pairs: list[tuple[Tensor, Tensor]]) -> float:
+    """Norm of the difference over the norm, of everything as one vector."""
+    ours, theirs = (torch.cat([side.detach().flatten() for side in sides]) for sides in zip(*pairs, strict=True))
+    return float((ours - theirs).norm() / theirs.norm())
+
+
+@each
+@everywhere
+def test_loss_and_gradients_are_the_reference_classes(name: str, family: str) -> None:
+    """Oracle: T5ForConditionalGeneration and BartForConditionalGeneration, to 1e-5."""
+    on, objective = made(name, family)
+    theirs, view = reference(on, objective), view_of(objective)
+    loss, oracle = sums(objective, on, view) / view.counts["loss"], their_loss(theirs, view)
+    assert view.padded and loss.item() == pytest.approx(oracle.item(), rel=1e-5)
+    loss.backward()
+    oracle.backward()
+    pairs = ours_and_theirs(on, objective, theirs)
+    assert apart([(own.grad, other.grad) for own, other in pairs]) < 1e-5  # type: ignore[misc]
+    for own, other in pairs:
+        torch.testing.assert_close(own.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
+@each
+@everywhere
+def test_weights_after_twenty_steps_are_the_reference_classes(name: str, family: str) -> None:
+    """Oracle: AdamW on the reference class over the same batches; gradients in which rounding is all, as those of key
+    biases, are noise that Adam would raise to whole steps, and its epsilon holds down."""
+    on, objective = made(name, family)
+    theirs = reference(on, objective)
+    pairs = ours_and_theirs(on, objective, theirs)
+    start = [own.detach().clone() for own, _ in pairs]
+    optimizers = [torch.optim.AdamW(side, lr=1e-3, eps=1e-4) for side in zip(*pairs, strict=True)]
+    for seed in range(20):
+        view = view_of(objective, seed=seed)
+        for optimizer, loss in zip(
+            optimizers, (sums(objective, on, view) / view.counts["loss"], their_loss(theirs, view)), strict=True
+        ):
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    assert apart(pairs) < 1e-4  # type: ignore[arg-type]
+    for own, other in pairs:
+        torch.testing.assert_close(own, other, rtol=0, atol=1e-4)
+    moved = max(float((own - before).abs().max().detach()) for (own, _), before in zip(pairs, start, strict=True))
+    assert moved > 5e-3
+
+
+@each
+@everywhere
+def test_every_parameter_gets_a_gradient(name: str, family: str) -> None:
+    """Oracle: autograd. DDP crashes on a parameter that no loss reaches."""
+    on, objective = made(name, family)
+    sums(objective, on, view_of(objective)).backward()
+    for owner in (objective, on):
+        assert [key for key, parameter in owner.named_parameters() if parameter.grad is None] == []
+    assert {key for key, _ in objective.named_parameters()} == (
+        {"head.weight"} if "1.1" in family or "un" in family else set()
+    )
+
+
+@each
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_what_padding_holds_changes_nothing(name: str, family: str) -> None:
+    on, objective = made(name, family)
+    view = view_of(objective, 20)
+    assert view.padded and view.decoder is not None
+    ids, decoder = view.ids.clone(), view.decoder.clone()
+    ids[torch.arange(ids.shape[1]) >= view.lengths[:, None]] = 9
+    unscored = torch.ones(decoder.numel(), dtype=torch.bool).index_fill(0, view.scored, False)
+    assert unscored.any()
+    decoder.view(-1)[unscored] = 9
+    assert sums(objective, on, replace(view, ids=ids, decoder=decoder)) == sums(objective, on, view)
+
+
+@each
+@pytest.mark.parametrize("family", ["t5", "t5 1.1", "bart", "bart untied"])
+def test_fresh_model_is_near_its_initial_loss(name: str, family: str) -> None:
+    """Oracle: ln V. T5's tied logits are of variance 1 when fresh, which adds up to half a nat; the others' of less."""
+    on, objective = made(name, family)
+    view = view_of(objective, 200)
+    loss = float(sums(objective, on, view).detach()) / view.counts["loss"]
+    assert objective.initial_loss() == pytest.approx(math.log(67))
+    assert loss == pytest.approx(math.log(67), abs=0.8 if family == "t5" else 0.05)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("predict_from", ["same", "previous"])
+def test_masked_head_on_an_encoder_begins_near_ln_v(family: str, predict_from: Any) -> None:
+    """Oracle: ln V. T5's embedding is of standard deviation 1, so that a usual head would be sure, and wrong."""
+    torch.manual_seed(0)
+    on, objective = Backbone(*FAMILIES[family]), MaskedLM(predict_from=predict_from)
+    on.build(VOCABULARY, tiny.WINDOW, {"masked": objective.corruption})
+    objective.build(on, VOCABULARY)
+    view = tiny.view(objective, 200)
+    # A fresh T5's state is much of its own token's embedding, which costs up to a nat; √32 in the logits would cost ten.
+    assert float(sums(objective, on, view).detach()) / view.counts["loss"] == pytest.approx(math.log(67), abs=1.0)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bert"])
+def test_spans_in_one_row_are_the_formula(family: str) -> None:
+    """Oracle: log softmax over whole logits at the positions in front of the target's; what is read is not scored."""
+    on, objective = tiny.backbone(family), SpanDenoising(0.3, layout="prefix")
+    objective.build(on, VOCABULARY)
+    rows = tiny.rows(6, 57)
+    most = objective.corruption.raw_length(tiny.WINDOW)
+    ids = np.where(np.arange(tiny.WINDOW) < most, rows.ids, 0)
+    short = replace(rows, ids=ids, lengths=np.minimum(rows.lengths, most), segments=None)
+    view = objective.corruption.corrupt(short, VOCABULARY)
+    assert view.prefix is not None and view.decoder is None
+    [hidden] = on.encode([view])
+    surprise = -(hidden @ (on.embedding if objective.head is None else objective.head.weight).T).log_softmax(-1)
+    oracle = sum(
+        surprise[row, place - 1, view.ids[row, place]]
+        for row, (read, length) in enumerate(zip(view.prefix.tolist(), view.lengths.tolist(), strict=True))
+        for place in range(read, length)
+    )
+    torch.testing.assert_close(sums(objective, on, view), oracle, rtol=1e-5, atol=1e-5)
+
+
+@each
+def test_observes_accuracy_and_yardsticks(name: str) -> None:
+    """Oracle: argmax over whole logits; sentinels count like any token."""
+    on, objective = made(name, "t5")
+    objective.eval()
+    view = view_of(objective, 20)
+    [hidden] = on.encode([view])
+    observed = objective.score(hidden, view, on.embedding).observed
+    likeliest = (hidden @ on.embedding.T).argmax(-1).flatten()[view.scored]
+    assert torch.equal(observed["accuracy"][0], (likeliest == view.targets).float())
+    assert (view.targets >= 57).any() == (name == "spans")
+    assert set(observed) == set(objective.metrics())
+    assert len(observed["unigram"][0]) == view.counts["loss"] == len(view.targets)
+
+
+@pytest.mark.parametrize(
+    ("objective", "corruption"),
+    [
+        (SpanDenoising(), SpanCorruption()),
+        (SpanDenoising(0.5, 8.0, "prefix", "[X]"), SpanCorruption(0.5, 8.0, "prefix", "[X]")),
+        (TextDenoising(), TextInfilling(0.3, Poisson(3.0))),
+        (TextDenoising(0.2, Uniform(1, 3), "token", False), TextInfilling(0.2, Uniform(1, 3), "token", False)),
+    ],
+)
+def test_arguments_reach_the_corruption(objective: Objective, corruption: Any) -> None:
+    assert objective.corruption == corruption
+    assert rebuild(describe(objective)).corruption == corruption
+    assert pickle.loads(pickle.dumps(objective.corruption)) == corruption
