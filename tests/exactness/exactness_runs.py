@@ -38,7 +38,7 @@ from lm_objectives.balancers import (
     Uncertainty,
 )
 from lm_objectives.data.rows import Batch
-from lm_objectives.objectives import CausalLM, MaskedLM, ReplacedToken, SentenceOrder
+from lm_objectives.objectives import CausalLM, MaskedLM, ReplacedToken, SentenceOrder, TextDenoising
 from lm_objectives.objectives.base import Objective
 from lm_objectives.optimisation import Adafactor, Muon
 from lm_objectives.whole_step import StepRecord
@@ -103,6 +103,15 @@ OBJECTIVES: dict[str, Callable[[], dict[str, Objective]]] = {
         "order": SentenceOrder(share=2.0),
         "replaced": ReplacedToken(generator=0.5, share=1.0),
     },
+    "written": lambda: {
+        "text": TextDenoising(unit="token", share=2.0),
+        "infilled": TextDenoising(0.15, unit="token", permute_sentences=False),
+    },
+    # rows for the decoder until step 12, then for the encoder alone
+    "written and masked": lambda: {
+        "text": TextDenoising(unit="token", share=[[0, 3.0], [4, 3.0], [12, 0.0]]),
+        "masked": MaskedLM(0.3),
+    },
     **{
         f"poisoned_{kind}": lambda kind=kind: {
             "unequal": UnequalTokens(share=2.0),
@@ -114,13 +123,23 @@ OBJECTIVES: dict[str, Callable[[], dict[str, Objective]]] = {
     "poisoned_on_rank_1": lambda: {"unequal": UnequalTokens(), "poisoned": Poisoned("nan", at=6, rank=1)},
 }
 
+_SIZES: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+_SIZES |= {"intermediate_size": 32, "max_position_embeddings": 64}
+_T5: dict[str, Any] = {"d_model": 16, "num_layers": 2, "num_heads": 2, "d_kv": 8, "d_ff": 32}
+_BART: dict[str, Any] = {"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
+_BART |= {"decoder_layers": 2, "decoder_attention_heads": 2, "decoder_ffn_dim": 32, "max_position_embeddings": 64}
+
 # GPT-NeoX computes in its own dtype throughout, where Llama's norms go through single precision; and it can do without
 # biases of keys, whose gradient is 0 and whose rounding noise Adam would raise to full steps.
 BACKBONES: dict[str, tuple[str, dict[str, Any]]] = {
-    "gpt_neox": ("gpt_neox", {"attention_bias": False}),
-    "llama": ("llama", {"num_key_value_heads": 2}),
-    "bert": ("bert", {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}),
-    "dropout": ("bert", {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}),
+    "gpt_neox": ("gpt_neox", _SIZES | {"attention_bias": False}),
+    "llama": ("llama", _SIZES | {"num_key_value_heads": 2}),
+    "bert": ("bert", _SIZES | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}),
+    "dropout": ("bert", _SIZES | {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}),
+    "t5": ("t5", _T5 | {"dropout_rate": 0.0}),
+    "t5 dropout": ("t5", _T5 | {"dropout_rate": 0.1}),
+    "bart": ("bart", _BART | {"dropout": 0.0}),
+    "bart dropout": ("bart", _BART | {"dropout": 0.1}),
 }
 
 OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {
@@ -138,7 +157,7 @@ class Run:
     """What to train, and how it is carried out.
 
     Attributes:
-        balancer, objectives, backbone: names in the tables of this file.
+        balancer, objectives, backbone: names in the tables of this file; the balancer Equal has weights of 1.
         precision: as Lightning names it; `16-mixed` has a gradient scaler that starts at `scale`.
         accumulate: micro-batches of an optimizer step.
         workers: processes that make rows.
@@ -234,12 +253,11 @@ def write_corpus(folder: Path) -> Path:
 def make_module(run: Run) -> Pretraining:
     """The module of a run, not built yet."""
     kind = LocalMeans if run.local_means else Pretraining
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     family, arguments = BACKBONES[run.backbone]
     return kind(
-        Backbone(family, {"max_position_embeddings": 64} | sizes | arguments),
+        Backbone(family, arguments),
         OBJECTIVES[run.objectives](),
-        BALANCERS[run.balancer](),
+        Fixed() if run.balancer == "Equal" else BALANCERS[run.balancer](),
         optimizer=OPTIMIZERS[run.optimizer],
         schedule=Schedule("constant", 0) if run.optimizer == "plain" else Schedule("cosine", warmup=4, final=0.1),
         on_nonfinite=run.on_nonfinite,  # type: ignore[arg-type]

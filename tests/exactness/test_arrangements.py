@@ -39,6 +39,7 @@ CASES = [
     for precision in TOLERANCE
     for name in BALANCERS
 ]
+QUICK_WRITTEN = {("t5", "written and masked", "UPGrad"), ("bart", "written and masked", "GradNorm")}
 OTHERS = [
     pytest.param(Run(objectives="shared"), id="shared-view"),
     pytest.param(Run("UPGrad", objectives="shared"), id="shared-view-UPGrad"),
@@ -46,6 +47,16 @@ OTHERS = [
     pytest.param(Run("GradNorm", backbone="llama", precision="32-true"), id="llama"),
     pytest.param(Run("GradNorm", backbone="bert"), id="bert"),
     pytest.param(Run("UPGrad", backbone="bert"), id="bert-UPGrad", marks=pytest.mark.slow),
+    *(
+        pytest.param(
+            Run(balancer, objectives, backbone, precision),
+            id=f"{backbone}-{objectives}-{balancer}",
+            marks=[pytest.mark.slow] * ((backbone, objectives, balancer) not in QUICK_WRITTEN),
+        )
+        for backbone, precision in (("t5", "32-true"), ("bart", "64-true"))
+        for objectives in ("written", "written and masked")
+        for balancer in ("Equal", "GradNorm", "UPGrad")
+    ),
     pytest.param(Run("GradNorm", optimizer="sgd"), id="sgd"),
     pytest.param(Run("GradNorm", optimizer="adafactor"), id="adafactor"),
     pytest.param(Run("GradNorm", optimizer="muon"), id="muon"),

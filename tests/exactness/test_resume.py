@@ -33,9 +33,13 @@ RUNS = {
     "sgd": Run("Fixed", optimizer="sgd", precision="32-true"),
     "adafactor": Run("Fixed", optimizer="adafactor", precision="16-mixed"),
     "muon": Run("Fixed", optimizer="muon", precision="bf16-mixed"),
+    "t5": Run("UPGrad", "written and masked", "t5 dropout", precision="32-true"),
+    "t5 GradNorm": Run("GradNorm", "written", "t5 dropout", precision="32-true", accumulate=2),
+    "bart": Run("GradNorm", "written and masked", "bart dropout"),
+    "bart Equal": Run("Equal", "written", "bart dropout"),
     "scaler": Run("GeometricMean", precision="16-mixed", scale=2.0**22),
 }
-SLOW = {"GradVac", "NashMTL", "ExcessMTL", "DynamicWeightAverage", "FAMO", "plain"}
+SLOW = {"GradVac", "NashMTL", "ExcessMTL", "DynamicWeightAverage", "FAMO", "plain", "t5 GradNorm", "bart Equal"}
 CASES = [pytest.param(run, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, run in RUNS.items()]
 
 
