@@ -261,12 +261,15 @@ def read_stream(
     """Rows that copy the tokens of `spans`, `(rows, 2)`, with the parts of several documents told apart."""
     starts, lengths = spans[:, 0], spans[:, 1] - spans[:, 0]
     place = np.arange(window)
-    real = place < lengths[:, None]
-    ids = text.tokens[np.minimum(starts[:, None] + place, len(text.tokens) - 1)].astype(np.int64)
-    ids[~real] = pad
+    ids = np.asarray(text.tokens).take(starts[:, None] + place, mode="clip").astype(np.int64)
+    if (lengths < window).any():
+        ids[place >= lengths[:, None]] = pad
     documents = _marks(np.asarray(text.documents), spans, window)
     documents[:, 0] = True
-    positions = positions_from(documents) if documents[:, 1:].any() else None
+    positions, parted = None, documents[:, 1:].any(axis=1)
+    if parted.any():
+        positions = np.tile(place, (len(spans), 1))
+        positions[parted] = positions_from(documents[parted])
     sentences = _marks(text.sentences[:, 0], spans, window) if marks_sentences else None
     return Rows(keys, ids, lengths.astype(np.int64), positions, sentences)
 

@@ -61,7 +61,8 @@ def mask(
     rows: Rows, vocabulary: Vocabulary, positions: np.ndarray, mask_share: float, random_share: float
 ) -> np.ndarray:
     """The rows' ids with the flat `positions` changed: to the mask token, to a random one, or not at all."""
-    row, position = np.divmod(positions, rows.ids.shape[1])
+    row = positions // rows.ids.shape[1]
+    position = positions - row * rows.ids.shape[1]  # several times as fast as divmod
     coin = uniform(draw(rows.keys[row], _CHANGE, position))
     ids = rows.ids.copy()
     ids.ravel()[positions[coin < mask_share]] = vocabulary.mask

@@ -1,0 +1,134 @@
+"""How fast rows are made: tokens a second of one core, over what peers make.
+
+    python benchmarks/batches.py
+
+Masked batches against Hugging Face's `DataCollatorForLanguageModeling`, which is given the same token rows, as lists
+and as tensors, with and without the masks of special tokens. The other corruptions against benchmarks/plain_rows.py.
+Ours read the text and corrupt it. All take turns, on one thread.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from plain_rows import PlainRows
+from transformers import DataCollatorForLanguageModeling
+
+from lm_objectives.corruption.base import Corruption, Text, Vocabulary
+from lm_objectives.corruption.infilling import TextInfilling
+from lm_objectives.corruption.keyed import domain, row_keys
+from lm_objectives.corruption.lengths import NGram
+from lm_objectives.corruption.masking import TokenMasking
+from lm_objectives.corruption.pairs import SegmentPairs
+from lm_objectives.corruption.permutation import permute
+from lm_objectives.corruption.spans import SpanCorruption
+from lm_objectives.data.cache import open_cache
+from lm_objectives.data.prepare import prepare
+
+Make = Callable[[np.ndarray, np.ndarray], Any]
+"""Makes a batch of the spans, `(rows, 2)`, with the keys, `(rows,)`."""
+
+
+def made(corruption: Corruption, text: Text, vocabulary: Vocabulary, window: int, spans: Any, keys: Any) -> int:
+    """A batch as a run makes it; gives the tokens that were read."""
+    rows = corruption.read(text, spans, keys, window, vocabulary)
+    corruption.corrupt(rows, vocabulary)
+    return int(rows.lengths.sum())
+
+
+def race(
+    windows: Any, rows: int, rounds: int, ours: Make, peers: Mapping[str, tuple[Make, Callable[..., Any]]]
+) -> None:
+    """A batch of each in turn, and a line for each.
+
+    Args:
+        windows: where rows start and stop in the text.
+        rows: of a batch.
+        rounds: counted batches of each.
+        ours: gives the tokens of a batch.
+        peers: what is put before a peer while the clock stands still, and what is timed.
+    """
+    seconds: dict[str, list[float]] = {"ours": [], **{name: [] for name in peers}}
+    tokens = []
+    for number in range(-3, rounds):
+        k = np.arange(number * rows, (number + 1) * rows) % len(windows)
+        spans, keys = windows[permute(k, len(windows), domain("order"))], row_keys(domain("batches"), k)
+        started = time.perf_counter()
+        tokens.append(ours(spans, keys))
+        seconds["ours"].append(time.perf_counter() - started)
+        for name, (prepared, peer) in peers.items():
+            given = prepared(spans, keys)
+            started = time.perf_counter()
+            peer(*given)
+            seconds[name].append(time.perf_counter() - started)
+    for name, spent in seconds.items():
+        counted = list(zip(tokens, spent, seconds["ours"], strict=True))[3:]
+        speed = statistics.median(count / own for count, own, _ in counted) / 1e6
+        lower, middle, upper = statistics.quantiles([own / ours for _, own, ours in counted], n=4)
+        over = "" if name == "ours" else f"   ours {middle:5.1f} x   (quartiles {lower:.1f} to {upper:.1f})"
+        print(f"    {name:<44}{speed:7.2f} M tokens/s{over}")
+
+
+def main() -> None:
+    """Print a table for each window."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=64, help="rows of a batch")
+    parser.add_argument("--rounds", type=int, default=60, help="counted batches of each")
+    parser.add_argument("--corpus", help="text to read, by default the shipped corpus")
+    arguments = parser.parse_args()
+    rows, rounds = arguments.rows, arguments.rounds
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        cache = open_cache(prepare(folder, arguments.corpus, tokens=SpanCorruption().tokens(512)))
+        tokenizer, vocabulary = cache.tokenizer, cache.vocabulary
+        arrays = {name: np.array(getattr(cache.training, name)) for name in ("tokens", "sentences", "documents")}
+        text = replace(cache.training, **arrays)
+    plain, special = PlainRows(text, vocabulary), torch.tensor(vocabulary.special)
+    collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
+
+    def given(spans: np.ndarray, keys: np.ndarray, tensors: bool, masks: bool) -> tuple[list[dict[str, Any]]]:
+        del keys
+        features = []
+        for start, stop in spans:
+            ids = torch.from_numpy(text.tokens[start:stop].astype(np.int64))
+            row = {"input_ids": ids} | ({"special_tokens_mask": torch.isin(ids, special).long()} if masks else {})
+            features.append(row if tensors else {name: value.tolist() for name, value in row.items()})
+        return (features,)
+
+    hugging_face = {
+        f"Hugging Face's collator, {kind}{', special tokens given' * masks}": (
+            partial(given, tensors=kind == "tensors", masks=masks),
+            collate,
+        )
+        for kind in ("lists", "tensors")
+        for masks in (False, True)
+    }
+    others: dict[str, tuple[Corruption, Callable[..., Any]]] = {
+        "masked n-grams of words": (TokenMasking(unit="word", lengths=NGram()), plain.masked_words),
+        "T5's spans": (SpanCorruption(), plain.spans),
+        "infilling": (TextInfilling(permute_sentences=False), plain.infilled),
+        "infilling, sentences permuted": (TextInfilling(), plain.permuted),
+        "sentence order": (SegmentPairs("document"), plain.order),
+    }
+    print(f"{rows} rows a batch, {rounds} rounds, one thread")
+    for window in (512, 128):
+        print(f"window {window}\n  masked tokens")
+        masking = TokenMasking()
+        ours = partial(made, masking, text, vocabulary, window)
+        race(masking.spans(text, window, packing=True), rows, rounds, ours, hugging_face)
+        for name, (corruption, peer) in others.items():
+            print(f"  {name}")
+            ours = partial(made, corruption, text, vocabulary, window)
+            peers = {"a row at a time": (lambda *row: row, partial(plain.batch, peer))}
+            race(corruption.spans(text, window, packing=False), rows, rounds, ours, peers)
+
+
+if __name__ == "__main__":
+    main()
