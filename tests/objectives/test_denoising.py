@@ -185,7 +185,7 @@ def test_masked_head_on_an_encoder_begins_near_ln_v(family: str, predict_from: A
     on.build(VOCABULARY, tiny.WINDOW, {"masked": objective.corruption})
     objective.build(on, VOCABULARY)
     view = tiny.view(objective, 200)
-    # A fresh T5's state is much of its own token's embedding, which costs up to a nat; √32 in the logits would cost ten.
+    # A T5's state is much of its own token's embedding, which costs up to a nat; √32 in the logits would cost ten.
     assert float(sums(objective, on, view).detach()) / view.counts["loss"] == pytest.approx(math.log(67), abs=1.0)
 
 
