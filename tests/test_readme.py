@@ -29,9 +29,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     (folder / "configs").symlink_to(ROOT / "configs")
     (folder / "my_texts").mkdir()
-    for number in range(4):
+    for number in range(12):
         text = "It rained all day. Nobody minded. The road was closed.\n\nThen the sun came out. We went home."
-        (folder / "my_texts" / f"{number}.txt").write_text(f"Text {number}. {text}" * 20, encoding="utf-8")
+        (folder / "my_texts" / f"{number}.txt").write_text(f"Text {number}. {text}" * 40, encoding="utf-8")
     for block in PYTHON:
         if found := re.match(r"# (\w+\.py)\n", block):
             (folder / found[1]).write_text(block, encoding="utf-8")
