@@ -29,7 +29,15 @@ class _VocabularyNats(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        label_smoothing: float,
+        z_loss: float,
+    ) -> Tensor:
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
@@ -42,9 +50,16 @@ class _VocabularyNats(torch.autograd.Function):
             compute = logits.dtype  # half under autocast
             logits = logits.to(total.dtype)
             partition = logits.logsumexp(dim=1, keepdim=True)
-            total += (partition - logits.gather(1, target)).sum()
+            total += (partition - (1 - label_smoothing) * logits.gather(1, target)).sum()
+            if label_smoothing:
+                total -= label_smoothing * logits.mean(dim=1).sum()
             gradient = logits.sub_(partition).exp_()
-            gradient.scatter_add_(1, target, gradient.new_full((), -1).expand(target.shape))
+            if z_loss:
+                total += z_loss * partition.square().sum()
+                gradient.mul_(1 + 2 * z_loss * partition)
+            if label_smoothing:
+                gradient.sub_(label_smoothing / len(weight))
+            gradient.scatter_add_(1, target, gradient.new_full((), label_smoothing - 1).expand(target.shape))
             if grad_bias is not None:
                 grad_bias += gradient.sum(dim=0)
             gradient = gradient.to(compute)
@@ -59,7 +74,7 @@ class _VocabularyNats(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         grads = [None if saved is None else saved * upstream.to(saved.dtype) for saved in ctx.saved_tensors]
-        return (*grads, None)
+        return (*grads, None, None, None)
 
 
 def vocabulary_nats(
@@ -67,11 +82,19 @@ def vocabulary_nats(
     weight: Float[Tensor, "vocab dim"],
     targets: Int[Tensor, " scored"],
     bias: Float[Tensor, " vocab"] | None = None,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
 ) -> Float[Tensor, ""]:
-    """Sum over scored positions of −ln softmax(hidden · weightᵀ + bias)[target], in nats."""
+    """Sum over scored positions of −ln softmax(z)[target], in nats, of the logits z = hidden · weightᵀ + bias.
+
+    Args:
+        label_smoothing: ε, part of the target's probability that all tokens share (Szegedy et al. 2016, section 7):
+            −(1 − ε) ln softmax(z)[target] − ε · mean over tokens of ln softmax(z).
+        z_loss: c, of the term c · (ln Σ exp z)² that keeps logits near 0 (Chowdhery et al. 2022, section 5).
+    """
     if not torch.is_grad_enabled():  # the head would take gradients all the same
         weight, bias = weight.detach(), None if bias is None else bias.detach()
-    return _VocabularyNats.apply(hidden, weight, bias, targets)
+    return _VocabularyNats.apply(hidden, weight, bias, targets, label_smoothing, z_loss)
 
 
 @torch.no_grad()

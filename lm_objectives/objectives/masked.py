@@ -1,6 +1,5 @@
 """Masked-token prediction."""
 
-import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -13,7 +12,14 @@ from lm_objectives.corruption.lengths import SpanLengths
 from lm_objectives.corruption.masking import TokenMasking
 from lm_objectives.corruption.units import Unit
 from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
-from lm_objectives.objectives.tokens import YARDSTICKS, score_tokens, token_metrics, unigram_of
+from lm_objectives.objectives.tokens import (
+    YARDSTICKS,
+    check_extras,
+    score_tokens,
+    token_metrics,
+    uniform_loss,
+    unigram_of,
+)
 from lm_objectives.ramps import Ramp
 from lm_objectives.scoring import at_positions
 
@@ -41,6 +47,8 @@ class MaskedLM(Objective):
         unit: whether tokens are masked, or whole words.
         lengths: of the runs of units that are masked together: Geometric, Poisson, Uniform or NGram; single units where
             it is left out.
+        label_smoothing: as in CausalLM.
+        z_loss: as in CausalLM; GPT-BERT's is 0.0001.
     """
 
     corruption: TokenMasking
@@ -55,9 +63,13 @@ class MaskedLM(Objective):
         predict_from: Literal["same", "previous"] = "same",
         unit: Unit = "token",
         lengths: SpanLengths | None = None,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_extras(label_smoothing, z_loss)
+        self.label_smoothing, self.z_loss = label_smoothing, z_loss
         self.corruption = TokenMasking(mask_rate, mask_share, random_share, predict_from, unit, lengths)
 
     def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
@@ -76,7 +88,7 @@ class MaskedLM(Objective):
         self.register_buffer("unigram", unigram_of(vocabulary), persistent=False)
 
     def initial_loss(self) -> float:
-        return math.log(self.vocabulary_size)
+        return uniform_loss(self.vocabulary_size, self.z_loss)
 
     def score(
         self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
@@ -86,7 +98,8 @@ class MaskedLM(Objective):
             states = self.transform(states)
         elif self.scale != 1:
             states = self.scale * states
-        return score_tokens(states, embedding, view.targets, self.unigram, self.training, self.bias)
+        extras = self.label_smoothing, self.z_loss
+        return score_tokens(states, embedding, view.targets, self.unigram, self.training, self.bias, *extras)
 
     def metrics(self) -> dict[str, Metric]:
         return token_metrics()

@@ -27,6 +27,21 @@ def token_metrics() -> dict[str, Metric]:
     return {"perplexity": Perplexity(nan_strategy="disable"), **means}
 
 
+def check_extras(label_smoothing: float, z_loss: float) -> None:
+    """Raise where label smoothing or the z-loss is out of its range."""
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(
+            f"expected label_smoothing of at least 0 and below 1, found {label_smoothing}: 0.1 is usual, 0 turns it off"
+        )
+    if not 0 <= z_loss < math.inf:
+        raise ValueError(f"expected a z_loss of at least 0, found {z_loss}: 0.0001 is PaLM's, 0 turns it off")
+
+
+def uniform_loss(vocab: int, z_loss: float) -> float:
+    """Nats of a model whose logits are all 0: ln V, and c · (ln V)² where there is a z-loss; smoothing adds nothing."""
+    return math.log(vocab) + z_loss * math.log(vocab) ** 2
+
+
 class Perplexity(MeanMetric):
     """exp of the mean of nats per scored position."""
 
@@ -57,11 +72,16 @@ def score_tokens(
     unigram: Float[Tensor, " vocab"],
     training: bool,
     bias: Float[Tensor, " vocab"] | None = None,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
 ) -> Outcome:
-    """Nats summed over scored positions, and outside training what `token_metrics` observe."""
-    sums = {"loss": vocabulary_nats(states, weight, targets, bias)}
+    """Nats summed over scored positions, and outside training what `token_metrics` observe.
+
+    Label smoothing and z-loss (see `scoring.vocabulary_nats`) belong to the training alone.
+    """
     if training:
-        return Outcome(sums)
+        return Outcome({"loss": vocabulary_nats(states, weight, targets, bias, label_smoothing, z_loss)})
+    sums = {"loss": vocabulary_nats(states, weight, targets, bias)}
     correct = vocabulary_correct(states, weight, targets, bias)
     return Outcome(sums, observe_tokens(sums["loss"], correct, targets, unigram))
 
