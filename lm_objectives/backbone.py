@@ -32,9 +32,11 @@ from lm_objectives.configuration import (
 )
 from lm_objectives.corruption.base import Corruption, View, Vocabulary
 from lm_objectives.plugin import Plugin
+from lm_objectives.pretrained import Found, read_config, read_folder
 
 _EPSILONS = ("layer_norm_eps", "norm_eps", "layer_norm_epsilon", "rms_norm_eps")
-_ACTIVATIONS = {"bert": None}  # BERT's head has the model's own activation, the others' a GELU
+_FACTORIZED = ("albert", "electra")
+_OWN_ACTIVATION = ("albert", "bert")  # their masked head has the model's own activation, the others' a GELU
 
 
 @final
@@ -63,6 +65,7 @@ class Backbone(Plugin, nn.Module):
         if pretrained is not None and not (Path(pretrained) / "config.json").is_file():
             raise ValueError(f"expected a folder with a config.json at {pretrained}, found none: check the path")
         self.model_type, self.arguments, self.pretrained = model_type, config or {}, pretrained
+        self.found: Found | None = None
 
     def build(self, vocabulary: Vocabulary, window: int, corruptions: Mapping[str, Corruption] | None = None) -> None:
         """Make the model for a vocabulary.
@@ -89,42 +92,20 @@ class Backbone(Plugin, nn.Module):
         from lm_objectives.attention_probe import check_attention  # which makes backbones of its own
 
         check_attention(self.config)
-        self._attach(self._load(vocabulary) if self.pretrained else from_config(self.config))
+        self.vocabulary = vocabulary
+        if self.pretrained:
+            self.found = read_folder(Path(self.pretrained), self.config, vocabulary)
+            self.config = self.found.model.config
+        self._attach(self.found.model if self.found else from_config(self.config))
         self._share([corruption.decodes for corruption in (corruptions or {}).values()])
 
     def _configuration(self, vocabulary: Vocabulary) -> Any:
         from transformers import AutoConfig
 
         if self.pretrained:
-            with one_line(f"a configuration of transformers in {self.pretrained}", "check model.backbone.pretrained"):
-                return AutoConfig.from_pretrained(self.pretrained, trust_remote_code=False)
+            return read_config(Path(self.pretrained))
         assert self.model_type is not None
         return new_config(self.model_type, self.arguments, vocabulary)
-
-    def _load(self, vocabulary: Vocabulary) -> nn.Module:
-        from transformers import AutoModel
-
-        assert self.pretrained is not None
-        with one_line(f"safetensors weights in {self.pretrained}", "check model.backbone.pretrained"):
-            model: Any = AutoModel.from_pretrained(
-                self.pretrained,
-                attn_implementation=attention_kind(self.config),
-                use_safetensors=True,
-                trust_remote_code=False,
-                dtype=torch.get_default_dtype(),
-            )
-        if vocabulary.size != model.get_input_embeddings().num_embeddings:
-            model.resize_token_embeddings(vocabulary.size, mean_resizing=False)
-        self.config = model.config
-        if self.config.is_encoder_decoder and not self.config.tie_word_embeddings:
-            tables = [part.get_input_embeddings().weight for part in (model, model.get_encoder(), model.get_decoder())]
-            if not all(torch.equal(tables[0], table) for table in tables):
-                raise ValueError(
-                    f"expected an encoder and a decoder that read one embedding in {self.pretrained}, found two: "
-                    "check model.backbone.pretrained"
-                )
-            share_embedding(model)
-        return model
 
     def _attach(self, model: Any) -> None:
         self.writes = bool(self.config.is_encoder_decoder)
@@ -172,18 +153,45 @@ class Backbone(Plugin, nn.Module):
         return keeps_parts_apart(config)
 
     def shrunk(self, fraction: float) -> "Backbone":
-        """A model of the same family and depth whose width is `fraction` of this one's, reading embeddings.
+        """A model of the same family and depth whose width is `fraction` of this one's: ELECTRA's generator.
 
-        ELECTRA's generator: it has no token embedding of its own.
+        It has no token embedding of its own and reads vectors; of a `factorized` backbone it has no embedding layer and
+        reads by this one's `embeddings`.
         """
         config = narrowed(self.config, fraction)
+        if self.factorized:
+            config.embedding_size = self.config.embedding_size
         small = Backbone(model_type=self.config.model_type)
         small.config = config
         small._attach(from_config(config))
-        small.model.set_input_embeddings(nn.Identity())
+        if self.factorized:
+            for name in self.embeddings():
+                module, _, parameter = name.rpartition(".")
+                setattr(small.model.get_submodule(module), parameter, None)
+        else:
+            small.model.set_input_embeddings(nn.Identity())
         if small.writes:
             small.model.decoder = None  # which nobody would have write
         return small
+
+    @property
+    def factorized(self) -> bool:
+        """Whether the embedding layer has a width of its own, from which the blocks' is projected."""
+        return self.config.model_type in _FACTORIZED
+
+    def embeddings(self, parameters: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """The parameters of the embedding layer by their names in the model: of tokens alone, or of all in that layer.
+
+        All, that is those of positions, segments and norm besides, where the model is `factorized`.
+
+        Args:
+            parameters: stand-ins for some of the model's parameters, by name.
+        """
+        layer = self.embedding_name
+        if self.factorized:
+            layer = layer.rsplit(".", 2)[0] + "."
+        chosen = {name: value for name, value in self.model.named_parameters() if name.startswith(layer)}
+        return {name: (parameters or {}).get(name, value) for name, value in chosen.items()}
 
     @property
     def embedding(self) -> nn.Parameter:
@@ -194,11 +202,6 @@ class Backbone(Plugin, nn.Module):
     def dim(self) -> int:
         """Width of the hidden states."""
         return self.config.hidden_size
-
-    @property
-    def input_dim(self) -> int:
-        """Width of the vectors that `encode` takes as `embedded`."""
-        return getattr(self.config, "embedding_size", self.config.hidden_size)
 
     @property
     def initializer_range(self) -> float:
@@ -236,17 +239,28 @@ class Backbone(Plugin, nn.Module):
         if dense.bias is not None:
             nn.init.zeros_(dense.bias)
         epsilon = next((value for name in _EPSILONS if (value := getattr(config, name, None))), 1e-12)
-        activation = config.classifier_activation if plain else _ACTIVATIONS.get(config.model_type, "gelu")
+        own = config.hidden_act if config.model_type in _OWN_ACTIVATION else "gelu"
+        activation = config.classifier_activation if plain else own
         norm = nn.LayerNorm(dim, eps=epsilon, bias=config.norm_bias if plain else True)
         if draws_unit_embeddings(config):
             nn.init.constant_(norm.weight, dim**-0.5)  # else a fresh model would be certain, and wrong
-        return nn.Sequential(dense, ACT2FN[activation or config.hidden_act], norm)
+        return nn.Sequential(dense, ACT2FN[activation], norm)
+
+    def discriminator_activation(self) -> nn.Module:
+        """What stands between the two layers of a head for replaced tokens: ELECTRA's own, elsewhere a GELU."""
+        from transformers.activations import ACT2FN
+
+        return ACT2FN[self.config.hidden_act if self.config.model_type == "electra" else "gelu"]
 
     @property
     def blocks(self) -> list[nn.Module]:
-        """The transformer's layers that every objective reaches, the first first."""
+        """The transformer's layers that every objective reaches, the first first.
+
+        ALBERT's are groups, each of layers that run several times.
+        """
         if not self.writes:
-            return blocks_of(self.model, self.config.num_hidden_layers)
+            groups = self.config.model_type == "albert"
+            return blocks_of(self.model, None if groups else self.config.num_hidden_layers)
         encoder = blocks_of(self.model.get_encoder(), self.config.num_hidden_layers)
         return [*encoder, *blocks_of(self.model.get_decoder(), None)] if self._all_write else encoder
 

@@ -130,7 +130,7 @@ def share_embedding(model: Any) -> None:
 def narrowed(config: Any, fraction: float) -> Any:
     """A configuration of `fraction` of the width, with heads about as wide."""
     config = copy.deepcopy(config)
-    heads = max(int(config.num_attention_heads * fraction), 1)
+    heads, wide = max(round(config.num_attention_heads * fraction), 1), config.hidden_size
     width = max(round(config.hidden_size * fraction / heads / 2) * 2, 2) * heads  # rotary halves need even heads
     if getattr(config, "num_key_value_heads", None):
         config.num_key_value_heads = max(heads * config.num_key_value_heads // config.num_attention_heads, 1)
@@ -140,7 +140,7 @@ def narrowed(config: Any, fraction: float) -> Any:
         config.head_dim = width // heads
     for name in ("intermediate_size", "n_inner", "d_ff", "encoder_ffn_dim", "decoder_ffn_dim"):
         if getattr(config, name, None):
-            setattr(config, name, max(int(getattr(config, name) * fraction), 8))
+            setattr(config, name, max(round(getattr(config, name) * width / wide), 8))
     for name in ("embedding_size", "query_pre_attn_scalar"):
         if getattr(config, name, None):
             setattr(config, name, width if name == "embedding_size" else config.head_dim)

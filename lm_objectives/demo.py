@@ -226,7 +226,7 @@ def detected(objective: ReplacedToken, stage: Stage) -> Iterator[str]:
     """Tokens that the generator replaced, and what the backbone takes for replaced."""
     rows = stage.excerpt()
     view = objective.corruption.validating().corrupt(rows, stage.module.vocabulary)
-    view = objective.complete(view, stage.module.backbone.embedding)
+    view = objective.complete(view, stage.module.backbone.embeddings())
     scores = objective.logits(stage.hidden(view))[0].sigmoid()
     replaced = view.extra["labels"][0].bool()
     shown = (replaced | (scores > 0.5)).nonzero().flatten().tolist()

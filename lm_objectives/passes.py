@@ -12,8 +12,8 @@ def score_together(
     backbone: Backbone, objectives: Mapping[str, Objective], views: Mapping[str, View]
 ) -> dict[str, Outcome]:
     """Score views in as few passes as may be; views that share rows are read once."""
-    embedding = backbone.embedding
-    completed = {name: objectives[name].complete(view, embedding) for name, view in views.items()}
+    embedding, embeddings = backbone.embedding, backbone.embeddings()
+    completed = {name: objectives[name].complete(view, embeddings) for name, view in views.items()}
     outcomes = {}
     for names in _groups(backbone, completed):
         read = {id(completed[name].ids): completed[name] for name in names}
@@ -29,7 +29,8 @@ def score_with_block_apart(
 ) -> dict[str, Outcome]:
     """Score views in as few passes, but for one block, which `store` watches and which runs once for each view."""
     embedding, rows = backbone.embedding, {name: row for row, name in enumerate(objectives)}
-    completed = {name: objectives[name].complete(view, embedding) for name, view in views.items()}
+    embeddings = backbone.embeddings()
+    completed = {name: objectives[name].complete(view, embeddings) for name, view in views.items()}
     outcomes = {}
     for names in _groups(backbone, completed):
         aliases = [store.aliases(rows[name]) for name in names]
@@ -47,10 +48,10 @@ def score_apart(
     for row, (name, objective) in enumerate(objectives.items()):
         if name in views:
             aliases = store.aliases(row)
-            embedding = aliases.get(backbone.embedding_name, backbone.embedding)
-            view = objective.complete(views[name], embedding)
+            embeddings = backbone.embeddings(aliases)
+            view = objective.complete(views[name], embeddings)
             [hidden] = backbone.encode([view], aliases)
-            outcomes[name] = objective.score(hidden, view, embedding)
+            outcomes[name] = objective.score(hidden, view, embeddings[backbone.embedding_name])
     return outcomes
 
 

@@ -23,6 +23,7 @@ from lm_objectives.data.plan import LAG, Decisions, RowSource, check_sources, ho
 from lm_objectives.data.rows import Batch
 from lm_objectives.data.tokenizer import read_tokenizer_files
 from lm_objectives.gradients import GradientStore, gradient_norm
+from lm_objectives.heads import start_heads
 from lm_objectives.objectives.base import Objective, Outcome, loss_of, mean_metric
 from lm_objectives.optimisation import MakeOptimizer, Schedule, parameter_groups
 from lm_objectives.passes import score_apart, score_together, score_with_block_apart
@@ -134,6 +135,8 @@ class Pretraining(L.LightningModule):
             self.backbone.build(vocabulary, window, {name: source.corruption for name, source in self.sources.items()})
             for objective in self._each():
                 objective.build(self.backbone, vocabulary)
+            if self.backbone.found is not None:
+                start_heads(self.backbone, dict(self._items()))
         dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
         initial = torch.tensor([objective.initial_loss() for objective in self._each()], dtype=dtype)
         self.balancer.build(self.names, initial, steps)

@@ -30,6 +30,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "bert": _ENCODER,
     "roberta": _ENCODER,
     "electra": _ENCODER | {"embedding_size": 16},
+    "albert": _ENCODER | {"embedding_size": 16, "classifier_dropout_prob": 0.0},
     "modernbert": _WIDE | {"local_attention": 4, "layer_types": ["full_attention", "sliding_attention"]},
     "gemma3_text": _GROUPED | {"head_dim": 8, "sliding_window": 4, "query_pre_attn_scalar": 8},
 }
@@ -55,7 +56,7 @@ SEQ2SEQ: dict[str, dict[str, Any]] = {
     "blenderbot": _BART,
     "m2m_100": _BART,
 }
-ENCODERS = ("bert", "roberta", "electra", "modernbert")
+ENCODERS = ("bert", "roberta", "electra", "albert", "modernbert")
 WINDOWED = ("mistral", "modernbert", "gemma3_text")
 
 

@@ -235,12 +235,13 @@ def test_stand_ins_are_read_instead_of_the_parameters(family: str) -> None:
 
 @every_family
 @pytest.mark.parametrize("fraction", [0.25, 0.5, 1.0])
-def test_shrunk_reads_vectors_and_has_no_token_embedding(family: str, fraction: float) -> None:
+def test_shrunk_has_no_token_embedding_and_reads_vectors_or_by_the_larger_ones(family: str, fraction: float) -> None:
     backbone = built(family)
     small = backbone.shrunk(fraction)
-    embedded = torch.randn(2, 12, small.input_dim)
+    embeddings = backbone.embeddings() if backbone.factorized else None
+    embedded = None if embeddings else torch.randn(2, 12, small.dim)
     for attention in ("bidirectional", "causal"):
-        [hidden] = small.encode([view_of(some_ids(), attention, [12, 7])], embedded=embedded)
+        [hidden] = small.encode([view_of(some_ids(), attention, [12, 7])], embeddings, embedded)
         assert hidden.shape == (2, 12, small.dim)
         assert hidden.isfinite().all()
     assert small.dim == pytest.approx(fraction * backbone.dim, abs=4)
@@ -271,7 +272,7 @@ def test_folder_grows_for_added_tokens(tmp_path: Path) -> None:
     made = built("llama")
     made.model.save_pretrained(tmp_path)
     read = Backbone(pretrained=str(tmp_path))
-    read.build(Vocabulary(size=70, pad=0, bos=1, eos=2, mask=69, special=(0, 1, 2, 69)), 12)
+    read.build(Vocabulary(size=70, pad=0, bos=1, eos=2, mask=69, special=(0, 1, 2, 67, 68, 69)), 12)
     assert read.embedding.shape == (70, 32)
     assert torch.equal(read.embedding[:67], made.embedding)
 

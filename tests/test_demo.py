@@ -96,8 +96,8 @@ def test_guesses_are_the_heads_own(name: str, stage: Stage) -> None:
 def test_replaced_tokens_are_all_shown_with_what_they_were(stage: Stage) -> None:
     """Oracle: the discriminator's labels and scores on the same view."""
     objective: Any = stage.module.objectives["replaced"]
-    rows, embedding = stage.excerpt(), stage.module.backbone.embedding
-    view = objective.complete(objective.corruption.validating().corrupt(rows, stage.module.vocabulary), embedding)
+    rows, embeddings = stage.excerpt(), stage.module.backbone.embeddings()
+    view = objective.complete(objective.corruption.validating().corrupt(rows, stage.module.vocabulary), embeddings)
     scores = objective.logits(stage.hidden(view)).sigmoid()[0]
     lines = list(detected(objective, stage))
     replaced = view.extra["labels"][0].bool()

@@ -110,9 +110,14 @@ class Objective(Plugin, nn.Module, ABC):
     ) -> Outcome:
         """Score the hidden states of `view` (as `complete` returned it)."""
 
-    def complete(self, view: View, embedding: Float[Tensor, "vocab width"]) -> View:
-        """The view that the backbone reads, where a model takes part in making it."""
-        del embedding
+    def complete(self, view: View, embeddings: Mapping[str, Tensor]) -> View:
+        """The view that the backbone reads, where a model takes part in making it.
+
+        Args:
+            view: as the corruption made it.
+            embeddings: the parameters of the backbone's embedding layer by name (see `Backbone.embeddings`).
+        """
+        del embeddings
         return view
 
     def metrics(self) -> dict[str, Metric]:

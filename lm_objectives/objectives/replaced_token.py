@@ -1,6 +1,7 @@
 """Replaced-token detection."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,16 +25,20 @@ if TYPE_CHECKING:
 class ReplacedToken(Objective):
     """Which tokens a small generator replaced: L = L_generator + λ · L_discriminator.
 
-    ELECTRA (Clark et al. 2020, section 2). The generator, a narrower model of the backbone's family that reads the
-    backbone's embedding, learns masked tokens; its samples, drawn at temperature 1 and without gradient, replace them;
-    the backbone tells for every token that is not padding whether it is the original. A sample that happens to be the
-    original counts as original. Generator: nats per masked token. Discriminator: nats per token.
+    ELECTRA (Clark et al. 2020, section 2). The generator, a narrower model of the backbone's family, learns masked
+    tokens; its samples, drawn at temperature 1 and without gradient, replace them; the backbone tells for every token
+    that is not padding whether it is the original. A sample that happens to be the original counts as original.
+    Generator: nats per masked token. Discriminator: nats per token.
+
+    The generator reads and predicts by the backbone's embeddings (section 3.2): of tokens, positions and segments where
+    the family has an embedding layer of a width of its own, as ELECTRA has; elsewhere of tokens, through a projection.
 
     Args:
         mask_rate: share of a row's tokens that the generator replaces, in (0, 1), or points [[when, rate], ...] that it
             follows linearly over the training.
         mask_share: share of those that become the mask token in the generator's input; the rest stay.
-        generator: width of the generator as a share of the backbone's, in (0, 1]; 1/4 for ELECTRA small and large.
+        generator: width of the generator as a share of the backbone's, in (0, 1]; 1/4 for ELECTRA
+            small and large, 1/3 for base.
         discriminator_factor: λ, at least 0; 50 as published, smaller for small models.
     """
 
@@ -67,28 +72,37 @@ class ReplacedToken(Objective):
         self.vocabulary_size = vocabulary.size
         self.generator = backbone.shrunk(self.generator_width)
         reads = backbone.embedding.shape[1]
-        self.project_in = nn.Linear(reads, self.generator.input_dim)
+        self.embedding_name = backbone.embedding_name
+        self.project_in = None if backbone.factorized else nn.Linear(reads, self.generator.dim)
         self.transform = self.generator.head_transform(reads)
         self.bias = nn.Parameter(torch.zeros(vocabulary.size))
         self.dense = nn.Linear(backbone.dim, backbone.dim)
+        self.activation = backbone.discriminator_activation()
         self.classifier = nn.Linear(backbone.dim, 1)
         for layer in (self.project_in, self.dense, self.classifier):
-            nn.init.normal_(layer.weight, std=backbone.initializer_range)
-            nn.init.zeros_(layer.bias)
+            if layer is not None:
+                nn.init.normal_(layer.weight, std=backbone.initializer_range)
+                nn.init.zeros_(layer.bias)
 
     def initial_loss(self) -> float:
         return math.log(self.vocabulary_size) + self.parts["discriminator"] * math.log(2)
 
-    def complete(self, view: View, embedding: Float[Tensor, "vocab width"]) -> View:
+    def complete(self, view: View, embeddings: Mapping[str, Tensor]) -> View:
         assert view.uniforms is not None
-        embedded = self.project_in(F.embedding(view.ids, embedding))
-        [hidden] = self.generator.encode([view], embedded=embedded)
+        embedding = embeddings[self.embedding_name]
+        [hidden] = self._generate(view, embeddings)
         states = self.transform(at_positions(hidden, view.scored))
         nats = vocabulary_nats(states, embedding, view.targets, self.bias)
         samples = sample_vocabulary(states, embedding, view.uniforms, self.bias)
         labels = torch.zeros_like(view.ids).view(-1).index_copy(0, view.scored, (samples != view.targets).long())
         filled = view.ids.view(-1).index_copy(0, view.scored, samples).view_as(view.ids)
         return replace(view, ids=filled, extra={"generator": nats, "labels": labels.view_as(view.ids)})
+
+    def _generate(self, view: View, embeddings: Mapping[str, Tensor]) -> list[Float[Tensor, "rows time dim"]]:
+        if self.project_in is None:
+            return self.generator.encode([view], dict(embeddings))
+        embedded = self.project_in(F.embedding(view.ids, embeddings[self.embedding_name]))
+        return self.generator.encode([view], embedded=embedded)
 
     def score(
         self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
@@ -115,7 +129,7 @@ class ReplacedToken(Objective):
 
     def logits(self, hidden: Float[Tensor, "rows time dim"]) -> Float[Tensor, "rows time"]:
         """Log-odds that each token was replaced."""
-        logits = self.classifier(F.gelu(self.dense(hidden))).squeeze(-1)
+        logits = self.classifier(self.activation(self.dense(hidden))).squeeze(-1)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def metrics(self) -> dict[str, Metric]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lm_objectives.corruption.base import View, Vocabulary
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class SentenceOrder(Objective):
     """Whether two consecutive segments stand in their order or swapped, in nats per pair.
 
-    ALBERT (Lan et al. 2020, section 3.1).
+    ALBERT (Lan et al. 2020, section 3.1). What the head reads is dropped out before its last layer where the family's
+    configuration says so (`classifier_dropout_prob`).
 
     Args:
         within: whether both segments come from one paragraph, or may lie across paragraphs of one document.
@@ -43,6 +44,7 @@ class SentenceOrder(Objective):
     def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         del vocabulary
         self.dense, self.classifier = pair_layers(backbone.dim, backbone.initializer_range)
+        self.dropout = nn.Dropout(getattr(backbone.config, "classifier_dropout_prob", 0.0))
 
     def initial_loss(self) -> float:
         return math.log(2)
@@ -51,7 +53,8 @@ class SentenceOrder(Objective):
         self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
     ) -> Outcome:
         del embedding
-        return score_pairs(self.classifier(torch.tanh(self.dense(self._pool(hidden, view)))), view, self.training)
+        pooled = self.dropout(torch.tanh(self.dense(self._pool(hidden, view))))
+        return score_pairs(self.classifier(pooled), view, self.training)
 
     def _pool(self, hidden: Float[Tensor, "rows time dim"], view: View) -> Float[Tensor, "rows dim"]:
         if self.pooling == "first":

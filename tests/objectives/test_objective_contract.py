@@ -101,7 +101,7 @@ def test_observations_are_what_the_metrics_take(name: str, family: str) -> None:
     on = tiny.backbone(family)
     objective = tiny.built(OBJECTIVES[name](), on)
     view = tiny.view(objective, 40)
-    completed = objective.complete(view, on.embedding)
+    completed = objective.complete(view, on.embeddings())
     [hidden] = on.encode([completed])
     assert not objective.score(hidden, completed, on.embedding).observed
     objective.eval()

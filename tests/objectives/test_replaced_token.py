@@ -29,7 +29,7 @@ def test_is_the_formula(family: str) -> None:
     objective = ReplacedToken(0.3)
     tiny.built(objective, on).double()
     view = tiny.view(objective)
-    completed = objective.complete(view, on.embedding)
+    completed = objective.complete(view, on.embeddings())
     rows, positions = view.scored // tiny.WINDOW, view.scored % tiny.WINDOW
     surprise = -generator_logits(objective, view, on.embedding).log_softmax(-1)
     clean = torch.from_numpy(tiny.rows().ids)
@@ -84,7 +84,7 @@ def test_samples_follow_the_generators_softmax(family: str) -> None:
         uniforms=(torch.arange(many) + 0.5) / many,
     )
     with torch.no_grad():
-        samples = objective.complete(repeated, on.embedding).ids[:, first]
+        samples = objective.complete(repeated, on.embeddings()).ids[:, first]
         chances = generator_logits(objective, view, on.embedding)[0, first].softmax(0)
     assert chances.max() > 0.1
     assert (torch.bincount(samples, minlength=67) - many * chances).abs().max() < 2
@@ -96,11 +96,11 @@ def test_a_sample_that_is_the_original_counts_as_original() -> None:
     objective = tiny.built(ReplacedToken(0.5), on)
     clean = torch.from_numpy(tiny.rows(40).ids)
     view = tiny.view(objective, 40)
-    completed = objective.complete(view, on.embedding)
+    completed = objective.complete(view, on.embeddings())
     assert torch.equal(completed.extra["labels"], (completed.ids != clean).long())
     with torch.no_grad():
         objective.bias[view.targets[0]] = 100.0
-    certain = objective.complete(view, on.embedding)
+    certain = objective.complete(view, on.embeddings())
     same = clean.flatten()[view.scored] == view.targets[0]
     assert same.any() and not same.all()
     assert torch.equal(certain.extra["labels"].flatten()[view.scored], (~same).long())
@@ -111,10 +111,10 @@ def test_masked_positions_are_filled_and_no_other() -> None:
     on = tiny.backbone("bert")
     objective = tiny.built(ReplacedToken(0.5), on)
     view = tiny.view(objective, 40)
-    completed = objective.complete(view, on.embedding)
+    completed = objective.complete(view, on.embeddings())
     elsewhere = torch.ones(view.ids.numel(), dtype=torch.bool).index_fill(0, view.scored, False)
     assert torch.equal(completed.ids.flatten()[elsewhere], view.ids.flatten()[elsewhere])
-    assert torch.equal(objective.complete(view, on.embedding).ids, completed.ids)
+    assert torch.equal(objective.complete(view, on.embeddings()).ids, completed.ids)
 
 
 def test_discriminator_sends_no_gradient_through_the_samples() -> None:

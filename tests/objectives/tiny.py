@@ -62,7 +62,7 @@ def view(objective: Objective, count: int = 6, size: int = 67, seed: int = 0) ->
 
 def sums(objective: Objective, on: Backbone, of: View) -> dict[str, torch.Tensor]:
     """What the module does: complete, encode, score."""
-    completed = objective.complete(of, on.embedding)
+    completed = objective.complete(of, on.embeddings())
     [hidden] = on.encode([completed])
     return objective.score(hidden, completed, on.embedding).sums
 

@@ -1,0 +1,223 @@
+"""Each system against the reference class: the same weights and rows give its loss, gradients, and training."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+import transformers
+from torch import Tensor, nn
+
+from lm_objectives import Backbone, Pretraining
+from lm_objectives.corruption.base import View
+from lm_objectives.heads import generator_names, head_names
+from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken, SentenceOrder
+from lm_objectives.objectives.base import loss_of
+
+torch.set_num_threads(1)
+STEPS = 20
+SIZES: dict[str, Any] = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "vocab_size": 67}
+ENCODER: dict[str, Any] = SIZES | {
+    "intermediate_size": 48,
+    "max_position_embeddings": 40,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+    "pad_token_id": 0,
+}
+Views = dict[str, View]
+
+
+@dataclass(frozen=True)
+class System:
+    """A published system: the classes of transformers, our objectives, and the loss that those classes compute."""
+
+    reference: Callable[[], nn.ModuleDict]
+    objectives: Callable[[], dict[str, Objective]]
+    loss: Callable[[Any, Views], Tensor]
+
+
+def model_of(kind: str, **config: Any) -> Callable[[], nn.ModuleDict]:
+    """One class of transformers with a fresh model."""
+    made = getattr(transformers, kind)
+    return lambda: nn.ModuleDict({"whole": made(made.config_class(**config))})
+
+
+def electra() -> nn.ModuleDict:
+    """Discriminator and generator that share the whole embedding layer, as in ELECTRA's own code."""
+    sizes = ENCODER | {"embedding_size": 16}
+    narrow = sizes | {"hidden_size": 8, "num_attention_heads": 1, "intermediate_size": 12}
+    whole = transformers.ElectraForPreTraining(transformers.ElectraConfig(**sizes))
+    generator = transformers.ElectraForMaskedLM(transformers.ElectraConfig(**narrow))
+    generator.electra.embeddings = whole.electra.embeddings
+    generator.tie_weights()
+    return nn.ModuleDict({"whole": whole, "generator": generator})
+
+
+def inputs_of(view: View) -> dict[str, Tensor]:
+    return {"input_ids": view.ids, "attention_mask": real_of(view).long()}
+
+
+def real_of(view: View) -> Tensor:
+    return torch.arange(view.ids.shape[1]) < view.lengths[:, None]
+
+
+def token_labels(view: View) -> Tensor:
+    """-100 where nothing is scored, as the references want it."""
+    return torch.full_like(view.ids, -100).flatten().index_copy(0, view.scored, view.targets).view_as(view.ids)
+
+
+def causal_loss(models: Any, views: Views) -> Tensor:
+    view = views["causal"]
+    return models["whole"](**inputs_of(view), labels=view.ids.masked_fill(~real_of(view), -100)).loss
+
+
+def masked_loss(models: Any, views: Views) -> Tensor:
+    view = views["masked"]
+    return models["whole"](**inputs_of(view), token_type_ids=view.segments, labels=token_labels(view)).loss
+
+
+def albert_loss(models: Any, views: Views) -> Tensor:
+    view, order = views["masked"], views["order"].targets
+    labels = {"labels": token_labels(view), "sentence_order_label": order}
+    return models["whole"](**inputs_of(view), token_type_ids=view.segments, **labels).loss
+
+
+def electra_loss(models: Any, views: Views) -> Tensor:
+    view, filled = views["replaced"], views["filled"]
+    generator = models["generator"](**inputs_of(view), token_type_ids=view.segments, labels=token_labels(view))
+    labels = filled.extra["labels"]
+    return generator.loss + 50 * models["whole"](**inputs_of(filled), token_type_ids=view.segments, labels=labels).loss
+
+
+ALBERT = ENCODER | {"embedding_size": 16, "classifier_dropout_prob": 0.0}
+TYPES = {"type_vocab_size": 2}
+SYSTEMS = {
+    "gpt2": System(
+        model_of("GPT2LMHeadModel", **SIZES, attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0),
+        lambda: {"causal": CausalLM()},
+        causal_loss,
+    ),
+    "llama": System(
+        model_of("LlamaForCausalLM", **SIZES, intermediate_size=48, num_key_value_heads=2),
+        lambda: {"causal": CausalLM()},
+        causal_loss,
+    ),
+    "bert_masked": System(model_of("BertForMaskedLM", **ENCODER), lambda: {"masked": MaskedLM(0.3)}, masked_loss),
+    "roberta": System(
+        model_of("RobertaForMaskedLM", **ENCODER | TYPES), lambda: {"masked": MaskedLM(0.3)}, masked_loss
+    ),
+    "albert": System(
+        model_of("AlbertForPreTraining", **ALBERT),
+        lambda: {"order": SentenceOrder(), "masked": MaskedLM(0.3, view_of="order")},
+        albert_loss,
+    ),
+    "electra": System(electra, lambda: {"replaced": ReplacedToken(0.3)}, electra_loss),
+}
+each_system = pytest.mark.parametrize("name", SYSTEMS)
+
+
+def both(name: str, folder: Path) -> tuple[Pretraining, nn.ModuleDict]:
+    """Our module, begun from the folders that the reference wrote, and the reference."""
+    torch.manual_seed(0)
+    models = SYSTEMS[name].reference().train()
+    with torch.no_grad():
+        for parameter in models.parameters():  # so that no bias is zero and no gain one
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    for part, model in models.items():
+        model.save_pretrained(folder / part.replace("whole", ""))
+    module = Pretraining(Backbone(pretrained=str(folder)), SYSTEMS[name].objectives())
+    module.build(tiny.vocabulary(), tiny.WINDOW, STEPS)
+    return module.train(), models
+
+
+def views_of(module: Pretraining, step: int) -> Views:
+    """Rows of a step through each objective's corruption; those that share rows get the same ids, as a batch has it."""
+    rows = tiny.rows(8, seed=step)
+    views = {name: module.sources[name].corruption.corrupt(rows, tiny.vocabulary()) for name in module.names}
+    if "order" in views:
+        views["order"] = replace(views["order"], ids=views["masked"].ids)
+    return views
+
+
+def loss(module: Pretraining, views: Views) -> Tensor:
+    """Our total with all weights 1."""
+    outcomes = module.outcomes(views)
+    objectives: Any = module.objectives
+    losses = [loss_of(objectives[name].parts, outcome.sums, views[name].counts) for name, outcome in outcomes.items()]
+    return torch.stack(losses).sum()
+
+
+def reference_loss(name: str, module: Pretraining, models: nn.ModuleDict, views: Views) -> Tensor:
+    """The reference's loss, from samples of our generator where there is one."""
+    if "replaced" in views:
+        with torch.no_grad():
+            filled = module.objectives["replaced"].complete(views["replaced"], module.backbone.embeddings())
+        views = views | {"filled": filled}
+    return SYSTEMS[name].loss(models, views)
+
+
+def pairs_of(module: Pretraining, models: nn.ModuleDict) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
+    """Each of our parameters with the reference's, by the latter's name; all of both."""
+    family, whole = module.backbone.config.model_type, models["whole"]
+    theirs, pairs = dict(whole.named_parameters()), {}
+    for name, parameter in module.backbone.model.named_parameters():
+        pairs[f"{whole.base_model_prefix}.{name}"] = parameter
+    for objective in module.objectives.values():
+        own = dict(objective.named_parameters())
+        pairs |= {there: own[name] for name, there in head_names(objective, family).items()}
+        if isinstance(objective, ReplacedToken):
+            pairs |= {f"generator:{there}": own[name] for name, there in generator_names(objective, family).items()}
+            theirs |= {f"generator:{name}": value for name, value in models["generator"].named_parameters()}
+    shared = {name for name in theirs if name.startswith("generator:electra.embeddings.")}
+    assert pairs.keys() == theirs.keys() - shared
+    assert len(pairs) == len(list(module.parameters()))
+    return {name: (parameter, theirs[name]) for name, parameter in pairs.items()}
+
+
+def distance(pairs: list[tuple[Tensor, Tensor]]) -> float:
+    """Norm of the difference of all, relative to the reference's."""
+    apart = torch.cat([(ours - theirs).flatten() for ours, theirs in pairs]).norm()
+    return float(apart / torch.cat([theirs.flatten() for _, theirs in pairs]).norm())
+
+
+@each_system
+def test_loss_and_gradients_are_the_references(name: str, tmp_path: Path) -> None:
+    """Oracle: the class of transformers, in single precision."""
+    module, models = both(name, tmp_path)
+    views = views_of(module, 0)
+    ours, theirs = loss(module, views), reference_loss(name, module, models, views)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
+    ours.backward()
+    theirs.backward()
+    gradients = {key: (a.grad, b.grad) for key, (a, b) in pairs_of(module, models).items()}
+    assert all(own is not None and other is not None for own, other in gradients.values())
+    assert distance(list(gradients.values())) < 1e-5
+    largest = max(float(other.norm()) for _, other in gradients.values())
+    for key, pair in gradients.items():
+        if pair[1].norm() > 1e-3 * largest:
+            assert distance([pair]) < 1e-5, key
+
+
+@each_system
+def test_twenty_steps_end_at_the_references_weights(name: str, tmp_path: Path) -> None:
+    """Oracle: the class of transformers under an optimizer of its own, in double precision.
+
+    Adam makes a step of a gradient that is only rounding (a key's bias has none else), which single precision shows.
+    """
+    module, models = (both_.double() for both_ in both(name, tmp_path))
+    begun = [parameter.detach().clone() for parameter in models.parameters()]
+    optimizers = [torch.optim.AdamW(part.parameters(), lr=1e-3) for part in (module, models)]
+    for step in range(STEPS):
+        views = views_of(module, step)
+        for total in (reference_loss(name, module, models, views), loss(module, views)):
+            total.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+    moved = [(after, before) for after, before in zip(models.parameters(), begun, strict=True)]
+    assert distance(moved) > 1e-2
+    for key, (own, other) in pairs_of(module, models).items():
+        torch.testing.assert_close(own, other, rtol=0, atol=1e-4, msg=key)
