@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from lm_objectives.attention import attention_arguments, positions_in
 from lm_objectives.blocks import blocks_of, split
 from lm_objectives.configuration import (
-    attention_kind,
     check_config,
     check_corruptions,
     draws_unit_embeddings,
@@ -24,7 +23,6 @@ from lm_objectives.configuration import (
     is_decoder,
     narrowed,
     new_config,
-    one_line,
     positions_of,
     scales_output,
     share_embedding,
@@ -100,7 +98,6 @@ class Backbone(Plugin, nn.Module):
         self._share([corruption.decodes for corruption in (corruptions or {}).values()])
 
     def _configuration(self, vocabulary: Vocabulary) -> Any:
-        from transformers import AutoConfig
 
         if self.pretrained:
             return read_config(Path(self.pretrained))

@@ -14,7 +14,7 @@ from lm_objectives.configuration import is_decoder
 from lm_objectives.corruption.base import View
 from lm_objectives.data.plan import host_of
 from lm_objectives.heads import MASKED_FAMILIES, Names, generator_names, head_names
-from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken, SentenceOrder
+from lm_objectives.objectives import CausalLM, MaskedLM, NextSentence, Objective, ReplacedToken, SentenceOrder
 from lm_objectives.pretraining import Pretraining
 
 if TYPE_CHECKING:
@@ -98,18 +98,36 @@ def _masked(objective: MaskedLM, backbone: Backbone, beside: MaskedLM | None) ->
 def _order(objective: SentenceOrder, backbone: Backbone, beside: MaskedLM | None) -> Reference:
     from transformers import AlbertForPreTraining
 
-    family = backbone.config.model_type
-    names = head_names(objective, family)
-    if not names:
+    if not head_names(objective, backbone.config.model_type):
         raise NotExportableError("transformers has a head for sentence order on albert alone, from the first token")
     if beside is None:
         raise NotExportableError("AlbertForPreTraining needs a masked objective on the same rows, by view_of")
-    model = _around(AlbertForPreTraining, backbone)
+    return _joined(AlbertForPreTraining, "sop_logits", objective, beside, backbone)
+
+
+def _next(objective: NextSentence, backbone: Backbone, beside: MaskedLM | None) -> Reference:
+    from transformers import BertForNextSentencePrediction, BertForPreTraining
+
+    names = head_names(objective, backbone.config.model_type)
+    if not names:
+        raise NotExportableError("transformers has a head for the next sentence on bert alone")
+    if beside is not None:
+        return _joined(BertForPreTraining, "seq_relationship_logits", objective, beside, backbone)
+    model = _around(BertForNextSentencePrediction, backbone)
     _put(objective, names, model)
-    _put(beside, head_names(beside, family), model)
+    return Reference(model, {"logits": _pair_logits(objective)})
+
+
+def _joined(
+    kind: Any, output: str, objective: SentenceOrder | NextSentence, beside: MaskedLM, backbone: Backbone
+) -> Reference:
+    """The class that judges pairs and predicts masked tokens in them."""
+    model, family = _around(kind, backbone), backbone.config.model_type
+    for head in (objective, beside):
+        _put(head, head_names(head, family), model)
     _predict_by(backbone.embedding, beside.bias, model)
-    outputs = {"prediction_logits": _token_logits(beside, backbone.embedding), "sop_logits": _pair_logits(objective)}
-    return Reference(model, outputs)
+    tokens = _token_logits(beside, backbone.embedding)
+    return Reference(model, {"prediction_logits": tokens, output: _pair_logits(objective)})
 
 
 def _replaced(objective: ReplacedToken, backbone: Backbone, beside: MaskedLM | None) -> Reference:
@@ -136,6 +154,7 @@ def _generator(objective: ReplacedToken, backbone: Backbone) -> Reference:
 _MAKERS: dict[type[Objective], Callable[[Any, Backbone, MaskedLM | None], Reference]] = {
     CausalLM: _causal,
     MaskedLM: _masked,
+    NextSentence: _next,
     ReplacedToken: _replaced,
     SentenceOrder: _order,
 }
@@ -183,7 +202,7 @@ def _token_logits(objective: MaskedLM, embedding: Tensor) -> Callable[[Tensor], 
     return lambda hidden: F.linear(transform(hidden), embedding, bias)
 
 
-def _pair_logits(objective: SentenceOrder) -> Callable[[Tensor], Tensor]:
+def _pair_logits(objective: SentenceOrder | NextSentence) -> Callable[[Tensor], Tensor]:
     return lambda hidden: objective.classifier(torch.tanh(objective.dense(hidden[:, 0])))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lm_objectives import Backbone, Pretraining
 from lm_objectives.corruption.base import View
 from lm_objectives.heads import generator_names, head_names
-from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken, SentenceOrder
+from lm_objectives.objectives import CausalLM, MaskedLM, NextSentence, Objective, ReplacedToken, SentenceOrder
 from lm_objectives.objectives.base import loss_of
 
 torch.set_num_threads(1)
@@ -79,6 +79,12 @@ def masked_loss(models: Any, views: Views) -> Tensor:
     return models["whole"](**inputs_of(view), token_type_ids=view.segments, labels=token_labels(view)).loss
 
 
+def bert_loss(models: Any, views: Views) -> Tensor:
+    view, follows = views["masked"], views["next"].targets
+    labels = {"labels": token_labels(view), "next_sentence_label": follows}
+    return models["whole"](**inputs_of(view), token_type_ids=view.segments, **labels).loss
+
+
 def albert_loss(models: Any, views: Views) -> Tensor:
     view, order = views["masked"], views["order"].targets
     labels = {"labels": token_labels(view), "sentence_order_label": order}
@@ -106,6 +112,11 @@ SYSTEMS = {
         causal_loss,
     ),
     "bert_masked": System(model_of("BertForMaskedLM", **ENCODER), lambda: {"masked": MaskedLM(0.3)}, masked_loss),
+    "bert": System(
+        model_of("BertForPreTraining", **ENCODER),
+        lambda: {"next": NextSentence(), "masked": MaskedLM(0.3, view_of="next")},
+        bert_loss,
+    ),
     "roberta": System(
         model_of("RobertaForMaskedLM", **ENCODER | TYPES), lambda: {"masked": MaskedLM(0.3)}, masked_loss
     ),
@@ -137,9 +148,7 @@ def views_of(module: Pretraining, step: int) -> Views:
     """Rows of a step through each objective's corruption; those that share rows get the same ids, as a batch has it."""
     rows = tiny.rows(8, seed=step)
     views = {name: module.sources[name].corruption.corrupt(rows, tiny.vocabulary()) for name in module.names}
-    if "order" in views:
-        views["order"] = replace(views["order"], ids=views["masked"].ids)
-    return views
+    return {name: replace(view, ids=views.get("masked", view).ids) for name, view in views.items()}
 
 
 def loss(module: Pretraining, views: Views) -> Tensor:
