@@ -1,15 +1,19 @@
 """Settings tried together before anything is written."""
 
 import copy
+import logging
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 
 from lm_objectives.checkpoint import KEY, check_same, read_checkpoint
 from lm_objectives.data.datamodule import TextDataModule, training_steps
-from lm_objectives.data.tokenizer import read_tokenizer_files
+from lm_objectives.data.tokenizer import load_tokenizer, read_tokenizer_files
 from lm_objectives.explain import is_about_input
 from lm_objectives.pretraining import Pretraining
+
+_log = logging.getLogger("lm_objectives")
 
 
 def preflight(
@@ -37,9 +41,16 @@ def preflight(
         )
     data.open(module.sources, module.backbone.packs, trainer)
     data.check(trainer)
+    if module.backbone.pretrained:
+        _check_tokens(module.backbone.pretrained, data.text.folder / "tokenizer")
     trial = copy.deepcopy(module)
     device = None if module.backbone.pretrained else "meta"
-    trial.build(data.vocabulary, data.window, training_steps(trainer, data.steps_per_epoch), device)
+    level = _log.level
+    _log.setLevel(logging.ERROR)  # what building says will be said again
+    try:
+        trial.build(data.vocabulary, data.window, training_steps(trainer, data.steps_per_epoch), device)
+    finally:
+        _log.setLevel(level)
     trial.schedule.factor(0, trial.steps)
     _check_monitors(trial, trainer)
     try:
@@ -52,6 +63,19 @@ def preflight(
         read = read_checkpoint(checkpoint)
         check_same(trial.state_dict(), read["state_dict"])
         _check_rows(read[KEY], data, checkpoint, goes_on)
+
+
+def _check_tokens(pretrained: str, folder: Path) -> None:
+    """Raise where the tokenizer that lies beside pretrained weights is not the one of the data."""
+    if not (Path(pretrained) / "tokenizer.json").is_file():
+        return
+    tokens = load_tokenizer(str(folder)).get_vocab()
+    for token, number in load_tokenizer(pretrained).get_vocab().items():
+        if tokens.get(token) != number:
+            raise ValueError(
+                f"expected the tokenizer in {pretrained}, found another one, whose token {number} is not {token!r}: "
+                f"set data.tokenizer to {pretrained}"
+            )
 
 
 def _check_rows(saved: dict[str, Any], data: TextDataModule, checkpoint: str, goes_on: bool) -> None:

@@ -65,6 +65,7 @@ def read_folder(folder: Path, config: Any, vocabulary: Vocabulary) -> Found:
             f"expected the weights of a {config.model_type} in {folder}, found none for {lost[0]} and "
             f"{len(lost) - 1} others: check model.backbone.pretrained"
         )
+    whole.train()  # it is read as one that is only asked
     _fit(whole, vocabulary, folder)
     output = whole.get_output_embeddings()
     tied = output is None or torch.equal(output.weight, whole.get_input_embeddings().weight)

@@ -1,0 +1,135 @@
+"""Heads there and back: what `export` writes is where a run that begins from it stands."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from families import FAMILIES
+
+from lm_objectives import Backbone, Pretraining
+from lm_objectives.checkpoint import open_run
+from lm_objectives.export import export
+from lm_objectives.objectives import CausalLM, MaskedLM, NextSentence, Objective, ReplacedToken, SentenceOrder
+
+torch.set_num_threads(1)
+Objectives = Callable[[], dict[str, Objective]]
+
+CASES: dict[str, tuple[str, dict[str, Any], Objectives, str]] = {
+    "causal": ("llama", {"tie_word_embeddings": False}, lambda: {"causal": CausalLM()}, "LlamaForCausalLM"),
+    "tied": ("gpt2", {}, lambda: {"causal": CausalLM()}, "GPT2LMHeadModel"),
+    "neox": ("gpt_neox", {}, lambda: {"causal": CausalLM()}, "GPTNeoXForCausalLM"),
+    "bert": (
+        "bert",
+        {},
+        lambda: {"next": NextSentence(), "masked": MaskedLM(view_of="next")},
+        "BertForPreTraining",
+    ),
+    "next": ("bert", {}, lambda: {"next": NextSentence()}, "BertForNextSentencePrediction"),
+    "roberta": ("roberta", {}, lambda: {"masked": MaskedLM()}, "RobertaForMaskedLM"),
+    "modernbert": ("modernbert", {}, lambda: {"masked": MaskedLM()}, "ModernBertForMaskedLM"),
+    "albert": (
+        "albert",
+        {},
+        lambda: {"order": SentenceOrder(), "masked": MaskedLM(view_of="order")},
+        "AlbertForPreTraining",
+    ),
+    "electra": ("electra", {}, lambda: {"replaced": ReplacedToken()}, "ElectraForPreTraining"),
+}
+
+
+def said_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What this package logged."""
+    return [record.getMessage() for record in caplog.records if record.name == "lm_objectives"]
+
+
+def begun(folder: Path, like: Pretraining, objectives: dict[str, Objective]) -> Pretraining:
+    """A module that starts from a folder, for the tokens of another one."""
+    module = Pretraining(Backbone(pretrained=str(folder)), objectives)
+    module.build(like.vocabulary, like.window, 10)
+    return module
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_run_begins_where_the_exported_one_stands(
+    name: str, train: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Oracle: the trained parameters, bit for bit; and transformers reads the folder with nothing missing or left."""
+    family, changes, objectives, kind = CASES[name]
+    checkpoint = str(train(Backbone(family, FAMILIES[family] | changes), objectives()))
+    first = next(iter(objectives()))
+    export(checkpoint, str(tmp_path / "out"), first)
+    _, said = getattr(transformers, kind).from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not any(said.values()), said
+    trained = open_run(checkpoint).module
+    with caplog.at_level(logging.INFO, "lm_objectives"):
+        module = begun(tmp_path / "out", trained, objectives())
+    assert module.state_dict().keys() == trained.state_dict().keys()
+    for key, value in trained.state_dict().items():
+        assert not isinstance(value, torch.Tensor) or torch.equal(module.state_dict()[key], value), key
+    held = ["replaced", "replaced's generator"] if name == "electra" else list(objectives())
+    assert said_in(caplog) == [f"{tmp_path / 'out'}: begins with {', '.join(held)}"]
+    assert module.backbone.found is None
+
+
+def test_the_generator_is_an_electra_for_masked_tokens_by_the_same_embeddings(train: Any, tmp_path: Path) -> None:
+    """Clark et al. 2020, section 3.2: both embeddings are shared, of tokens and of positions."""
+    checkpoint = train(Backbone("electra", FAMILIES["electra"]), {"replaced": ReplacedToken()})
+    export(str(checkpoint), str(tmp_path / "out"), "replaced")
+    generator, said = transformers.ElectraForMaskedLM.from_pretrained(
+        tmp_path / "out" / "generator", output_loading_info=True
+    )
+    assert not any(said.values()), said
+    assert (generator.config.hidden_size, generator.config.embedding_size) == (8, 16)
+    whole = transformers.ElectraForPreTraining.from_pretrained(tmp_path / "out")
+    for own, other in zip(
+        generator.electra.embeddings.parameters(), whole.electra.embeddings.parameters(), strict=True
+    ):
+        assert torch.equal(own, other)
+
+
+def test_heads_that_a_folder_lacks_are_fresh_and_named(
+    tiny_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    export(str(tiny_run), str(tmp_path / "out"), "causal")
+    trained = open_run(str(tiny_run)).module
+    objectives = {"causal": CausalLM(), "masked": MaskedLM(), "order": SentenceOrder(), "replaced": ReplacedToken()}
+    with caplog.at_level(logging.INFO, "lm_objectives"):
+        begun(tmp_path / "out", trained, objectives)
+    assert said_in(caplog) == [
+        f"{tmp_path / 'out'}: begins with causal; fresh: masked, order, replaced, replaced's generator"
+    ]
+
+
+def test_a_masked_head_that_is_not_tied_is_fresh(train: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Ours predicts by the embedding, whatever the configuration says."""
+    trained = open_run(str(train(Backbone("bert", FAMILIES["bert"]), {"masked": MaskedLM()}))).module
+    config = transformers.BertConfig(
+        **FAMILIES["bert"] | {"vocab_size": trained.vocabulary.size, "tie_word_embeddings": False}
+    )
+    transformers.BertForMaskedLM(config).save_pretrained(tmp_path)
+    with caplog.at_level(logging.INFO, "lm_objectives"):
+        begun(tmp_path, trained, {"masked": MaskedLM()})
+    assert said_in(caplog) == [f"{tmp_path}: begins with no head; fresh: masked"]
+
+
+def test_a_generator_of_another_width_is_one_clear_line(train: Any, tmp_path: Path) -> None:
+    checkpoint = train(Backbone("electra", FAMILIES["electra"]), {"replaced": ReplacedToken()})
+    export(str(checkpoint), str(tmp_path / "out"), "replaced")
+    with pytest.raises(ValueError, match=r"^expected .* of shape .* in .*generator, found .*: give the objective the"):
+        begun(tmp_path / "out", open_run(str(checkpoint)).module, {"replaced": ReplacedToken(generator=0.5)})
+
+
+def test_a_generator_of_other_embeddings_is_said(train: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    checkpoint = train(Backbone("electra", FAMILIES["electra"]), {"replaced": ReplacedToken()})
+    export(str(checkpoint), str(tmp_path / "out"), "replaced")
+    generator = transformers.ElectraForMaskedLM.from_pretrained(tmp_path / "out" / "generator")
+    with torch.no_grad():
+        generator.electra.embeddings.position_embeddings.weight.add_(1.0)
+    generator.save_pretrained(tmp_path / "out" / "generator")
+    begun(tmp_path / "out", open_run(str(checkpoint)).module, {"replaced": ReplacedToken()})
+    [line] = [line for line in said_in(caplog) if "is not the backbone's" in line]
+    assert "embeddings.position_embeddings.weight is not the backbone's" in line
