@@ -25,7 +25,6 @@ from lm_objectives.configuration import (
     new_config,
     positions_of,
     scales_output,
-    share_embedding,
     ties_head,
 )
 from lm_objectives.corruption.base import Corruption, View, Vocabulary
@@ -98,7 +97,6 @@ class Backbone(Plugin, nn.Module):
         self._share([corruption.decodes for corruption in (corruptions or {}).values()])
 
     def _configuration(self, vocabulary: Vocabulary) -> Any:
-
         if self.pretrained:
             return read_config(Path(self.pretrained))
         assert self.model_type is not None

@@ -21,10 +21,10 @@ def export(ckpt_path: str, output: str, objective: str | None = None) -> None:
 
     CausalLM becomes an AutoModelForCausalLM (decoder-only backbones), MaskedLM an AutoModelForMaskedLM (albert, bert,
     electra, modernbert and roberta backbones), ReplacedToken an ElectraForPreTraining with its generator, an
-    ElectraForMaskedLM, in the folder generator below (electra backbones). With a MaskedLM on the same rows SentenceOrder
-    becomes an AlbertForPreTraining (albert backbones) and NextSentence a BertForPreTraining (bert backbones), which
-    hold both heads; NextSentence alone a BertForNextSentencePrediction. Each is compared with the checkpoint's own
-    logits before it is written. What has no equal in transformers is named with the reason.
+    ElectraForMaskedLM, in the folder generator below (electra backbones). With a MaskedLM on the same rows
+    SentenceOrder becomes an AlbertForPreTraining (albert backbones) and NextSentence a BertForPreTraining (bert
+    backbones), which hold both heads; NextSentence alone a BertForNextSentencePrediction. Each is compared with the
+    checkpoint's own logits before it is written. What has no equal in transformers is named with the reason.
 
     Args:
         ckpt_path: the checkpoint to read, for example runs/quickstart/checkpoints/last.ckpt.

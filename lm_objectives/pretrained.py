@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lm_objectives.configuration import attention_kind, from_config, one_line
+from lm_objectives.configuration import attention_kind, from_config, one_line, share_embedding
 from lm_objectives.corruption.base import Vocabulary
 
 _log = logging.getLogger("lm_objectives")
@@ -67,6 +67,8 @@ def read_folder(folder: Path, config: Any, vocabulary: Vocabulary) -> Found:
         )
     whole.train()  # it is read as one that is only asked
     _fit(whole, vocabulary, folder)
+    if whole.config.is_encoder_decoder and not whole.config.tie_word_embeddings:
+        _share(whole, folder)
     output = whole.get_output_embeddings()
     tied = output is None or torch.equal(output.weight, whole.get_input_embeddings().weight)
     weights = {name: weight for name, weight in whole.state_dict().items() if name not in said["missing_keys"]}
@@ -110,6 +112,17 @@ def _fit(model: Any, vocabulary: Vocabulary, folder: Path) -> None:
         added = [token for token in vocabulary.special if token >= rows]
         reason = f"special tokens {added} were added" if added else "the others belong to no token"
         _log.info("%s: embedding of %d rows made one of %d, since %s", folder, rows, tokens, reason)
+
+
+def _share(model: Any, folder: Path) -> None:
+    """Let encoder and decoder read one table, where they read equal ones."""
+    tables = [part.get_input_embeddings().weight for part in (model, model.get_encoder(), model.get_decoder())]
+    if not all(torch.equal(tables[0], table) for table in tables):
+        raise ValueError(
+            f"expected an encoder and a decoder that read one embedding in {folder}, found two: "
+            "check model.backbone.pretrained"
+        )
+    share_embedding(model)
 
 
 @contextmanager
