@@ -38,7 +38,6 @@ from lm_objectives.tracking import RunCSVLogger, Tracking, remember_run, set_ear
 from lm_objectives.whole_file import whole_file
 
 PROGRAM = "lm-objectives"
-_TRAINER = "Customize every aspect of training via flags"  # the title that Lightning gives its group
 _MANY = 20  # settings that make a usage line unreadable
 _NAMED_CHECKPOINTS = (None, "last", "hpc", "registry")  # Lightning finds these itself
 
@@ -88,10 +87,7 @@ def _quieten() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     logging.getLogger("lm_objectives").setLevel(logging.INFO)
-    if not logging.getLogger("lm_objectives").handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logging.getLogger("lm_objectives").addHandler(handler)
+    logging.getLogger("lm_objectives").handlers = [logging.StreamHandler()]  # to stderr as it is now
     for message in (
         ".*does not have many workers.*",
         ".*treespec.*",
@@ -114,7 +110,7 @@ class Parser(LightningArgumentParser):
     def format_help(self, *arguments: Any, **options: Any) -> str:
         if len(self._actions) > _MANY:
             self.usage = "%(prog)s [--config FILE ...] [--SETTING VALUE ...]"
-        self._action_groups = sorted(self._action_groups, key=lambda group: group.title == _TRAINER)  # the longest last
+        self._action_groups.sort(key=lambda group: f"{group.title}." == Runner.__doc__)  # the longest last
         return super().format_help(*arguments, **options)
 
     def keys(self) -> list[str]:
@@ -123,9 +119,9 @@ class Parser(LightningArgumentParser):
 
 
 class Runner(Trainer):
-    """Lightning's Trainer, which can prepare too: LightningCLI makes a command of each of its methods."""
+    """Lightning's Trainer, with all of its settings."""
 
-    def prepare(self, model: Pretraining, datamodule: TextDataModule) -> None:
+    def prepare(self, model: Pretraining, datamodule: TextDataModule) -> None:  # LightningCLI: a method is a command
         """Read, split and tokenize the corpus as `fit` would, and say what came of it."""
         datamodule.open(model.sources, model.backbone.packs, self)
         print(summary(datamodule.text, datamodule.training_rows()))

@@ -564,7 +564,7 @@ def test_last_of_another_model_leaves_the_folder_alone(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["frobnicate"], r"expected a command, found 'frobnicate': there are fit, validate, demo, export"),
+        (["frobnicate"], r"expected a command, found 'frobnicate': there are fit, prepare, validate, demo, export"),
         (["fti"], r"found 'fti': did you mean fit\?"),
         (["fit"], r"expected a value for model\.\S+, found none: give a --config"),
         (["demo", "nope.ckpt"], r"expected settings as --name value, found 'nope.ckpt' alone|--ckpt_path"),
@@ -610,7 +610,7 @@ def test_help_has_each_setting_with_its_meaning(capsys: pytest.CaptureFixture[st
     for setting in ("backbone", "objectives", "balancer", "optimizer", "schedule"):
         assert f"--model.{setting} " in text, setting
     assert "tokens in a row" in text and "rows in an optimizer step" in text
-    titles = ("One backbone that learns", "Rows for each objective", "How a run is tracked", "Customize every aspect")
+    titles = ("One backbone that learns", "Rows for each objective", "How a run is tracked", "Lightning's Trainer")
     assert (found := [text.index(title) for title in titles]) == sorted(found)
 
 
