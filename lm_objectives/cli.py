@@ -110,7 +110,8 @@ class Parser(LightningArgumentParser):
     def format_help(self, *arguments: Any, **options: Any) -> str:
         if len(self._actions) > _MANY:
             self.usage = "%(prog)s [--config FILE ...] [--SETTING VALUE ...]"
-        self._action_groups.sort(key=lambda group: f"{group.title}." == Runner.__doc__)  # the longest last
+        longest = f"{Runner.__doc__}".rstrip(".")
+        self._action_groups = sorted(self._action_groups, key=lambda group: group.title == longest)  # which comes last
         return super().format_help(*arguments, **options)
 
     def keys(self) -> list[str]:

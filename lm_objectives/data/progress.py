@@ -35,7 +35,7 @@ def stage(name: str, unit: str, total: int | None = None) -> Iterator[Callable[.
 
         yield advance
         hidden: Any = bar.disable
-    if hidden:
+    if hidden and done:
         seconds = time.monotonic() - started
         rate = f", {speed(made, seconds)}" if made else ""
         _log.info("%s: %s %s in %.1f s%s", name, f"{done:,}", unit, seconds, rate)
