@@ -101,6 +101,7 @@ class Pretraining(L.LightningModule):
         self.tokens_read = self.steps_skipped = 0
         self.watch_every: int | None = None
         self._watched = False
+        self._seen: dict[str, Tensor] = {}
         self.last_step: StepRecord | None = None
         self._built = False
         self._store: GradientStore | None = None
@@ -168,6 +169,9 @@ class Pretraining(L.LightningModule):
         return tuple(name for name, reads in zip(self.names, active, strict=True) if reads)
 
     # A training step.
+
+    def on_fit_start(self) -> None:
+        self.trainer.callback_metrics.update({name: number.to(self.device) for name, number in self._seen.items()})
 
     def on_train_start(self) -> None:
         self._begin_step()
@@ -379,6 +383,7 @@ class Pretraining(L.LightningModule):
             unfinished, accumulate = Unfinished(**saved["unfinished"]), self.trainer.accumulate_grad_batches
             restart_loops(checkpoint["loops"], saved["accumulate"], accumulate, unfinished.validates)
             go_on_logging(self.trainer, unfinished, checkpoint["global_step"])
+            self._seen = unfinished.seen
         self._seed, self.tokens_read = saved["seed"], saved["tokens_read"]
         self.steps_skipped = saved["steps_skipped"]
         self.decisions.entries = Decisions((step, tuple(names)) for step, names in saved["decisions"]).entries

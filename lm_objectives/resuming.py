@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning.pytorch as L
 from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
+from torch import Tensor
 
 from lm_objectives.tracking import RunCSVLogger
 
@@ -17,11 +18,13 @@ class Unfinished:
         logged: rows that `metrics.csv` had.
         row: the numbers of the step, where they were not logged yet.
         validates: whether a validation pass was due.
+        seen: the numbers that callbacks see; those of the last validation count until the next.
     """
 
     logged: int
     row: dict[str, Any] | None
     validates: bool
+    seen: dict[str, Tensor]
 
 
 def save_unfinished(trainer: L.Trainer) -> dict[str, Any]:
@@ -35,7 +38,7 @@ def save_unfinished(trainer: L.Trainer) -> dict[str, Any]:
             numbers = convert_tensors_to_scalars(connector.metrics["log"])
             row = {**numbers, "epoch": trainer.current_epoch, "step": loop._batches_that_stepped}
         validates = loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
-    return asdict(Unfinished(logged, row, validates))
+    return asdict(Unfinished(logged, row, validates, dict(trainer.callback_metrics)))
 
 
 def go_on_logging(trainer: L.Trainer, unfinished: Unfinished, step: int) -> None:
@@ -58,6 +61,7 @@ def restart_loops(loops: dict[str, Any], saved: int, now: int, validates: bool) 
     """Make Lightning's count of micro-batches one of whole optimizer steps, which is where rows start again.
 
     Needed where a checkpoint was saved between two micro-batches of a step, or a run goes on with another accumulation.
+    An epoch at whose end it was saved is over: Lightning would end it once more, without the numbers of its validation.
 
     Args:
         loops: the state of Lightning's loops, changed in place.
@@ -77,5 +81,11 @@ def restart_loops(loops: dict[str, Any], saved: int, now: int, validates: bool) 
             counts["completed"] -= ended
     for counts in (validation["current"], validation["total"]):
         counts |= dict.fromkeys(counts, 0)
+    ends = epoch["epoch_progress"]
+    if ends["current"]["processed"] > ends["current"]["completed"]:
+        for counts in (ends["current"], ends["total"]):
+            counts["completed"] = counts["processed"]
+        progress["current"] |= dict.fromkeys(progress["current"], 0)
+        progress["is_last_batch"] = False
     if validates and not partial:  # to Lightning this is the middle of the pass, which it begins anew
         validation["total"] |= {"ready": 1, "started": 1}

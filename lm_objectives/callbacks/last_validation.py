@@ -1,4 +1,4 @@
-"""The validation pass that a run still owes when it is killed after its last step."""
+"""What a run still owes when it is killed after its last step: a validation pass, the end of its epoch."""
 
 from typing import Any
 
@@ -6,13 +6,18 @@ import lightning.pytorch as L
 
 
 class LastValidation(L.Callback):
-    """Validates where a run goes on from its last step and had not done so; the Trainer leaves without a look."""
+    """Validates and ends the epoch where a run goes on from its last step and had not; the Trainer just leaves."""
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         del pl_module
-        validation: Any = trainer.fit_loop.epoch_loop.val_loop
-        counts = validation.batch_progress.total
-        if trainer.fit_loop.restarting and counts.ready > counts.processed:  # nothing was trained
+        loop: Any = trainer.fit_loop
+        if not loop.restarting:  # something was trained
+            return
+        trainer.strategy.model_to_device()  # it was taken off
+        validation, epoch = loop.epoch_loop.val_loop, loop.epoch_progress.current
+        if validation.batch_progress.total.ready > validation.batch_progress.total.processed:
             trainer.validating = True
             validation.run()
             trainer.training = True
+        if epoch.started > epoch.processed:
+            loop.on_advance_end()
