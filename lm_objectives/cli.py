@@ -292,7 +292,7 @@ def _train(command: str, arguments: list[str]) -> None:
 
 def _tool(command: str, arguments: list[str]) -> None:
     if command == "demo":
-        from lm_objectives.demo import demo
+        from lm_objectives.demo.command import demo
 
         function: Callable[..., None] = demo
     else:
@@ -301,4 +301,7 @@ def _tool(command: str, arguments: list[str]) -> None:
         function = export
     parser = Parser(prog=f"{PROGRAM} {command}", description=(function.__doc__ or "").split("\n\n")[0])
     parser.add_function_arguments(function, as_group=False)
+    for action in parser._actions:
+        if action.default is False:  # a switch, which needs no value
+            action.nargs, action.const = "?", True
     function(**parser.parse_args(arguments).as_dict())

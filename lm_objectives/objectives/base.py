@@ -1,7 +1,7 @@
 """The contract between an objective and whoever trains with it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,6 +16,7 @@ from lm_objectives.ramps import Ramp, check_points
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
+    from lm_objectives.demo.stage import Stage
 
 
 Yardsticks = dict[str, tuple[str | tuple[str, float], ...]]
@@ -123,3 +124,10 @@ class Objective(Plugin, nn.Module, ABC):
     def metrics(self) -> dict[str, Metric]:
         """Metrics besides the loss, by name, for held-out rows."""
         return {}
+
+    def exhibit(self, stage: "Stage") -> Iterable[str]:
+        """Lines for the demo that show what it learned; its loss and metrics on the text where it has none of its own.
+
+        A `ValueError` says why the text does not do.
+        """
+        return stage.measured(self)

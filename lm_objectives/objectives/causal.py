@@ -1,13 +1,16 @@
 """Next-token prediction."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import Metric
 
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.shifting import NextToken
+from lm_objectives.demo.continuing import continued
 from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
 from lm_objectives.objectives.tokens import (
     YARDSTICKS,
@@ -22,6 +25,7 @@ from lm_objectives.scoring import at_positions
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
+    from lm_objectives.demo.stage import Stage
 
 
 class CausalLM(Objective):
@@ -66,3 +70,7 @@ class CausalLM(Objective):
 
     def metrics(self) -> dict[str, Metric]:
         return token_metrics()
+
+    def exhibit(self, stage: "Stage") -> Iterator[str]:
+        weight = stage.backbone.embedding if self.head is None else self.head.weight
+        return continued(stage, lambda states: F.linear(states, weight))

@@ -1,8 +1,10 @@
 """Masked-token prediction."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -11,6 +13,7 @@ from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.lengths import SpanLengths
 from lm_objectives.corruption.masking import TokenMasking
 from lm_objectives.corruption.units import Unit
+from lm_objectives.demo.filling import filled
 from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
 from lm_objectives.objectives.tokens import (
     YARDSTICKS,
@@ -25,6 +28,7 @@ from lm_objectives.scoring import at_positions
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
+    from lm_objectives.demo.stage import Stage
 
 
 class MaskedLM(Objective):
@@ -103,3 +107,10 @@ class MaskedLM(Objective):
 
     def metrics(self) -> dict[str, Metric]:
         return token_metrics()
+
+    def exhibit(self, stage: "Stage") -> Iterator[str]:
+        def head(states: Tensor) -> Tensor:
+            states = self.scale * states if self.transform is None else self.transform(states)
+            return F.linear(states, stage.backbone.embedding, self.bias)
+
+        return filled(stage, self.corruption, head)

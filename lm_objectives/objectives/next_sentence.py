@@ -1,6 +1,7 @@
 """Next-sentence prediction."""
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -10,11 +11,13 @@ from torchmetrics import Metric
 
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.next_sentence import NextSentencePairs
+from lm_objectives.demo.judging import successions_judged
 from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
 from lm_objectives.objectives.pairs import YARDSTICKS, pair_layers, pair_metrics, score_pairs
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
+    from lm_objectives.demo.stage import Stage
 
 
 class NextSentence(Objective):
@@ -45,3 +48,6 @@ class NextSentence(Objective):
 
     def metrics(self) -> dict[str, Metric]:
         return pair_metrics()
+
+    def exhibit(self, stage: "Stage") -> Iterator[str]:
+        return successions_judged(self, stage)

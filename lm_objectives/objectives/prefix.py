@@ -1,20 +1,25 @@
 """Next-token prediction behind a prefix."""
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import Metric
 
 from lm_objectives.corruption.base import View, Vocabulary
+from lm_objectives.corruption.named import ids_named
 from lm_objectives.corruption.shifting import PrefixNextToken
+from lm_objectives.demo.continuing import continued_behind_prefix
 from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
 from lm_objectives.objectives.tokens import YARDSTICKS, own_head, score_tokens, token_metrics, unigram_of
 from lm_objectives.scoring import at_positions
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
+    from lm_objectives.demo.stage import Stage
 
 
 class PrefixLM(Objective):
@@ -51,3 +56,8 @@ class PrefixLM(Objective):
 
     def metrics(self) -> dict[str, Metric]:
         return token_metrics()
+
+    def exhibit(self, stage: "Stage") -> Iterator[str]:
+        weight = stage.backbone.embedding if self.head is None else self.head.weight
+        mode = ids_named(stage.vocabulary, self.corruption.tokens(stage.window)).tolist()
+        return continued_behind_prefix(stage, lambda states: F.linear(states, weight), mode)

@@ -1,7 +1,7 @@
 """Replaced-token detection."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,12 +14,14 @@ from torchmetrics.classification import BinaryAUROC, BinaryF1Score
 
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.masking import TokenReplacement
+from lm_objectives.demo.detecting import detected
 from lm_objectives.objectives.base import Objective, Outcome, Yardsticks, mean_metric
 from lm_objectives.ramps import Ramp
 from lm_objectives.scoring import at_positions, sample_vocabulary, vocabulary_nats
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
+    from lm_objectives.demo.stage import Stage
 
 
 class ReplacedToken(Objective):
@@ -140,6 +142,13 @@ class ReplacedToken(Objective):
             "f1": BinaryF1Score(),
             "base_rate": BinaryEntropy(nan_strategy="disable"),
         }
+
+    def exhibit(self, stage: "Stage") -> Iterator[str]:
+        rows = stage.excerpt()
+        view = self.corruption.validating().corrupt(rows, stage.vocabulary)
+        view = self.complete(view, stage.backbone.embeddings())
+        scores = self.logits(stage.hidden(view))[0].sigmoid()
+        return detected(stage, rows, view, view.extra["labels"][0].bool(), scores)
 
 
 class BinaryEntropy(MeanMetric):

@@ -1,6 +1,7 @@
 """Sentence-order prediction."""
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -10,11 +11,13 @@ from torchmetrics import Metric
 
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.pairs import SegmentPairs, Within
+from lm_objectives.demo.judging import orders_judged
 from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
 from lm_objectives.objectives.pairs import YARDSTICKS, pair_layers, pair_metrics, score_pairs
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
+    from lm_objectives.demo.stage import Stage
 
 
 class SentenceOrder(Objective):
@@ -29,6 +32,7 @@ class SentenceOrder(Objective):
             or `difference`, the difference of the two segments' mean states, which learns sooner in small models.
     """
 
+    corruption: SegmentPairs
     yardsticks: ClassVar[Yardsticks] = YARDSTICKS
 
     def __init__(
@@ -68,3 +72,6 @@ class SentenceOrder(Objective):
 
     def metrics(self) -> dict[str, Metric]:
         return pair_metrics()
+
+    def exhibit(self, stage: "Stage") -> Iterator[str]:
+        return orders_judged(self, stage, self.corruption)

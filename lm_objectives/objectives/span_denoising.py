@@ -1,20 +1,24 @@
 """Writing the spans that sentinels stand for."""
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import Metric
 
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.spans import SpanCorruption
+from lm_objectives.demo.restoring import restored
 from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
 from lm_objectives.objectives.tokens import YARDSTICKS, own_head, score_tokens, token_metrics, unigram_of
 from lm_objectives.scoring import at_positions
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
+    from lm_objectives.demo.stage import Stage
 
 
 class SpanDenoising(Objective):
@@ -64,3 +68,7 @@ class SpanDenoising(Objective):
 
     def metrics(self) -> dict[str, Metric]:
         return token_metrics()
+
+    def exhibit(self, stage: "Stage") -> Iterator[str]:
+        weight = stage.backbone.embedding if self.head is None else self.head.weight
+        return restored(stage, self.corruption, lambda states: F.linear(self.scale * states, weight))

@@ -1,8 +1,10 @@
 """Writing a text anew from a corrupted one."""
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import Metric
@@ -11,12 +13,14 @@ from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.infilling import TextInfilling
 from lm_objectives.corruption.lengths import Poisson, SpanLengths
 from lm_objectives.corruption.units import Unit
+from lm_objectives.demo.rewriting import rewritten
 from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
 from lm_objectives.objectives.tokens import YARDSTICKS, own_head, score_tokens, token_metrics, unigram_of
 from lm_objectives.scoring import at_positions
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
+    from lm_objectives.demo.stage import Stage
 
 
 class TextDenoising(Objective):
@@ -64,3 +68,7 @@ class TextDenoising(Objective):
 
     def metrics(self) -> dict[str, Metric]:
         return token_metrics()
+
+    def exhibit(self, stage: "Stage") -> Iterator[str]:
+        weight = stage.backbone.embedding if self.head is None else self.head.weight
+        return rewritten(stage, self.corruption, lambda states: F.linear(self.scale * states, weight))

@@ -1,0 +1,46 @@
+"""A text continued: behind its tokens, or behind them as a prefix."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from lm_objectives.demo.layout import wrapped
+from lm_objectives.demo.writing import Head, reading, write
+
+if TYPE_CHECKING:
+    from lm_objectives.demo.stage import Stage
+
+_SMALL = 50_000_000  # parameters below which sampled text does not read as text
+
+
+def continued(stage: "Stage", head: Head) -> Iterator[str]:
+    """The prompt and a continuation; where both are longer than the window, the model sees the last of it."""
+    read, sampling = reading(stage.prompt[-stage.window :], "causal"), stage.sampling
+    end = stage.vocabulary.eos
+    written = write(stage.backbone, read, head, sampling.chooser(), sampling.tokens, end, stage.window)
+    yield from _told(stage, "given:    ", stage.prompt, written)
+
+
+def continued_behind_prefix(stage: "Stage", head: Head, mode: Sequence[int] = ()) -> Iterator[str]:
+    """The prompt as a prefix that sees itself whole, and a continuation that fits the window with it.
+
+    Args:
+        stage: what it is shown on.
+        head: of the objective.
+        mode: the tokens that the objective puts in front.
+    """
+    sampling, room = stage.sampling, stage.window - len(mode)
+    most = min(sampling.tokens, room // 2)
+    prefix = stage.prompt[most - room :]
+    read = reading([*mode, *prefix], "prefix")
+    written = write(stage.backbone, read, head, sampling.chooser(), most, stage.vocabulary.eos, stage.window)
+    yield from _told(stage, "prefix:   ", prefix, written)
+
+
+def _told(stage: "Stage", label: str, prompt: Sequence[int], written: Sequence[int]) -> Iterator[str]:
+    ids = prompt[1:] if prompt[0] == stage.vocabulary.bos else prompt
+    given, whole = stage.decode(ids), stage.decode([*ids, *written])
+    yield from wrapped(f"{label} {given}")
+    yield from wrapped(f"continued: {whole[len(given) :]}")
+    size = sum(parameter.numel() for parameter in stage.backbone.parameters())
+    if size < _SMALL:
+        yield f"  (Text sampled from a small model is poor, and this one has {size / 1e6:.1f} M parameters.)"

@@ -1,0 +1,62 @@
+"""Spans restored: what a model writes for each sentinel, beside what it stands for."""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from lm_objectives.corruption.named import ids_named
+from lm_objectives.corruption.spans import SpanCorruption
+from lm_objectives.demo.layout import listed, wrapped
+from lm_objectives.demo.sampling import likeliest
+from lm_objectives.demo.writing import Head, reading, write
+
+if TYPE_CHECKING:
+    from lm_objectives.demo.stage import Stage
+
+
+def restored(stage: "Stage", corruption: SpanCorruption, head: Head) -> Iterator[str]:
+    """The text with sentinels, and for each what is written greedily, at most twice as much as is right.
+
+    Raises:
+        ValueError: where the text has no span to leave out.
+    """
+    rows = stage.excerpt_for(corruption, first=1, most=corruption.raw_length(stage.window))
+    view = corruption.corrupt(rows, stage.vocabulary)
+    names = [token for token in corruption.tokens(stage.window) if token != corruption.mode]
+    sentinels, end = set(ids_named(stage.vocabulary, names).tolist()), stage.vocabulary.eos
+    right = by_sentinel(view.targets.tolist(), sentinels, end)
+    if not right:
+        raise ValueError("expected a text of 2 tokens to leave a span out of, found a shorter one: give a longer text")
+    read = view.lengths if view.prefix is None else view.prefix
+    source = view.ids[0, : int(read)].tolist()
+    most = min(2 * len(view.targets), stage.window - (0 if corruption.decodes else len(source)))
+    row = reading(source, view.attention, corruption.decodes)
+    told = write(stage.backbone, row, head, likeliest, most, end, stage.window)
+    written = by_sentinel(told, sentinels, end)
+    yield from wrapped(stage.decode([token for token in source if token != end]))
+    width = max(len(stage.decode([token])) for token in right)
+    for token, span in right.items():
+        verdict = "hit " if written.get(token) == span else "miss"
+        guess = stage.quoted(written[token]) if token in written else "nothing"
+        yield from listed(
+            f"  {stage.decode([token]):<{width}} {verdict} ", [f"right: {stage.quoted(span)}", f"written: {guess}"]
+        )
+    hits = sum(written.get(token) == span for token, span in right.items())
+    yield f"  {hits} of {len(right)} spans restored"
+
+
+def by_sentinel(ids: Sequence[int], sentinels: Collection[int], end: int) -> dict[int, list[int]]:
+    """The tokens behind each sentinel, where it comes first, up to the next or the end.
+
+    <0>  for  inviting  <1>  last  week  [EOS]        <0>: for inviting    <1>: last week
+    """
+    found: dict[int, list[int]] = {}
+    span: list[int] = []
+    for token in ids:
+        if token == end:
+            break
+        if token in sentinels:
+            span = []
+            found.setdefault(token, span)
+        else:
+            span.append(token)
+    return found

@@ -1,0 +1,136 @@
+"""What every objective is shown on: the model, a text, and how to write about it."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from lm_objectives.backbone import Backbone
+from lm_objectives.checkpoint import Run
+from lm_objectives.corruption.base import Corruption, Rows, View, Vocabulary
+from lm_objectives.corruption.keyed import domain, row_keys
+from lm_objectives.data.cache import TokenText
+from lm_objectives.data.words import starts_word
+from lm_objectives.demo.layout import wrapped
+from lm_objectives.demo.measuring import measured
+from lm_objectives.demo.sampling import Sampling
+from lm_objectives.demo.texts import BUILT_IN, held_out_paragraphs, tokenize
+from lm_objectives.objectives.base import Objective
+from lm_objectives.pretraining import Pretraining
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+_EXCERPT = 64  # tokens of the text that are corrupted: a few lines on a terminal
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What every objective is shown on.
+
+    Attributes:
+        module: the model, in evaluation mode.
+        tokenizer: the one it was trained with.
+        vocabulary: the tokenizer's ids, and where words begin.
+        origin: where the text comes from, in words.
+        text: one text, tokenized as a corpus is.
+        with_another: the same, and behind it a text of another origin.
+        prompt: tokens that a continuation starts from.
+        sampling: how it is written.
+    """
+
+    module: Pretraining
+    tokenizer: "PreTrainedTokenizerFast"
+    vocabulary: Vocabulary
+    origin: str
+    text: TokenText
+    with_another: TokenText
+    prompt: list[int]
+    sampling: Sampling
+
+    @property
+    def backbone(self) -> Backbone:
+        """The shared model."""
+        return self.module.backbone
+
+    @property
+    def window(self) -> int:
+        """Tokens of a row, as in the training."""
+        return self.module.window
+
+    @property
+    def key(self) -> np.ndarray:
+        """The key of the one row that is shown, `(1,)`."""
+        return row_keys(domain("demo", self.sampling.seed), np.zeros(1))
+
+    def excerpt(self) -> Rows:
+        """The text's first sentences as one row, as many as fit; a part of the first where that is too long."""
+        ids = np.asarray(self.text.tokens[: self._stop(0, self.window)], dtype=np.int64)
+        return Rows(self.key, ids[None], np.array([len(ids)]))
+
+    def excerpt_for(self, corruption: Corruption, first: int = 0, most: int | None = None) -> Rows:
+        """The excerpt as a corruption reads it.
+
+        Args:
+            corruption: which makes rows of spans of the text.
+            first: the token that it begins with; 1 leaves bos out.
+            most: tokens that a row holds, the window's where it is `None`.
+        """
+        stop = self._stop(first, self.window if most is None else most)
+        return corruption.read(self.text, np.array([[first, stop]]), self.key, self.window, self.vocabulary)
+
+    def _stop(self, first: int, most: int) -> int:
+        """Where the last whole sentence of so many tokens stops, or so many tokens where none does."""
+        stops, limit = self.text.sentences[:, 1], first + min(_EXCERPT, most)
+        return int(max(stops[stops <= limit], default=limit))
+
+    def hidden(self, view: View) -> Float[Tensor, "rows time dim"]:
+        """Hidden states of a view."""
+        [hidden] = self.backbone.encode([view])
+        return hidden
+
+    def measured(self, objective: Objective) -> Iterator[str]:
+        """An objective's loss and metrics on the text."""
+        return measured(objective, self)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of tokens."""
+        return str(self.tokenizer.decode(list(ids)))
+
+    def quoted(self, ids: Sequence[int]) -> str:
+        """The text of tokens in quotes, so that its spaces are seen."""
+        return json.dumps(self.decode(ids), ensure_ascii=False)
+
+    def token(self, token: int) -> str:
+        """A token in quotes."""
+        return self.quoted([token])
+
+    def marked(self, ids: Sequence[int], marks: dict[int, str]) -> list[str]:
+        """Lines of the text of `ids`, the token at each position of `marks` replaced by the mark."""
+        ends = [self.decode(ids[:end]).rstrip("�") for end in range(len(ids) + 1)]
+        pieces = [ends[at + 1][len(ends[at]) :] for at in range(len(ids))]
+        for at, mark in marks.items():
+            pieces[at] = " " * pieces[at].startswith(" ") + mark
+        return wrapped("".join(pieces))
+
+
+def set_stage(run: Run, text: str | None, sampling: Sampling) -> Stage:
+    """Choose the text and tokenize it; a given text is continued whole, another one from its first sentence.
+
+    Raises:
+        ValueError: where the tokenizer finds nothing in the text.
+    """
+    tokenizer, module = run.tokenizer, run.module
+    known = module.vocabulary
+    vocabulary = replace(known, starts_word=starts_word(tokenizer.backend_tokenizer, set(known.special), known.size))
+    held_out = held_out_paragraphs(run.cache, tokenizer, module.window, sampling.seed)
+    origin = "your text" if text is not None else "a held-out paragraph" if held_out else "a built-in paragraph"
+    shown, another = [*([] if text is None else [text]), *held_out, *BUILT_IN][:2]
+    tokens = tokenize([shown], tokenizer, vocabulary)
+    prompt = tokens.tokens[: -1 if text is not None else tokens.sentences[0, 1]].tolist()
+    with_another = tokenize([shown, another], tokenizer, vocabulary)
+    return Stage(module, tokenizer, vocabulary, origin, tokens, with_another, prompt, sampling)
