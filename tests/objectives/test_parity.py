@@ -9,13 +9,24 @@ import pytest
 import tiny
 import torch
 import transformers
+from families import SEQ2SEQ
 from torch import Tensor, nn
 
 from lm_objectives import Backbone, Pretraining
 from lm_objectives.corruption.base import View
 from lm_objectives.heads import generator_names, head_names
-from lm_objectives.objectives import CausalLM, MaskedLM, NextSentence, Objective, ReplacedToken, SentenceOrder
+from lm_objectives.objectives import (
+    CausalLM,
+    MaskedLM,
+    NextSentence,
+    Objective,
+    ReplacedToken,
+    SentenceOrder,
+    SpanDenoising,
+    TextDenoising,
+)
 from lm_objectives.objectives.base import loss_of
+from lm_objectives.optimisation import Adafactor
 
 torch.set_num_threads(1)
 STEPS = 20
@@ -27,16 +38,30 @@ ENCODER: dict[str, Any] = SIZES | {
     "attention_probs_dropout_prob": 0.0,
     "pad_token_id": 0,
 }
+ORDINARY = 57  # tokens that are no sentinels
+VOCABULARY = replace(tiny.vocabulary(), named=tuple((f"<extra_id_{n}>", ORDINARY + n) for n in range(10)))
 Views = dict[str, View]
+MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
+
+
+def adamw(parameters: Any) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=1e-3)
+
+
+def adafactor(parameters: Any) -> torch.optim.Optimizer:
+    """T5's, as transformers has it."""
+    return transformers.Adafactor(parameters, lr=0.01, relative_step=False, scale_parameter=True, warmup_init=False)
 
 
 @dataclass(frozen=True)
 class System:
-    """A published system: the classes of transformers, our objectives, and the loss that those classes compute."""
+    """A published system: the classes of transformers, our objectives, the loss that those classes compute, and the
+    optimizers of ours and theirs."""
 
     reference: Callable[[], nn.ModuleDict]
     objectives: Callable[[], dict[str, Objective]]
     loss: Callable[[Any, Views], Tensor]
+    optimizers: tuple[MakeOptimizer, MakeOptimizer] = (adamw, adamw)
 
 
 def model_of(kind: str, **config: Any) -> Callable[[], nn.ModuleDict]:
@@ -54,6 +79,14 @@ def electra() -> nn.ModuleDict:
     generator.electra.embeddings = whole.electra.embeddings
     generator.tie_weights()
     return nn.ModuleDict({"whole": whole, "generator": generator})
+
+
+def t5_1_1() -> nn.ModuleDict:
+    """T5 1.1's head is its own, which transformers only learns from weights."""
+    models = model_of("T5ForConditionalGeneration", **T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False)()
+    whole: Any = models["whole"]
+    whole.lm_head.weight = nn.Parameter(torch.randn_like(whole.lm_head.weight))
+    return models
 
 
 def inputs_of(view: View) -> dict[str, Tensor]:
@@ -98,6 +131,16 @@ def electra_loss(models: Any, views: Views) -> Tensor:
     return generator.loss + 50 * models["whole"](**inputs_of(filled), token_type_ids=view.segments, labels=labels).loss
 
 
+def written_loss(models: Any, views: Views) -> Tensor:
+    [view] = views.values()
+    assert view.decoder is not None
+    labels = torch.full_like(view.decoder, -100).flatten().index_copy(0, view.scored, view.targets)
+    return models["whole"](**inputs_of(view), labels=labels.view_as(view.decoder)).loss
+
+
+SPECIAL = {"vocab_size": 67, "pad_token_id": 0, "eos_token_id": 2}
+T5 = SEQ2SEQ["t5"] | SPECIAL | {"decoder_start_token_id": 0}
+BART = SEQ2SEQ["bart"] | SPECIAL | {"decoder_start_token_id": 2}
 ALBERT = ENCODER | {"embedding_size": 16, "classifier_dropout_prob": 0.0}
 TYPES = {"type_vocab_size": 2}
 SYSTEMS = {
@@ -126,6 +169,16 @@ SYSTEMS = {
         albert_loss,
     ),
     "electra": System(electra, lambda: {"replaced": ReplacedToken(0.3)}, electra_loss),
+    "t5": System(
+        model_of("T5ForConditionalGeneration", **T5),
+        lambda: {"spans": SpanDenoising(0.3)},
+        written_loss,
+        (Adafactor, adafactor),
+    ),
+    "t5_1_1": System(t5_1_1, lambda: {"spans": SpanDenoising(0.3)}, written_loss, (Adafactor, adafactor)),
+    "bart": System(
+        model_of("BartForConditionalGeneration", **BART), lambda: {"text": TextDenoising(unit="token")}, written_loss
+    ),
 }
 each_system = pytest.mark.parametrize("name", SYSTEMS)
 
@@ -140,14 +193,17 @@ def both(name: str, folder: Path) -> tuple[Pretraining, nn.ModuleDict]:
     for part, model in models.items():
         model.save_pretrained(folder / part.replace("whole", ""))
     module = Pretraining(Backbone(pretrained=str(folder)), SYSTEMS[name].objectives())
-    module.build(tiny.vocabulary(), tiny.WINDOW, STEPS)
+    module.build(VOCABULARY, tiny.WINDOW, STEPS)
     return module.train(), models
 
 
 def views_of(module: Pretraining, step: int) -> Views:
     """Rows of a step through each objective's corruption; those that share rows get the same ids, as a batch has it."""
-    rows = tiny.rows(8, seed=step)
-    views = {name: module.sources[name].corruption.corrupt(rows, tiny.vocabulary()) for name in module.names}
+    rows, views = tiny.rows(8, ORDINARY, step), {}
+    for name in module.names:
+        corruption = module.sources[name].corruption
+        read = replace(rows, segments=None, sentences=rows.ids % 4 == 0) if corruption.decodes else rows
+        views[name] = corruption.corrupt(read, VOCABULARY)
     return {name: replace(view, ids=views.get("masked", view).ids) for name, view in views.items()}
 
 
@@ -172,8 +228,9 @@ def pairs_of(module: Pretraining, models: nn.ModuleDict) -> dict[str, tuple[nn.P
     """Each of our parameters with the reference's, by the latter's name; all of both."""
     family, whole = module.backbone.config.model_type, models["whole"]
     theirs, pairs = dict(whole.named_parameters()), {}
+    prefix = "" if whole.base_model is whole else f"{whole.base_model_prefix}."
     for name, parameter in module.backbone.model.named_parameters():
-        pairs[f"{whole.base_model_prefix}.{name}"] = parameter
+        pairs[f"{prefix}{name}"] = parameter
     for objective in module.objectives.values():
         own = dict(objective.named_parameters())
         pairs |= {there: own[name] for name, there in head_names(objective, family).items()}
@@ -218,7 +275,8 @@ def test_twenty_steps_end_at_the_references_weights(name: str, tmp_path: Path) -
     """
     module, models = (both_.double() for both_ in both(name, tmp_path))
     begun = [parameter.detach().clone() for parameter in models.parameters()]
-    optimizers = [torch.optim.AdamW(part.parameters(), lr=1e-3) for part in (module, models)]
+    kinds = zip(SYSTEMS[name].optimizers, (module, models), strict=True)
+    optimizers = [make(part.parameters()) for make, part in kinds]
     for step in range(STEPS):
         views = views_of(module, step)
         for total in (reference_loss(name, module, models, views), loss(module, views)):
