@@ -8,7 +8,7 @@ from typing import Any, final
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lm_objectives.attention import attention_arguments, positions_in
@@ -205,8 +205,12 @@ class Backbone(Plugin, nn.Module):
 
     @property
     def tied(self) -> bool:
-        """Whether the family's own head over the vocabulary is the token embedding, which is as wide as `dim`."""
-        return ties_head(self.config) and self.embedding.shape[1] == self.dim
+        """Whether the family's own head over the vocabulary is the token embedding, which is as wide as `dim`.
+
+        What a folder holds counts before what its configuration says: mT5's heads are their own, and it says tied.
+        """
+        held = self.found is None or self.found.tied
+        return held and ties_head(self.config) and self.embedding.shape[1] == self.dim
 
     @property
     def embedding_scale(self) -> float:
@@ -313,8 +317,7 @@ class Backbone(Plugin, nn.Module):
         inputs: dict[str, Any] = dict(self._cache)
         written = [view.decoder for view in views if view.decoder is not None]
         if written:
-            start: int = self.config.decoder_start_token_id
-            inputs["decoder_input_ids"] = F.pad(torch.cat(written)[:, :-1], (1, 0), value=start)
+            inputs["decoder_input_ids"] = self.read_to_write(torch.cat(written))
         elif self.writes:
             module, inputs = self.model.get_encoder(), {}
             parameters = parameters and self._named_in(module, parameters)
@@ -331,6 +334,10 @@ class Backbone(Plugin, nn.Module):
             inputs["position_ids"] = torch.cat([positions_in(view) for view in views]) + first_position(self.config)
         output = torch.func.functional_call(module, parameters, (), inputs) if parameters else module(**inputs)
         return list(output.last_hidden_state.split(rows))
+
+    def read_to_write(self, written: Int[Tensor, "rows time"]) -> Int[Tensor, "rows time"]:
+        """What a decoder reads to write tokens: its start, then what it wrote so far."""
+        return F.pad(written[:, :-1], (1, 0), value=self.config.decoder_start_token_id)
 
     def _named_in(self, part: nn.Module, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Stand-ins for the model's parameters by their names in a part of it, those of other parts left out."""

@@ -46,6 +46,8 @@ def new_config(model_type: str, arguments: dict[str, Any], vocabulary: Vocabular
     tokens |= {name: token for name, token in roles.items() if name in known}
     if getattr(kind, "is_encoder_decoder", False):
         tokens["decoder_start_token_id"] = tokens[_starts_with(kind())]
+        if getattr(kind(), "forced_eos_token_id", None) is not None:
+            tokens["forced_eos_token_id"] = vocabulary.eos  # what BART's text ends with where it grows too long
     with one_line(f"a {model_type} configuration that builds", "change model.backbone.config"):
         return AutoConfig.for_model(model_type, **tokens | own | {"vocab_size": vocabulary.size})
 

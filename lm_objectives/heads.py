@@ -94,7 +94,7 @@ def start_heads(backbone: Backbone, objectives: Mapping[str, Objective]) -> None
     A generator's are those of its folder `generator`, if there is one.
 
     Raises:
-        ValueError: where a head has another size there.
+        ValueError: where a head has another size there, or a bias that ours has not.
     """
     found = backbone.found
     assert found is not None
@@ -103,12 +103,24 @@ def start_heads(backbone: Backbone, objectives: Mapping[str, Objective]) -> None
         if isinstance(objective, MaskedLM) and not found.tied:
             held[name] = False  # ours predicts by the embedding
             continue
+        if isinstance(objective, (SpanDenoising, TextDenoising)):
+            _check_bias(found)
         held[name] = _copied(objective, head_names(objective, backbone.config.model_type), found)
         if isinstance(objective, ReplacedToken):
             held[f"{name}'s generator"] = _start_generator(objective, backbone, found.folder / "generator")
     backbone.found = None  # heads that nobody asked for take memory
     started, fresh = (", ".join(name for name in held if held[name] is there) for there in (True, False))
     _log.info("%s: begins with %s%s", found.folder, started or "no head", f"; fresh: {fresh}" if fresh else "")
+
+
+def _check_bias(found: Found) -> None:
+    """Raise where BART's bias of each token, which transformers keeps at 0 and our heads do not have, is not 0."""
+    bias = found.weights.get("final_logits_bias")
+    if bias is not None and bias.any():
+        raise ValueError(
+            f"expected a head without a bias in {found.folder}, found a final_logits_bias that is not 0: "
+            "start from another folder, or set it to 0 there"
+        )
 
 
 def _start_generator(objective: ReplacedToken, backbone: Backbone, folder: Path) -> bool:

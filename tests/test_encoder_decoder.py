@@ -198,6 +198,7 @@ def test_a_decoder_starts_with_the_familys_own_token(family: str, token: str) ->
     backbone = Backbone(family, SEQ2SEQ[family])
     backbone.build(vocabulary, 12)
     assert backbone.config.decoder_start_token_id == getattr(vocabulary, token)
+    assert getattr(backbone.config, "forced_eos_token_id", None) in (None, vocabulary.eos)
 
 
 def test_sizes_by_the_names_that_all_families_share() -> None:

@@ -1,5 +1,6 @@
 """Heads there and back: what `export` writes is where a run that begins from it stands."""
 
+import copy
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +9,22 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from families import FAMILIES
+from families import FAMILIES, SEQ2SEQ
 
 from lm_objectives import Backbone, Pretraining
 from lm_objectives.checkpoint import open_run
 from lm_objectives.export import export
-from lm_objectives.objectives import CausalLM, MaskedLM, NextSentence, Objective, ReplacedToken, SentenceOrder
+from lm_objectives.export.conversion import convert
+from lm_objectives.objectives import (
+    CausalLM,
+    MaskedLM,
+    NextSentence,
+    Objective,
+    ReplacedToken,
+    SentenceOrder,
+    SpanDenoising,
+    TextDenoising,
+)
 
 torch.set_num_threads(1)
 Objectives = Callable[[], dict[str, Objective]]
@@ -38,6 +49,20 @@ CASES: dict[str, tuple[str, dict[str, Any], Objectives, str]] = {
         "AlbertForPreTraining",
     ),
     "electra": ("electra", {}, lambda: {"replaced": ReplacedToken()}, "ElectraForPreTraining"),
+    "t5": ("t5", {}, lambda: {"spans": SpanDenoising()}, "T5ForConditionalGeneration"),
+    "t5_1_1": (
+        "t5",
+        {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+        lambda: {"spans": SpanDenoising()},
+        "T5ForConditionalGeneration",
+    ),
+    "bart": ("bart", {}, lambda: {"text": TextDenoising()}, "BartForConditionalGeneration"),
+    "bart_untied": (
+        "bart",
+        {"tie_word_embeddings": False},
+        lambda: {"text": TextDenoising()},
+        "BartForConditionalGeneration",
+    ),
 }
 
 
@@ -59,7 +84,7 @@ def test_a_run_begins_where_the_exported_one_stands(
 ) -> None:
     """Oracle: the trained parameters, bit for bit; and transformers reads the folder with nothing missing or left."""
     family, changes, objectives, kind = CASES[name]
-    checkpoint = str(train(Backbone(family, FAMILIES[family] | changes), objectives()))
+    checkpoint = str(train(Backbone(family, (FAMILIES | SEQ2SEQ)[family] | changes), objectives()))
     first = next(iter(objectives()))
     export(checkpoint, str(tmp_path / "out"), first)
     _, said = getattr(transformers, kind).from_pretrained(tmp_path / "out", output_loading_info=True)
@@ -114,6 +139,36 @@ def test_a_masked_head_that_is_not_tied_is_fresh(train: Any, tmp_path: Path, cap
     with caplog.at_level(logging.INFO, "lm_objectives"):
         begun(tmp_path, trained, {"masked": MaskedLM()})
     assert said_in(caplog) == [f"{tmp_path}: begins with no head; fresh: masked"]
+
+
+@pytest.mark.parametrize(("family", "kind"), [("llama", "LlamaForCausalLM"), ("mt5", "MT5ForConditionalGeneration")])
+def test_a_head_of_its_own_is_kept_where_the_configuration_says_tied(
+    family: str, kind: str, train: Any, tmp_path: Path
+) -> None:
+    """Oracle: the folder's weights. Published mT5s are so; and the embedding stays what it was, there and back."""
+    objectives = {"it": CausalLM() if family == "llama" else TextDenoising()}
+    trained = open_run(str(train(Backbone(family, (FAMILIES | SEQ2SEQ)[family]), objectives))).module
+    config = copy.deepcopy(trained.backbone.config)
+    model = getattr(transformers, kind)(config)
+    model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight))
+    model.save_pretrained(tmp_path / "begun")
+    module = begun(tmp_path / "begun", trained, objectives)
+    assert torch.equal(module.objectives["it"].head.weight, model.lm_head.weight)
+    [written] = convert(module, "it").values()
+    assert torch.equal(written.lm_head.weight, model.lm_head.weight)
+    for part in (module.backbone.embedding, written.get_input_embeddings().weight):
+        assert torch.equal(part, model.get_input_embeddings().weight)
+
+
+def test_a_bias_that_our_head_has_not_is_one_clear_line(train: Any, tmp_path: Path) -> None:
+    checkpoint = str(train(Backbone("bart", SEQ2SEQ["bart"]), {"text": TextDenoising()}))
+    export(checkpoint, str(tmp_path / "out"), "text")
+    model = transformers.BartForConditionalGeneration.from_pretrained(tmp_path / "out")
+    model.final_logits_bias[0, 5] = 1.0
+    model.save_pretrained(tmp_path / "out")
+    message = r"^expected a head without a bias in .*out, found a final_logits_bias that is not 0: "
+    with pytest.raises(ValueError, match=message):
+        begun(tmp_path / "out", open_run(checkpoint).module, {"text": TextDenoising()})
 
 
 def test_a_generator_of_another_width_is_one_clear_line(train: Any, tmp_path: Path) -> None:

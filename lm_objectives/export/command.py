@@ -1,4 +1,4 @@
-"""A checkpoint as Hugging Face folders, one for each objective that transformers has a head for."""
+"""The command `export`: folders that are written whole or not at all."""
 
 import copy
 import os
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lm_objectives.checkpoint import open_run
+from lm_objectives.export.conversion import convert
+from lm_objectives.export.reference import NotExportableError
 from lm_objectives.pretrained import quietly
-from lm_objectives.reference import NotExportableError, convert
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -23,8 +24,9 @@ def export(ckpt_path: str, output: str, objective: str | None = None) -> None:
     electra, modernbert and roberta backbones), ReplacedToken an ElectraForPreTraining with its generator, an
     ElectraForMaskedLM, in the folder generator below (electra backbones). With a MaskedLM on the same rows
     SentenceOrder becomes an AlbertForPreTraining (albert backbones) and NextSentence a BertForPreTraining (bert
-    backbones), which hold both heads; NextSentence alone a BertForNextSentencePrediction. Each is compared with the
-    checkpoint's own logits before it is written. What has no equal in transformers is named with the reason.
+    backbones), which hold both heads; NextSentence alone a BertForNextSentencePrediction. SpanDenoising and
+    TextDenoising become an AutoModelForSeq2SeqLM (encoder-decoders). Each is compared with the checkpoint's own logits
+    before it is written. What has no equal in transformers is named with the reason.
 
     Args:
         ckpt_path: the checkpoint to read, for example runs/quickstart/checkpoints/last.ckpt.
@@ -54,7 +56,7 @@ def export(ckpt_path: str, output: str, objective: str | None = None) -> None:
         if not said:
             raise ValueError(
                 f"expected an objective that transformers has a head for, found none ({'; '.join(reasons)}): "
-                "train CausalLM on a decoder-only or MaskedLM on an encoder-only backbone"
+                "train CausalLM on a decoder-only, MaskedLM on an encoder-only or TextDenoising on a backbone with both"
             )
     print("\n".join([*said, *(f"{reason} (not exported)" for reason in reasons)]))
 
@@ -63,6 +65,9 @@ def _write(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", folde
     segments = ["token_type_ids"] if getattr(model.config, "type_vocab_size", 0) else []
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.model_input_names = ["input_ids", *segments, "attention_mask"]  # what the model takes, and no more
+    for role in ("pad_token_id", "eos_token_id") if model.can_generate() else ():  # which not every folder had
+        if getattr(model.generation_config, role) is None:
+            setattr(model.generation_config, role, getattr(tokenizer, role))
     with quietly():
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -19,7 +19,7 @@ from lm_objectives.corruption.base import Rows, View
 from lm_objectives.data.cache import open_cache
 from lm_objectives.data.tokenizer import read_tokenizer_files, tokenizer_from_files
 from lm_objectives.export import export
-from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken
+from lm_objectives.objectives import CausalLM, MaskedLM, Objective, PrefixLM, ReplacedToken, SpanDenoising
 
 torch.set_num_threads(1)
 
@@ -143,6 +143,15 @@ def test_what_transformers_has_no_head_for_is_named_with_the_reason(
         "order: transformers has a head for sentence order on albert alone, from the first token (not exported)",
         "replaced: transformers has a head for replaced tokens on electra, not on llama (not exported)",
     ]
+
+
+def test_objectives_that_read_a_prefix_are_named_with_the_reason(
+    train: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    objectives = {"causal": CausalLM(), "prefix": PrefixLM(), "spans": SpanDenoising(layout="prefix")}
+    export(str(train(backbone_of("llama"), objectives)), str(tmp_path / "out"))
+    reason = "it reads a prefix both ways and the rest causally, as no causal class of transformers does (not exported)"
+    assert capsys.readouterr().out.splitlines()[1:] == [f"prefix: {reason}", f"spans: {reason}"]
 
 
 def test_nothing_is_left_where_nothing_can_be_exported(train: Any, tmp_path: Path) -> None:

@@ -1,0 +1,31 @@
+"""Next-token heads on decoder-only backbones."""
+
+import torch.nn.functional as F
+
+from lm_objectives.backbone import Backbone
+from lm_objectives.configuration import is_decoder
+from lm_objectives.export.reference import READS_A_PREFIX, NotExportableError, Reference, around, predict_by
+from lm_objectives.objectives import CausalLM, MaskedLM, PrefixLM
+
+
+def causal(objective: CausalLM, backbone: Backbone, beside: MaskedLM | None) -> Reference:
+    """An AutoModelForCausalLM."""
+    from transformers import AutoModelForCausalLM
+
+    del beside
+    family = backbone.config.model_type
+    if not is_decoder(family):
+        raise NotExportableError(f"{family} is an encoder, which transformers does not run causally")
+    model = around(AutoModelForCausalLM, backbone)
+    weight = backbone.embedding if objective.head is None else objective.head.weight
+    head = model.get_output_embeddings().weight
+    if head.shape != weight.shape:
+        raise NotExportableError(f"its head has {len(weight)} tokens and the backbone's configuration {len(head)}")
+    predict_by(weight, None, model)
+    return Reference(model, {"logits": lambda hidden: F.linear(hidden, weight)})
+
+
+def prefix(objective: PrefixLM, backbone: Backbone, beside: MaskedLM | None) -> Reference:
+    """Nothing: a causal pass of the same weights gives other logits."""
+    del objective, backbone, beside
+    raise NotExportableError(READS_A_PREFIX)

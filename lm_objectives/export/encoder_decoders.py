@@ -1,0 +1,27 @@
+"""Heads that write behind an encoder."""
+
+import copy
+
+import torch.nn.functional as F
+
+from lm_objectives.backbone import Backbone
+from lm_objectives.export.reference import READS_A_PREFIX, NotExportableError, Reference, predict_by
+from lm_objectives.objectives import MaskedLM, SpanDenoising, TextDenoising
+
+
+def written(objective: SpanDenoising | TextDenoising, backbone: Backbone, beside: MaskedLM | None) -> Reference:
+    """An AutoModelForSeq2SeqLM: a T5ForConditionalGeneration, a BartForConditionalGeneration, ….
+
+    It has weights of its own, since classes that do not tie their head keep three copies of the one table here.
+    """
+    from transformers import AutoModelForSeq2SeqLM
+
+    del beside
+    if not objective.corruption.decodes:
+        raise NotExportableError(READS_A_PREFIX)
+    model = AutoModelForSeq2SeqLM.from_config(copy.deepcopy(backbone.config))
+    model.base_model.load_state_dict(backbone.model.state_dict(), strict=False)  # T5's own has the head among the rest
+    if objective.head is not None:
+        predict_by(objective.head.weight, None, model)
+    weight, scale = backbone.embedding if objective.head is None else objective.head.weight, objective.scale
+    return Reference(model.eval(), {"logits": lambda hidden: F.linear(scale * hidden, weight)})

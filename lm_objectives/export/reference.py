@@ -1,0 +1,67 @@
+"""A class of transformers on the modules of a trained backbone, with a head's weights where that class keeps them."""
+
+import copy
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lm_objectives.backbone import Backbone
+from lm_objectives.heads import Names
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class NotExportableError(ValueError):
+    """An objective that transformers has no equal head for; says why."""
+
+
+READS_A_PREFIX = "it reads a prefix both ways and the rest causally, as no causal class of transformers does"
+"""Why an objective whose input is a prefix is not exported."""
+
+
+class Reference(NamedTuple):
+    """A model of transformers, and what each of its outputs is by our heads, from hidden states."""
+
+    model: "PreTrainedModel"
+    outputs: dict[str, Callable[[Tensor], Tensor]]
+
+
+def around(kind: Any, backbone: Backbone, instead: Mapping[str, nn.Module] = MappingProxyType({})) -> Any:
+    """A model of a class, or of an auto class, on the modules of a backbone; its head, and a pooler, are fresh.
+
+    Args:
+        kind: the class.
+        backbone: whose modules it gets.
+        instead: of some of them these, by name.
+    """
+    config = copy.deepcopy(backbone.config)
+    model = kind.from_config(config) if hasattr(kind, "from_config") else kind(config)
+    for name, part in (dict(backbone.model.named_children()) | dict(instead)).items():
+        setattr(model.base_model, name, part)
+    model.tie_weights()
+    return model.eval()
+
+
+@torch.no_grad()
+def put(head: nn.Module, names: Names, model: Any) -> None:
+    """Copy a head's parameters to where a class of transformers keeps them."""
+    theirs = dict(model.named_parameters(remove_duplicate=False))
+    own = dict(head.named_parameters())
+    for name, there in names.items():
+        if there not in theirs:
+            raise NotExportableError(f"this configuration has no {there}")
+        theirs[there].copy_(own[name])
+
+
+@torch.no_grad()
+def predict_by(weight: Tensor, bias: Tensor | None, model: Any) -> None:
+    """Give a model the weight and the bias that tokens are predicted by, which its configuration may tie or not."""
+    head = model.get_output_embeddings()
+    if head.weight is not weight:  # nor may it be written into, which the configuration may have made the embedding
+        head.weight = nn.Parameter(weight.clone())
+    if bias is not None:
+        head.bias.copy_(bias)
