@@ -12,6 +12,8 @@ from lm_objectives.demo.writing import Head, reading, write
 if TYPE_CHECKING:
     from lm_objectives.demo.stage import Stage
 
+_ALIGNED = 32  # characters of a span behind which what is written begins in one column
+
 
 def restored(stage: "Stage", corruption: SpanCorruption, head: Head) -> Iterator[str]:
     """The text with sentinels, and for each what is written greedily, at most twice as much as is right.
@@ -32,14 +34,14 @@ def restored(stage: "Stage", corruption: SpanCorruption, head: Head) -> Iterator
     row = reading(source, view.attention, corruption.decodes)
     told = write(stage.backbone, row, head, likeliest, most, end, stage.window)
     written = by_sentinel(told, sentinels, end)
-    yield from wrapped(stage.decode([token for token in source if token != end]))
-    width = max(len(stage.decode([token])) for token in right)
+    yield from wrapped(stage.decode([token for token in source if token != end]).strip())
+    names_width = max(len(stage.decode([token])) for token in right)
+    width = min(max(len(stage.quoted(span)) for span in right.values()), _ALIGNED)
     for token, span in right.items():
         verdict = "hit " if written.get(token) == span else "miss"
         guess = stage.quoted(written[token]) if token in written else "nothing"
-        yield from listed(
-            f"  {stage.decode([token]):<{width}} {verdict} ", [f"right: {stage.quoted(span)}", f"written: {guess}"]
-        )
+        items = [f"right: {stage.quoted(span):<{width}}", f"written: {guess}"]
+        yield from listed(f"  {stage.decode([token]):<{names_width}} {verdict} ", items)
     hits = sum(written.get(token) == span for token, span in right.items())
     yield f"  {hits} of {len(right)} spans restored"
 

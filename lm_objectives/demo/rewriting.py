@@ -27,7 +27,7 @@ def rewritten(stage: "Stage", corruption: TextInfilling, head: Head) -> Iterator
     outer = (stage.vocabulary.bos, stage.vocabulary.eos)
     source, written, right = ([token for token in ids if token not in outer] for ids in (source, told, right))
     for label, ids in (("corrupted:", source), ("written:  ", written), ("right:    ", right)):
-        yield from wrapped(f"{label} {stage.decode(ids)}")
+        yield from wrapped(f"{label} {stage.decode(ids).strip()}")
     kept = len_common(source, right)
     yield f"  {len_common(written, right)} of {len(right)} right tokens in their order; the corrupted text has {kept}"
 

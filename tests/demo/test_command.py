@@ -1,0 +1,123 @@
+"""The command: what it prints, and that a text or a setting that does not do is one line and exit code 2."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lm_objectives.__main__ import main
+from lm_objectives.checkpoint import open_run
+from lm_objectives.demo.command import demo, show
+from lm_objectives.demo.sampling import Sampling
+from lm_objectives.demo.stage import Stage, set_stage
+from lm_objectives.objectives import (
+    CausalLM,
+    MaskedLM,
+    NextSentence,
+    PrefixLM,
+    ReplacedToken,
+    SentenceOrder,
+    SpanDenoising,
+    TextDenoising,
+)
+
+torch.set_num_threads(1)
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: Any, **options: Any) -> str:
+    demo(*arguments, **options)
+    return capsys.readouterr().out
+
+
+def test_one_seed_prints_the_same_and_another_does_not(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tiny_run)
+    first = printed(capsys, path, seed=1)
+    assert first == printed(capsys, path, seed=1) != printed(capsys, path, seed=2)
+    assert first.startswith(f"{path} on a held-out paragraph\n")
+    for heading in ("causal (CausalLM)", "masked (MaskedLM)", "order (SentenceOrder)", "replaced (ReplacedToken)"):
+        assert f"\n{heading}\n" in first
+    assert "Text sampled from a small model is poor" in first
+
+
+@pytest.mark.parametrize(
+    ("family", "objectives"),
+    [
+        ("gpt2", {"causal": CausalLM(), "replaced": ReplacedToken()}),
+        ("modernbert", {"causal": CausalLM(), "replaced": ReplacedToken()}),
+        ("electra", {"replaced": ReplacedToken(), "order": SentenceOrder()}),
+        ("bert", {"next": NextSentence(), "masked": MaskedLM(view_of="next")}),
+        ("llama", {"prefix": PrefixLM(), "spans": SpanDenoising(layout="prefix")}),
+        ("t5", {"spans": SpanDenoising(), "masked": MaskedLM()}),
+        ("bart", {"text": TextDenoising(), "masked": MaskedLM()}),
+    ],
+)
+def test_each_objective_is_shown_on_its_families(family: str, objectives: dict[str, Any], stage_for: Any) -> None:
+    made: Stage = stage_for(family, objectives)
+    shown = show(made)
+    assert shown.missing == []
+    headings = [f"{name} ({type(objective).__name__})" for name, objective in objectives.items()]
+    assert [line for line in shown.lines if line in headings] == headings
+    assert len(shown.lines) >= 5 * len(objectives)
+    assert all(len(line) <= 80 for line in shown.lines if not line.startswith("  mean probability"))
+
+
+def test_a_text_too_short_for_one_objective_is_shown_to_the_others_and_refused(
+    tiny_run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--ckpt_path", str(tiny_run), "--text", "dog " * 60]) == 2
+    out, error = capfd.readouterr()
+    assert "on your text" in out and out.count("guesses:") > 2 and "mean probability of being replaced" in out
+    assert "expected two sentences in a paragraph that fit the window of 32 tokens" in out
+    assert error.count("\n") == 1 and "found none in the text: give a longer text" in error
+
+
+def test_without_a_text_of_the_users_nothing_is_refused(tiny_run: Path) -> None:
+    assert show(set_stage(open_run(str(tiny_run)), "dog " * 60, Sampling())).missing != []
+    assert main(["demo", "--ckpt_path", str(tiny_run)]) == 0
+
+
+def test_switches_and_files_come_from_the_command_line(
+    tiny_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.txt").write_text("The dog ran home. A cat sat away.", encoding="utf-8")
+    told = []
+    for more in (["--greedy"], ["--greedy", "true", "--seed", "0"], ["--greedy", "false"]):
+        assert main(["demo", "--ckpt_path", str(tiny_run), "--text_file", str(tmp_path / "a.txt"), *more]) == 0
+        told.append(capfd.readouterr().out)
+    assert told[0] == told[1] != told[2] and "given:      The dog ran home. A cat sat away." in told[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["--temperature", "0"], "expected a temperature above 0, found 0.0"),
+        (["--top_p", "1.5"], "expected top_p above 0 and at most 1, found 1.5"),
+        (["--tokens", "0"], "expected at least 1 token to continue with, found 0"),
+        (["--text", " "], "expected a text with words, found an empty one"),
+        (["--text_file", "none.txt"], "expected a text file at none.txt, found no such file"),
+        ([], "expected a checkpoint at none.ckpt, found no such file"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    settings: list[str], message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--ckpt_path", "none.ckpt", *settings]) == 2
+    out, error = capfd.readouterr()
+    assert out == "" and error.count("\n") == 1 and message in error
+
+
+class Own(CausalLM):
+    """An objective of a user's own."""
+
+    def exhibit(self, stage: Stage) -> list[str]:
+        if len(stage.text.sentences) > 1:
+            raise ValueError("a defect")
+        return ["  one sentence"]
+
+
+def test_an_objective_of_ones_own_is_shown_and_its_defects_are_not_hidden(stage_for: Any) -> None:
+    made: Stage = stage_for("bert", {"mine": Own()}, "The dog ran home.")
+    assert show(made).lines == ["", "mine (Own)", "  one sentence"]
+    with pytest.raises(ValueError, match="a defect"):
+        show(stage_for("bert", {"mine": Own()}))

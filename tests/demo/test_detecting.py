@@ -1,0 +1,28 @@
+"""Replaced tokens are all shown, with what they were."""
+
+from typing import Any
+
+import torch
+
+from lm_objectives.demo.stage import Stage
+
+torch.set_num_threads(1)
+
+
+@torch.no_grad()
+def test_replaced_tokens_are_all_shown_with_what_they_were(stage: Stage) -> None:
+    """Oracle: the discriminator's labels and scores on the same view."""
+    objective: Any = stage.module.objectives["replaced"]
+    rows, embeddings = stage.excerpt(), stage.backbone.embeddings()
+    view = objective.complete(objective.corruption.validating().corrupt(rows, stage.vocabulary), embeddings)
+    scores = objective.logits(stage.hidden(view)).sigmoid()[0]
+    lines = list(objective.exhibit(stage))
+    replaced = view.extra["labels"][0].bool()
+    words = [line.split()[1] for line in lines if " replaced   " in line]
+    assert words.count("hit") == int((replaced & (scores > 0.5)).sum())
+    assert words.count("miss") == int((replaced & (scores <= 0.5)).sum())
+    assert words.count("alarm") == int((~replaced & (scores > 0.5)).sum())
+    assert words.count("hit") + words.count("miss") > 0
+    for at in replaced.nonzero().flatten().tolist():
+        token, was = stage.token(int(view.ids[0, at])), stage.token(int(rows.ids[0, at]))
+        assert any(token in line and line.endswith(f"was {was}") for line in lines)

@@ -1,0 +1,88 @@
+"""Guesses for masks are the likeliest tokens of the reference classes."""
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+
+from lm_objectives.corruption.lengths import Geometric, NGram
+from lm_objectives.demo.stage import Stage
+from lm_objectives.objectives import MaskedLM
+from lm_objectives.reference import convert
+
+torch.set_num_threads(1)
+
+
+def guesses_of(lines: list[str]) -> list[str]:
+    """The guesses for each mask, in one line each."""
+    whole = [line.strip() for line in lines]
+    starts = [at for at, line in enumerate(whole) if " guesses: " in line] + [len(whole)]
+    return ["  ".join(whole[at:stop]).split("guesses: ")[1] for at, stop in pairwise(starts)]
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "albert"])
+@torch.no_grad()
+def test_the_five_guesses_are_the_likeliest_of_the_reference_class(family: str, stage_for: Any) -> None:
+    """Oracle: `torch.topk` on the logits of BertForMaskedLM, RobertaForMaskedLM and AlbertForMaskedLM."""
+    made: Stage = stage_for(family, {"masked": MaskedLM()})
+    objective: Any = made.module.objectives["masked"]
+    lines = list(objective.exhibit(made))
+    view = replace(objective.corruption, mask_share=1.0, random_share=0.0).corrupt(made.excerpt(), made.vocabulary)
+    model: Any = convert(made.module, "masked")[""]
+    logits = model(input_ids=view.ids, attention_mask=torch.ones_like(view.ids)).logits[0, view.scored]
+    best, tokens = logits.softmax(1).topk(5)
+    expected = [
+        "  ".join(f"{made.token(t)} {p:.0%}" for p, t in zip(*row, strict=True))
+        for row in zip(best.tolist(), tokens.tolist(), strict=True)
+    ]
+    assert guesses_of(lines) == expected and len(expected) > 2
+
+
+@pytest.mark.parametrize("name", ["masked", "ahead"])
+@torch.no_grad()
+def test_guesses_are_the_heads_own(name: str, stage: Stage) -> None:
+    """Oracle: `score`, whose accuracy counts the hits and whose nats are -ln of the right tokens' probabilities."""
+    objective: Any = stage.module.objectives[name]
+    view = replace(objective.corruption, rate=0.15, mask_share=1.0, random_share=0.0).corrupt(
+        stage.excerpt(), stage.vocabulary
+    )
+    scored = objective.score(stage.hidden(view), view, stage.backbone.embedding)
+    lines = list(objective.exhibit(stage))
+    hits = [line for line in lines if "guesses:" in line]
+    assert [line.split()[1] == "hit" for line in hits] == scored.observed["accuracy"][0].bool().tolist()
+    shares = [int(line.split("guesses:")[0].rstrip().rsplit(" ", 1)[1].rstrip("%")) / 100 for line in hits]
+    for at, share in enumerate(shares):
+        one = replace(view, scored=view.scored[at : at + 1], targets=view.targets[at : at + 1])
+        nats = objective.score(stage.hidden(one), one, stage.backbone.embedding).sums["loss"]
+        assert float(nats.neg().exp()) == pytest.approx(share, abs=0.00501)
+    assert f"[{len(hits)}]" in " ".join(line for line in lines if "guesses:" not in line)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        lambda: MaskedLM(0.5, unit="word"),
+        lambda: MaskedLM(lengths=NGram()),
+        lambda: MaskedLM(unit="word", lengths=Geometric()),
+    ],
+)
+def test_masks_lie_over_the_units_that_are_trained(objective: Any, stage: Stage) -> None:
+    """Oracle: the corruption itself with every scored token masked, at the held-out rate."""
+    made: Any = objective()
+    made.build(stage.backbone, stage.vocabulary)
+    view = replace(made.corruption, rate=0.15, mask_share=1.0, random_share=0.0).corrupt(
+        stage.excerpt(), stage.vocabulary
+    )
+    targets = view.targets.tolist()
+    told = [line for line in made.eval().exhibit(stage) if "right: " in line]
+    assert len(told) > 1
+    assert all(line.split("right: ")[1].startswith(stage.token(t)) for line, t in zip(told, targets, strict=True))
+
+
+def test_a_text_without_a_token_to_mask_is_one_clear_line(stage: Stage) -> None:
+    objective: Any = stage.module.objectives["ahead"]
+    bare = replace(stage.text, tokens=stage.text.tokens[:1], sentences=stage.text.sentences[:0])
+    with pytest.raises(ValueError, match=r"^expected a text with a token to mask, found none: give a longer text"):
+        list(objective.exhibit(replace(stage, text=bare)))
