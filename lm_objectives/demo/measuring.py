@@ -31,8 +31,8 @@ def measured(objective: Objective, stage: "Stage") -> Iterator[str]:
     rows = corruption.read(stage.text, chosen, keys, stage.window, stage.vocabulary)
     view = objective.complete(corruption.corrupt(rows, stage.vocabulary), stage.backbone.embeddings())
     outcome = objective.score(stage.hidden(view), view, stage.backbone.embedding)
-    values = {"loss": float(loss_of(objective.parts, outcome.sums, view.counts))}
-    values |= {part: float(total) / max(view.counts[part], 1) for part, total in outcome.sums.items()}
+    parts = {part: float(total) / max(view.counts[part], 1) for part, total in outcome.sums.items()}
+    values = {**parts, "loss": float(loss_of(objective.parts, outcome.sums, view.counts))}
     for name, metric in objective.metrics().items():
         if name in outcome.observed:
             metric.update(*outcome.observed[name])
