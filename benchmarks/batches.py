@@ -4,7 +4,8 @@
 
 Masked batches against Hugging Face's `DataCollatorForLanguageModeling`, which is given the same token rows, as lists
 and as tensors, with and without the masks of special tokens. The other corruptions against benchmarks/plain_rows.py.
-Ours read the text and corrupt it. All take turns, on one thread.
+Ours read the text and corrupt it. All take turns of some batches, one after another as a worker makes them, on one
+thread.
 """
 
 import argparse
@@ -32,6 +33,8 @@ from lm_objectives.corruption.spans import SpanCorruption
 from lm_objectives.data.cache import open_cache
 from lm_objectives.data.prepare import prepare
 
+_TURN = 8  # batches
+
 Make = Callable[[np.ndarray, np.ndarray], Any]
 """Makes a batch of the spans, `(rows, 2)`, with the keys, `(rows,)`."""
 
@@ -46,44 +49,45 @@ def made(corruption: Corruption, text: Text, vocabulary: Vocabulary, window: int
 def race(
     windows: Any, rows: int, rounds: int, ours: Make, peers: Mapping[str, tuple[Make, Callable[..., Any]]]
 ) -> None:
-    """A batch of each in turn, and a line for each.
+    """Some batches of each in turn, and a line for each.
 
     Args:
         windows: where rows start and stop in the text.
         rows: of a batch.
-        rounds: counted batches of each.
+        rounds: counted turns of each.
         ours: gives the tokens of a batch.
         peers: what is put before a peer while the clock stands still, and what is timed.
     """
-    seconds: dict[str, list[float]] = {"ours": [], **{name: [] for name in peers}}
+    runs: dict[str, tuple[Make, Callable[..., Any]]] = {"ours": (lambda *row: row, ours), **peers}
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
     tokens = []
-    for number in range(-3, rounds):
-        k = np.arange(number * rows, (number + 1) * rows) % len(windows)
-        spans, keys = windows[permute(k, len(windows), domain("order"))], row_keys(domain("batches"), k)
-        started = time.perf_counter()
-        tokens.append(ours(spans, keys))
-        seconds["ours"].append(time.perf_counter() - started)
-        for name, (prepared, peer) in peers.items():
-            given = prepared(spans, keys)
+    for number in range(-1, rounds):
+        k = np.arange(number * rows * _TURN, (number + 1) * rows * _TURN).reshape(_TURN, rows) % len(windows)
+        batches = [
+            (windows[permute(own, len(windows), domain("order"))], row_keys(domain("batches"), own)) for own in k
+        ]
+        tokens.append(sum(ours(*batch) for batch in batches))
+        for name, (prepared, make) in runs.items():
+            given = [prepared(*batch) for batch in batches]
             started = time.perf_counter()
-            peer(*given)
+            for arguments in given:
+                make(*arguments)
             seconds[name].append(time.perf_counter() - started)
     for name, spent in seconds.items():
-        counted = list(zip(tokens, spent, seconds["ours"], strict=True))[3:]
+        counted = list(zip(tokens, spent, seconds["ours"], strict=True))[1:]
         speed = statistics.median(count / own for count, own, _ in counted) / 1e6
         lower, middle, upper = statistics.quantiles([own / ours for _, own, ours in counted], n=4)
         over = "" if name == "ours" else f"   ours {middle:5.1f} x   (quartiles {lower:.1f} to {upper:.1f})"
-        print(f"    {name:<44}{speed:7.2f} M tokens/s{over}")
+        print(f"    {name:<56}{speed:7.2f} M tokens/s{over}")
 
 
 def main() -> None:
     """Print a table for each window."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=64, help="rows of a batch")
-    parser.add_argument("--rounds", type=int, default=60, help="counted batches of each")
+    parser.add_argument("--tokens", type=int, default=32_768, help="tokens of a batch")
+    parser.add_argument("--rounds", type=int, default=15, help="counted turns of each, of 8 batches")
     parser.add_argument("--corpus", help="text to read, by default the shipped corpus")
     arguments = parser.parse_args()
-    rows, rounds = arguments.rows, arguments.rounds
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         cache = open_cache(prepare(folder, arguments.corpus, tokens=SpanCorruption().tokens(512)))
@@ -117,9 +121,9 @@ def main() -> None:
         "infilling, sentences permuted": (TextInfilling(), plain.permuted),
         "sentence order": (SegmentPairs("document"), plain.order),
     }
-    print(f"{rows} rows a batch, {rounds} rounds, one thread")
     for window in (512, 128):
-        print(f"window {window}\n  masked tokens")
+        rows, rounds = arguments.tokens // window, arguments.rounds
+        print(f"window {window}, {rows} rows a batch\n  masked tokens")
         masking = TokenMasking()
         ours = partial(made, masking, text, vocabulary, window)
         race(masking.spans(text, window, packing=True), rows, rounds, ours, hugging_face)

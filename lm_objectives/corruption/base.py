@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 Attention = Literal["causal", "bidirectional", "prefix"]
@@ -261,15 +262,21 @@ def read_stream(
     """Rows that copy the tokens of `spans`, `(rows, 2)`, with the parts of several documents told apart."""
     starts, lengths = spans[:, 0], spans[:, 1] - spans[:, 0]
     place = np.arange(window)
-    ids = np.asarray(text.tokens).take(starts[:, None] + place, mode="clip").astype(np.int64)
+    tokens = np.asarray(text.tokens)
+    if starts.max(initial=0) + window <= len(tokens):
+        ids = sliding_window_view(tokens, window)[starts]  # copies whole rows, several times as fast as by token
+    else:  # a row at the end
+        ids = tokens.take(starts[:, None] + place, mode="clip")
+    ids = ids.astype(np.int64)
     if (lengths < window).any():
         ids[place >= lengths[:, None]] = pad
-    documents = _marks(np.asarray(text.documents), spans, window)
-    documents[:, 0] = True
-    positions, parted = None, documents[:, 1:].any(axis=1)
+    documents, positions = np.asarray(text.documents), None
+    parted = np.searchsorted(documents, starts, side="right") < np.searchsorted(documents, spans[:, 1])
     if parted.any():
-        positions = np.tile(place, (len(spans), 1))
-        positions[parted] = positions_from(documents[parted])
+        begins = _marks(documents, spans[parted], window)
+        begins[:, 0] = True
+        positions = np.repeat(place[None], len(spans), axis=0)
+        positions[parted] = positions_from(begins)
     sentences = _marks(text.sentences[:, 0], spans, window) if marks_sentences else None
     return Rows(keys, ids, lengths.astype(np.int64), positions, sentences)
 

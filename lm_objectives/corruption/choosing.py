@@ -21,6 +21,9 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 def smallest(keys: np.ndarray, purpose: int, candidates: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """`wanted` of each row's `candidates`, every subset as likely: those with the smallest random numbers.
 
+    The numbers have 32 bits, of which the lowest tell places apart: in rows of 512 one pair in 2^23 is in the order of
+    its places.
+
     Args:
         keys: `(rows,)`.
         purpose: what the random numbers are for.
@@ -28,16 +31,14 @@ def smallest(keys: np.ndarray, purpose: int, candidates: np.ndarray, wanted: np.
         wanted: at most as many as there are candidates, `(rows,)`.
     """
     time = candidates.shape[1]
-    place = np.arange(time, dtype=np.uint64)
-    low = np.uint64((1 << (time - 1).bit_length()) - 1)
-    order = draw(keys[:, None], purpose, place)
+    words = draw(keys[:, None], purpose, np.arange(-(-time // 2)))
+    order = words.astype("<u8", copy=False).view("<u4")[:, :time]  # two places share 64 bits
+    low = np.uint32((1 << (time - 1).bit_length()) - 1)
     order &= ~low
-    order |= place  # distinct within a row
-    np.copyto(order, _NEVER, where=~candidates)
+    order |= np.arange(time, dtype=np.uint32)  # distinct within a row
+    np.copyto(order, np.iinfo(np.uint32).max, where=~candidates)
     last = np.maximum(wanted - 1, 0)
-    most = last.max(initial=0)
-    first = np.sort(np.partition(order, most, axis=1)[:, : most + 1], axis=1)
-    chosen = order <= np.take_along_axis(first, last[:, None], axis=1)
+    chosen = candidates & (order <= np.take_along_axis(np.sort(order, axis=1), last[:, None], axis=1))
     chosen[wanted == 0] = False
     return chosen
 

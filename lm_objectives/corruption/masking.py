@@ -13,7 +13,7 @@ from lm_objectives.corruption.lengths import SpanLengths
 from lm_objectives.corruption.units import Unit, units_of
 from lm_objectives.ramps import Ramp, check_ramp, value_at
 
-_CHOOSE, _CHANGE, _REPLACE, _SAMPLE = range(4)  # what a random number is for; corruption.choosing has 4 and 5
+_CHOOSE, _CHANGE, _SAMPLE = range(3)  # what a random number is for; corruption.choosing has 4 and 5
 _EVALUATION_RATE = 0.15  # held-out rows are masked at this rate whatever a run trains with, so that runs compare
 
 
@@ -63,13 +63,13 @@ def mask(
     """The rows' ids with the flat `positions` changed: to the mask token, to a random one, or not at all."""
     row = positions // rows.ids.shape[1]
     position = positions - row * rows.ids.shape[1]  # several times as fast as divmod
-    coin = uniform(draw(rows.keys[row], _CHANGE, position))
+    bits = draw(rows.keys[row], _CHANGE, position)
+    coin = uniform(bits)
     ids = rows.ids.copy()
     ids.ravel()[positions[coin < mask_share]] = vocabulary.mask
     random = np.flatnonzero((coin >= mask_share) & (coin < mask_share + random_share))
     ordinary = _ordinary(vocabulary)
-    drawn = below(draw(rows.keys[row[random]], _REPLACE, position[random]), len(ordinary))
-    ids.ravel()[positions[random]] = ordinary[drawn]
+    ids.ravel()[positions[random]] = ordinary[below(bits[random] << np.uint64(32), len(ordinary))]
     return ids
 
 

@@ -39,9 +39,9 @@ class Units:
 
 
 @lru_cache(maxsize=8)
-def _is_special(vocabulary: Vocabulary) -> np.ndarray:
-    table = np.zeros(vocabulary.size, dtype=bool)
-    table[list(vocabulary.special)] = True
+def _ordinary(vocabulary: Vocabulary) -> np.ndarray:
+    table = np.ones(vocabulary.size, dtype=bool)
+    table[list(vocabulary.special)] = False
     return table
 
 
@@ -58,7 +58,9 @@ def units_of(rows: Rows, vocabulary: Vocabulary, unit: Unit = "token", first: in
         ValueError: for words, where the vocabulary does not know where they start.
     """
     place = np.arange(rows.ids.shape[1])
-    maskable = ~_is_special(vocabulary)[rows.ids] & (place < rows.lengths[:, None])
+    maskable = _ordinary(vocabulary)[rows.ids]
+    if (rows.lengths < len(place)).any():
+        maskable &= place < rows.lengths[:, None]
     if first:
         maskable &= (place if rows.positions is None else rows.positions) >= first
     if unit == "token":

@@ -52,7 +52,7 @@ def test_literal_example() -> None:
     the, cat, sat, on, mat = range(10, 15)
     rows = rows_of([BOS, the, cat, sat, on, the, mat, EOS])
     same = TokenMasking(0.5).corrupt(rows, VOCABULARY)
-    assert same.ids.tolist() == [[BOS, 69, cat, MASK, on, the, MASK, EOS]]
+    assert same.ids.tolist() == [[BOS, 66, cat, MASK, on, the, MASK, EOS]]
     assert same.scored.tolist() == [1, 3, 6]
     assert same.targets.tolist() == [the, sat, mat]
     previous = TokenMasking(0.5, predict_from="previous").corrupt(rows, VOCABULARY)
