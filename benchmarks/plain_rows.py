@@ -25,9 +25,9 @@ class PlainRows:
         self.named = dict(vocabulary.named)
 
     def batch(
-        self, corrupt: Callable[[int, int], tuple[Ids, Ids]], spans: np.ndarray, keys: np.ndarray
+        self, corrupt: Callable[[int, int], tuple[Ids, ...]], spans: np.ndarray, keys: np.ndarray
     ) -> list[np.ndarray]:
-        """Two results of each row, padded into arrays."""
+        """The results of each row, padded into arrays."""
         made = []
         for (start, stop), key in zip(spans.tolist(), keys.tolist(), strict=True):
             self.random = np.random.default_rng(key)
@@ -91,8 +91,8 @@ class PlainRows:
         mixed = [token for piece in order for token in clean[edges[piece] : edges[piece + 1]]]
         return self._infill([*clean[:first], *mixed, *clean[last:]]), clean
 
-    def order(self, start: int, stop: int) -> tuple[Ids, Ids]:
-        """A pair of segments and its label."""
+    def order(self, start: int, stop: int) -> tuple[Ids, Ids, Ids]:
+        """A pair of segments, which token is of which, and its label."""
         begins = self.text.sentences[:, 0]
         first, last = np.searchsorted(begins, [start, stop]).tolist()
         cut = int(self.random.integers(first + 1, last))
@@ -101,7 +101,8 @@ class PlainRows:
         swapped = int(self.random.integers(2))
         head, tail = (tail, head) if swapped else (head, tail)
         eos = self.vocabulary.eos
-        return [self.vocabulary.bos, *head, eos, *tail, eos], [swapped]
+        segments = [0] * (len(head) + 2) + [1] * (len(tail) + 1)
+        return [self.vocabulary.bos, *head, eos, *tail, eos], segments, [swapped]
 
     def _infill(self, ids: Ids) -> Ids:
         words = self._words(ids)

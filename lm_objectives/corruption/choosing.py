@@ -9,6 +9,7 @@ from lm_objectives.corruption.lengths import SpanLengths, lengths_from
 
 _LENGTHS, _SLOTS = 4, 5  # what a random number is for; corruption.masking has 0 to 3
 _NEVER = np.iinfo(np.uint64).max
+_LAST = np.iinfo(np.uint32).max
 _LOW = np.uint64(2**20 - 1)  # bits that tell slots apart; the others are drawn
 
 
@@ -36,7 +37,7 @@ def smallest(keys: np.ndarray, purpose: int, candidates: np.ndarray, wanted: np.
     low = np.uint32((1 << (time - 1).bit_length()) - 1)
     order &= ~low
     order |= np.arange(time, dtype=np.uint32)  # distinct within a row
-    np.copyto(order, np.iinfo(np.uint32).max, where=~candidates)
+    np.copyto(order, _LAST, where=~candidates)
     last = np.maximum(wanted - 1, 0)
     chosen = candidates & (order <= np.take_along_axis(np.sort(order, axis=1), last[:, None], axis=1))
     chosen[wanted == 0] = False

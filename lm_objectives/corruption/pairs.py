@@ -103,8 +103,8 @@ def pair_rows(
     ids.ravel()[into] = text.tokens[ranges(pairs[:, :, 0].ravel(), sizes)]
     ids[:, 0] = vocabulary.bos
     ids.ravel()[np.concatenate([row + middle, row + lengths]) - 1] = vocabulary.eos
-    segments = np.zeros_like(ids)
-    segments.ravel()[ranges(row + middle, second + 1)] = 1
+    place = np.arange(window)
+    segments = ((place >= middle[:, None]) & (place < lengths[:, None])).astype(np.int64)
     return Rows(keys, ids, lengths, segments=segments, labels=labels)
 
 
