@@ -72,3 +72,17 @@ def test_every_balancer(number: int, name: str, place: Path) -> None:
 def test_every_way(number: int, name: str, place: Path) -> None:
     balancer, data, ranks = WAYS[name]
     compare(place, name, settings(place, BALANCERS[balancer], **data), Kills(4, seed=200 + number), ranks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_run_that_is_over_and_goes_on_validates_and_stays_as_it_was(ranks: int, place: Path) -> None:
+    """Its last checkpoint was saved before the last validation, as after a kill in between. Oracle: itself before."""
+    run, names = (
+        Training(place / f"over {ranks}", settings(place, BALANCERS["Fixed"]), ranks),
+        ("last.ckpt", "best.ckpt"),
+    )
+    table, before = run.run().table(), [run.state(name) for name in names]
+    assert table[-1]["val/masked/loss"] and not table[-1]["train/loss"]
+    assert run.run().table() == table
+    assert [differing_bits(run.state(name), state) for name, state in zip(names, before, strict=True)] == [{}, {}]
