@@ -1,5 +1,6 @@
 """Continuations: what `generate` gives for the whole exported model, and prefixes that fit the window."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,15 @@ import pytest
 import torch
 import transformers
 
+from lm_objectives.backbone import Backbone
 from lm_objectives.checkpoint import open_run
+from lm_objectives.corruption.base import View
+from lm_objectives.demo import continuing
 from lm_objectives.demo.sampling import Sampling
 from lm_objectives.demo.stage import Stage, set_stage
+from lm_objectives.demo.writing import reading, write
+from lm_objectives.export.conversion import convert
 from lm_objectives.objectives import CausalLM, PrefixLM
-from lm_objectives.reference import convert
 
 torch.set_num_threads(1)
 
@@ -40,16 +45,34 @@ def test_greedy_continuations_are_those_of_the_exported_model(family: str, stage
 
 
 @pytest.mark.parametrize("mode", [None, "[S]"])
-def test_a_prefix_is_shown_and_continued_within_the_window(mode: str | None, stage_for: Any) -> None:
+@torch.no_grad()
+def test_a_prefix_is_continued_within_the_window_by_its_likeliest_tokens(
+    mode: str | None, stage_for: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: `score` of the finished row, whose accuracy is 1 behind the prefix."""
+    written: list[tuple[View, list[int]]] = []
+
+    def recorded(backbone: Backbone, read: View, *arguments: Any) -> list[int]:
+        written.append((read, write(backbone, read, *arguments)))
+        return written[-1][1]
+
+    monkeypatch.setattr(continuing, "write", recorded)
     for text in ("The dog ran home.", "The dog ran home. " * 20):
         made: Stage = stage_for("llama", {"prefix": PrefixLM(mode=mode)}, text, Sampling(8, greedy=True))
         objective: Any = made.module.objectives["prefix"]
         lines = list(objective.exhibit(made))
-        assert lines[0].startswith("  prefix:    ")
-        shown = said(lines).removeprefix("prefix: ").split(" continued:")[0].strip()
-        assert made.decode(made.prompt).replace("\n", " ").endswith(shown[-10:])
-        assert len(made.tokenizer(shown)["input_ids"]) <= made.window - 8 - (mode is not None) + 1
-        assert mode is None or mode not in shown
+        read, told = written[-1]
+        prefix = read.ids[0].tolist()
+        front = [] if mode is None else [dict(made.vocabulary.named)[mode]]
+        assert prefix[: len(front)] == front and prefix[len(front) :] == made.prompt[len(front) - len(prefix) :]
+        assert len(prefix) == min(len(front) + len(made.prompt), made.window - 8) and len(told) <= 8
+        whole = reading([*prefix, *told], "prefix")
+        scored = torch.arange(len(prefix) - 1, len(prefix) + len(told) - 1)
+        view = replace(whole, prefix=torch.tensor([len(prefix)]), scored=scored, targets=torch.tensor(told))
+        outcome = objective.score(made.hidden(view), view, made.backbone.embedding)
+        assert outcome.observed["accuracy"][0].all()
+        assert lines[0].startswith("  prefix:    ") and " continued:" in said(lines)
+        assert mode is None or mode not in said(lines)
 
 
 def test_the_model_forgets_what_the_window_does_not_hold(tiny_run: Path) -> None:

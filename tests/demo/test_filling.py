@@ -9,8 +9,8 @@ import torch
 
 from lm_objectives.corruption.lengths import Geometric, NGram
 from lm_objectives.demo.stage import Stage
+from lm_objectives.export.conversion import convert
 from lm_objectives.objectives import MaskedLM
-from lm_objectives.reference import convert
 
 torch.set_num_threads(1)
 

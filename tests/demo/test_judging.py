@@ -106,7 +106,5 @@ def test_a_text_without_a_pair_is_one_clear_line(text: str, stage: Stage) -> Non
         list(next_on(stage).exhibit(replace(stage, text=own, with_another=both)))
     objective: Any = stage.module.objectives["order"]
     if "Short" not in text:
-        with pytest.raises(
-            ValueError, match=r"^expected two sentences in a paragraph that fit the window of 32"
-        ):
+        with pytest.raises(ValueError, match=r"^expected two sentences in a paragraph that fit the window of 32"):
             list(objective.exhibit(replace(stage, text=own)))

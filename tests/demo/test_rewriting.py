@@ -7,10 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import GenerationConfig
 
+from lm_objectives.backbone import Backbone
+from lm_objectives.corruption.base import View
 from lm_objectives.demo import rewriting
 from lm_objectives.demo.rewriting import len_common
 from lm_objectives.demo.stage import Stage
+from lm_objectives.demo.writing import write
+from lm_objectives.export.conversion import convert
 from lm_objectives.objectives import TextDenoising
 
 torch.set_num_threads(1)
@@ -54,11 +59,33 @@ def test_the_right_text_and_the_corrupted_one_are_counted(texts: Stage, monkeypa
 
 
 @torch.no_grad()
-def test_what_the_model_itself_writes_is_shown(texts: Stage) -> None:
-    objective: Any = texts.module.objectives["text"]
-    lines = list(objective.exhibit(texts))
-    assert [line.split()[0] for line in lines if line.split()[0].endswith(":")][:3:2] == ["corrupted:", "right:"]
-    assert " right tokens in their order" in lines[-1]
+def test_what_the_model_writes_is_what_the_exported_model_writes(
+    stage_for: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: `generate(do_sample=False)` of BartForConditionalGeneration as `export` writes them."""
+    made: Stage = stage_for("bart", {"text": TextDenoising()})
+    objective: Any = made.module.objectives["text"]
+    written: list[tuple[View, list[int]]] = []
+
+    def recorded(backbone: Backbone, read: View, *arguments: Any) -> list[int]:
+        written.append((read, write(backbone, read, *arguments)))
+        return written[-1][1]
+
+    monkeypatch.setattr(rewriting, "write", recorded)
+    lines = list(objective.exhibit(made))
+    [(read, told)] = written
+    model: Any = convert(made.module, "text")[""]
+    model.generation_config = GenerationConfig()  # BART's would end each text at the limit
+    asked = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=len(told),
+        eos_token_id=made.vocabulary.eos,
+        pad_token_id=made.vocabulary.pad,
+        decoder_start_token_id=made.backbone.config.decoder_start_token_id,
+    )
+    theirs = model.generate(read.ids, attention_mask=torch.ones_like(read.ids), generation_config=asked)
+    assert theirs[0, 1:].tolist() == told and told
+    assert any(line.startswith("  written:   ") for line in lines) and " right tokens in their order" in lines[-1]
 
 
 def test_a_text_without_a_word_is_one_clear_line(texts: Stage) -> None:
