@@ -55,10 +55,8 @@ class Backbone(Plugin, nn.Module):
     ) -> None:
         super().__init__()
         if (model_type is None) == (pretrained is None):
-            raise ValueError(
-                "expected either a model_type or a pretrained folder for the backbone, found "
-                f"{'neither' if model_type is None else 'both'}: set model.backbone.model_type, for example to llama"
-            )
+            mend = "both: set model.backbone.model_type to null" if pretrained else "neither: set model_type to llama"
+            raise ValueError(f"expected either a model_type or a pretrained folder for the backbone, found {mend}")
         if pretrained is not None and not (Path(pretrained) / "config.json").is_file():
             raise ValueError(f"expected a folder with a config.json at {pretrained}, found none: check the path")
         self.model_type, self.arguments, self.pretrained = model_type, config or {}, pretrained

@@ -6,6 +6,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +18,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.trainer import Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.optim import Optimizer
 
 import lm_objectives.balancers
 import lm_objectives.objectives  # noqa: F401 (makes short class names known)
@@ -26,6 +28,7 @@ from lm_objectives.callbacks.progress import Progress
 from lm_objectives.callbacks.report import Report
 from lm_objectives.callbacks.stop_cleanly import StopCleanly, last_checkpoint
 from lm_objectives.callbacks.throughput import Throughput
+from lm_objectives.changed_classes import begin_anew
 from lm_objectives.checkpoint import read_checkpoint
 from lm_objectives.checkpoint_io import WholeFileCheckpoints
 from lm_objectives.data.datamodule import TextDataModule
@@ -114,6 +117,11 @@ class Parser(LightningArgumentParser):
         self._action_groups = sorted(self._action_groups, key=lambda group: group.title == longest)  # which comes last
         return super().format_help(*arguments, **options)
 
+    def add_class_arguments(self, theclass: type, *arguments: Any, **options: Any) -> list[str]:
+        if issubclass(theclass, Optimizer):  # its parameters are not the user's to give, as the parser knows elsewhere
+            options["skip"] = {*options.get("skip", ()), next(iter(signature(theclass).parameters))}
+        return super().add_class_arguments(theclass, *arguments, **options)
+
     def keys(self) -> list[str]:
         """All settings, dotted."""
         return [action.dest for action in self._actions if not action.dest.endswith((".help", "_help"))]
@@ -142,7 +150,7 @@ class CLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         command, *rest = args
         check_config_files(rest, self._parser(command).keys())  # type: ignore[attr-defined]
-        super().parse_arguments(parser, args)
+        super().parse_arguments(parser, [command, *begin_anew(rest)])
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_class_arguments(Tracking, "tracking")

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -38,7 +39,7 @@ def new_config(model_type: str, arguments: dict[str, Any], vocabulary: Vocabular
             near = get_close_matches(name, known, 1)
             raise ValueError(
                 f"expected arguments of a {model_type} configuration in model.backbone.config, found {name!r}"
-                + (f": did you mean {near[0]}?" if near else "")
+                + (f": did you mean {near[0]}?" if near else ": leave it out")
             )
     own = {other_names.get(name, name): value for name, value in arguments.items()}  # which defaults are made from
     tokens = {"pad_token_id": vocabulary.pad, "bos_token_id": vocabulary.bos, "eos_token_id": vocabulary.eos}
@@ -156,13 +157,14 @@ def narrowed(config: Any, fraction: float) -> Any:
 def one_line(expected: str, mend: str) -> Iterator[None]:
     """Whatever transformers raises for impossible sizes and unfit files, as one line."""
     from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
 
     unfit = (ValueError, TypeError, RuntimeError, AssertionError, ArithmeticError, LookupError, OSError)
     try:
         yield
-    except (*unfit, StrictDataclassError) as error:
+    except (*unfit, StrictDataclassError, SafetensorError) as error:
         cause = error.__cause__ if isinstance(error, StrictDataclassError) and error.__cause__ else error
-        reason = " ".join(str(cause).split()).rstrip(".")
+        reason = re.split(r"\. (?=[A-Z])", " ".join(str(cause).split()))[0].rstrip(".")  # what follows is advice
         raise ValueError(f"expected {expected}, found {type(cause).__name__} ({reason}): {mend}") from error
 
 

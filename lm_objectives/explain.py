@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import yaml
+
+from lm_objectives.changed_classes import config_paths
 
 _PLUGINS = {"objectives": "objective", "balancer": "balancer", "optimizer": "optimizer"}
 
@@ -32,7 +33,7 @@ def check_config_files(arguments: Sequence[str], keys: Iterable[str]) -> None:
         ValueError: for a file that is missing or broken, and for a key that is not known.
     """
     known = set(keys)
-    for path in _config_paths(arguments):
+    for path in config_paths(arguments):
         if not path.is_file():
             raise ValueError(f"expected a config file at {path}, found none: check the path of --config")
         try:
@@ -46,16 +47,6 @@ def check_config_files(arguments: Sequence[str], keys: Iterable[str]) -> None:
             raise ValueError(f"expected settings in {path}, found {type(content).__name__}: write `key: value` lines")
         for key in _unknown(content or {}, "", known):
             raise ValueError(f"expected known settings in {path}, found {key!r}: {nearest(key, known)}")
-
-
-def _config_paths(arguments: Sequence[str]) -> Iterator[Path]:
-    for index, argument in enumerate(arguments):
-        name, equals, value = argument.partition("=")
-        if name in ("--config", "-c"):
-            if equals:
-                yield Path(value)
-            elif index + 1 < len(arguments):
-                yield Path(arguments[index + 1])
 
 
 def _unknown(content: dict[str, Any], prefix: str, known: set[str]) -> Iterator[str]:
@@ -93,6 +84,8 @@ def explain(message: str, keys: Iterable[str]) -> str:
     if found := re.search(r"unrecognized arguments: (\S+)", message):
         return f"expected settings as --name value, found {found[1]!r} alone: --help lists all settings"
     key = found[1] if (found := re.search(r'Parser key "([\w.]+)"', message)) else "a setting"
+    if key != "a setting" and "Option 'class_path' is not accepted" in message:
+        return f"expected class_path and init_args in {key}, found arguments beside them: put these below init_args"
     if found := re.search(r"class_path '([\w.]+)': .*?(?:Option|Key) '([\w.]+)' is not (?:accepted|expected)", message):
         mend = _nearest_argument(found[1], found[2])
         return f"expected a setting of {_short(found[1])} in {key}, found {found[2]!r}: {mend}"
@@ -123,6 +116,8 @@ def explain(message: str, keys: Iterable[str]) -> str:
         return f"expected one of {found[1]} for {key}, found {found[2]!r}: choose one of them"
     if found := re.search(r"arguments are required: (?:\w+\.)?(model\.\S+)", message):
         return f"expected a value for {found[1]}, found none: give a --config, for example configs/quickstart.yaml"
+    if found := re.search(r"arguments are required: (\w+)$", message):
+        return f"expected a value for --{found[1]}, found none: give one"
     if found := re.search(r"NestedArg\(key='([\w.]+)'", message):
         return f"expected a setting of {key}, found {found[1]!r}: --{key}.help with its class lists them"
     if found := re.search(r"Expected a dot import path string: (\w\S*?)\.? ", message + " "):

@@ -203,6 +203,32 @@ def test_short_names_by_flag(place: Path, capsys: pytest.CaptureFixture[str]) ->
     assert got["model"]["balancer"]["init_args"]["alpha"] == 0.5
 
 
+def test_a_class_in_anothers_place_begins_with_its_own_arguments(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Oracle: the defaults in the signatures. A rate of Muon's would be far too high for AdamW."""
+    muon = {"model": {"optimizer": {"class_path": "Muon", "init_args": {"lr": 0.5, "momentum": 0.9}}}}
+    adam = {"model": {"optimizer": {"class_path": "AdamW", "init_args": {"weight_decay": 0.3}}}}
+    for name, settings in {"muon": muon, "adam": adam}.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    files = ["--config", place / "tiny.yaml", "--config", tmp_path / "muon.yaml"]
+    by_flag = printed(capsys, "fit", *files, "--model.optimizer", "AdamW")["model"]["optimizer"]
+    assert by_flag["class_path"] == "torch.optim.AdamW" and by_flag["init_args"]["lr"] == 1e-3
+    by_file = printed(capsys, "fit", *files, "--config", tmp_path / "adam.yaml")["model"]["optimizer"]["init_args"]
+    assert (by_file["lr"], by_file["weight_decay"]) == (1e-3, 0.3)
+    same = printed(capsys, "fit", *files, "--model.optimizer", "Muon", "--model.optimizer.eps", 1e-6)
+    assert same["model"]["optimizer"]["init_args"]["lr"] == 0.5
+    balancer = ["--model.balancer", "GradNorm", "--model.balancer.learning_rate", 0.5, "--model.balancer", "FAMO"]
+    assert printed(capsys, "fit", *files, *balancer)["model"]["balancer"]["init_args"]["learning_rate"] == 0.025
+
+
+def test_an_optimizers_help_lists_what_a_user_gives(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("Muon", "SGD"):
+        assert run("fit", "--model.optimizer.help", name) == 0
+        shown = capsys.readouterr().out
+        assert "--model.optimizer.lr" in shown and "--model.optimizer.params" not in shown
+
+
 OWN = """
 import torch
 from lm_objectives.balancers import Balancer
@@ -383,6 +409,30 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["--ckpt_path", "{trained}/checkpoints/last.ckpt", "--model.backbone.config.intermediate_size", "48"],
         r"expected a checkpoint of this model, found one of another: .*\(48, 32\).*\(64, 32\).*; give",
     ),
+    "checkpoint of another family": (
+        ["--ckpt_path", "{trained}/checkpoints/last.ckpt", "--model.backbone", "{{model_type: qwen3}}"],
+        r"expected a checkpoint of this model, found one of another: backbone.*q_norm.weight is .* and nothing in .*; give",
+    ),
+    "no encoder to permute sentences for": (
+        ["--model.objectives.more", "TextDenoising"],
+        r"expected a backbone with an encoder and a decoder for objective more, found llama: t5 and bart",
+    ),
+    "no decoder that writes without an encoder": (
+        ["--model.backbone", "{{model_type: t5, config: {{d_model: 32, num_heads: 4, d_kv: 8, num_layers: 1}}}}"],
+        r"expected objectives that read both ways on a t5 backbone, .* found causal with causal attention: choose",
+    ),
+    "two beginnings": (
+        ["--model.backbone.pretrained", "{tmp}/vision"],
+        r"expected either a model_type or a pretrained folder .*found both: set model.backbone.model_type to null",
+    ),
+    "pretrained on images": (
+        ["--model.backbone", "{{model_type: null, config: null, pretrained: {tmp}/vision}}"],
+        r"expected a language model with attention heads, found resnet: llama",
+    ),
+    "no pretrained folder": (
+        ["--model.backbone", "{{model_type: null, config: null, pretrained: {tmp}/nowhere}}"],
+        r"expected a folder with a config.json at .*nowhere, found none: check",
+    ),
     "checkpoint of other objectives": (
         ["--ckpt_path", "{trained}/checkpoints/last.ckpt", "--model.objectives.more", "SentenceOrder"],
         r"expected a checkpoint of this model, found one of another: .*more",
@@ -455,6 +505,18 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["--model.optimizer", "torch.optim.AdamW", "--model.optimizer.lrr", "1"],
         r"expected a setting of AdamW in model.optimizer, found 'lrr': did you mean lr\?",
     ),
+    "argument of another optimizer": (
+        ["--model.optimizer", "SGD", "--model.optimizer.betas", "[0.9, 0.99]"],
+        r"expected a setting of SGD in model.optimizer, found 'betas': there are lr, momentum",
+    ),
+    "argument of another optimizer in a file": (
+        ["--config", "{tmp}/betas.yaml"],
+        r"expected a setting of SGD in model.optimizer, found 'betas': there are lr, momentum",
+    ),
+    "optimizer's arguments beside its class": (
+        ["--config", "{tmp}/beside.yaml"],
+        r"expected class_path and init_args in model.optimizer, found arguments beside them: put these below init_args",
+    ),
     "Adafactor's unknown argument": (
         ["--model.optimizer", "Adafactor", "--model.optimizer.momentum", ".9"],
         r"expected a setting of Adafactor in model.optimizer, found 'momentum': there are lr, eps, clip_threshold",
@@ -517,6 +579,11 @@ def bad_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (tmp / "list.yaml").write_text("- a\n", encoding="utf-8")
     (tmp / "key.yaml").write_text("model:\n  objectivs: {}\n", encoding="utf-8")
     (tmp / "none.yaml").write_text("model:\n  objectives: {}\n", encoding="utf-8")
+    optimizer = "model: {optimizer: {class_path: SGD, init_args: {betas: [0.9, 0.99]}}}"
+    (tmp / "betas.yaml").write_text(optimizer, encoding="utf-8")
+    (tmp / "beside.yaml").write_text("model: {optimizer: {class_path: SGD, lr: 0.1}}", encoding="utf-8")
+    (tmp / "vision").mkdir()
+    (tmp / "vision" / "config.json").write_text('{"model_type": "resnet"}', encoding="utf-8")
     (tmp / "empty.txt").write_text("", encoding="utf-8")
     return tmp
 
@@ -570,6 +637,7 @@ def test_last_of_another_model_leaves_the_folder_alone(
         (["demo", "nope.ckpt"], r"expected settings as --name value, found 'nope.ckpt' alone|--ckpt_path"),
         (["demo", "--ckpt_path", "nope.ckpt"], r"expected a checkpoint at nope.ckpt, found no such file: check"),
         (["export", "nope.ckpt", "--folder", "x"], r"expected .*found"),
+        (["export", "--ckpt_path", "nope.ckpt"], r"expected a value for --output, found none: give one"),
     ],
 )
 def test_bad_commands(arguments: list[str], told: str, tmp_path: Path, capfd: pytest.CaptureFixture[str],

@@ -108,6 +108,25 @@ def test_weights_of_another_size_are_one_clear_line(tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("kept", [0.0, 0.5])
+def test_weights_that_were_cut_are_one_clear_line(tmp_path: Path, kept: float) -> None:
+    whole = (written(tmp_path) / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: int(len(whole) * kept)])
+    with pytest.raises(
+        ValueError, match=r"^expected safetensors weights in .*, found SafetensorError \(.* header.*\): check model"
+    ):
+        begun(tmp_path)
+
+
+def test_pickled_weights_are_refused(tmp_path: Path) -> None:
+    """They can run code as they load."""
+    written(tmp_path)
+    torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"^expected safetensors weights in .*no file named model.safetensors"):
+        begun(tmp_path)
+
+
 @pytest.mark.parametrize("named", [None, ["Unheard"], ["BertForMaskedLM"], ["AutoTokenizer"]])
 def test_a_class_that_is_not_the_familys_reads_the_bare_model(tmp_path: Path, named: list[str] | None) -> None:
     written(tmp_path)

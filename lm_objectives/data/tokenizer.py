@@ -142,7 +142,8 @@ def _load(name: str, tokens: tuple[str, ...]) -> tuple["PreTrainedTokenizerFast"
     kinds = {kind: token or new for (kind, token), new in zip(found.items(), _SPECIAL, strict=True)}
     tokenizer.add_special_tokens({kind: token for kind, token in kinds.items() if getattr(tokenizer, kind) != token})
     tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in tokens], special_tokens=True)
-    return tokenizer, [token for token in tokenizer.get_vocab() if token not in before]
+    after = tokenizer.get_vocab()
+    return tokenizer, sorted(after.keys() - before.keys(), key=after.__getitem__)
 
 
 def read_tokenizer_files(folder: str | Path) -> dict[str, str]:
