@@ -90,32 +90,34 @@ def render(module: Pretraining, k: int) -> str:
     lines = [f"row {k}"]
     for host in (name for name in module.names if module.sources[name].view_of is None):
         names = [name for name in module.names if host in (name, module.sources[name].view_of)]
-        cells = _cells(host, {name: views[name] for name in names})
+        cells = _read(views[host])
+        if (decoder := views[host].decoder) is None:
+            cells |= {name if len(views) > 1 else "target": _asked(views[name], name == host) for name in names}
         if isinstance(objective := module.objectives[host], ReplacedToken):
             cells |= _filled(objective, module.backbone, views[host])
         lines += _aligned(cells)
-        if (decoder := views[host].decoder) is not None:  # its places are its own
+        if decoder is not None:  # its places are its own
             lines += _aligned({"target": [TOKENS[token] for token in decoder[0] if token != VOCABULARY.pad]})
     return "\n".join(lines) + "\n"
 
 
-def _cells(host: str, views: Mapping[str, View]) -> dict[str, list[str]]:
-    """What is read and asked at each place, by the name of the line."""
-    read = views[host]
-    length = int(read.lengths[0])
-    lines = {"input": [TOKENS[token] for token in read.ids[0, :length]]}
-    if read.prefix is not None:
-        lines["prefix"] = ["x" if place < read.prefix[0] else "·" for place in range(length)]
-    if read.segments is not None:
-        lines["segment"] = [str(int(segment)) for segment in read.segments[0, :length]]
-    for name, view in views.items():
-        if view.decoder is None:
-            labels = name == host and view.segments is not None
-            asked = ["·"] * length
-            for place, target in zip(view.scored.tolist(), view.targets.tolist(), strict=True):
-                asked[place] = str(target) if labels else TOKENS[target]
-            lines["target" if len(views) == 1 else name] = asked
+def _read(view: View) -> dict[str, list[str]]:
+    """What is read at each place, by the name of the line."""
+    length = int(view.lengths[0])
+    lines = {"input": [TOKENS[token] for token in view.ids[0, :length]]}
+    if view.prefix is not None:
+        lines["prefix"] = ["x" if place < view.prefix[0] else "·" for place in range(length)]
+    if view.segments is not None:
+        lines["segment"] = [str(int(segment)) for segment in view.segments[0, :length]]
     return lines
+
+
+def _asked(view: View, judges: bool) -> list[str]:
+    """What is asked at each place: a token, or a label where it `judges` pairs."""
+    asked = ["·"] * int(view.lengths[0])
+    for place, target in zip(view.scored.tolist(), view.targets.tolist(), strict=True):
+        asked[place] = str(target) if judges and view.segments is not None else TOKENS[target]
+    return asked
 
 
 def _filled(objective: ReplacedToken, backbone: Backbone, view: View) -> dict[str, list[str]]:
