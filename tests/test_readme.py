@@ -13,7 +13,8 @@ from lm_objectives.__main__ import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCS = "\n".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS = "\n".join(page.read_text(encoding="utf-8") for page in PAGES[1:])
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README + DOCS, re.DOTALL)
 COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.strip().splitlines()]
 PYTHON = [text for kind, text in re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL) if kind == "python"]
@@ -98,6 +99,12 @@ def test_extensions_are_as_short_as_promised() -> None:
     )
     assert len([line for line in balancer.splitlines() if line.strip()]) <= 18
     assert len(objective.split("@dataclass")[1].strip().splitlines()) <= 36
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
 
 
 def test_layout_names_every_file() -> None:

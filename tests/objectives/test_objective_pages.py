@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from page_examples import batch_of, module_of, objectives_of, render
+from page_examples import batch_of, module_of, render
 
 from lm_objectives import objectives
 from lm_objectives.objectives import Objective
@@ -16,11 +16,13 @@ from lm_objectives.objectives.base import loss_of
 from lm_objectives.plugin import describe, rebuild
 
 torch.set_num_threads(1)
-PAGES = {
-    page.name: page.read_text(encoding="utf-8")
-    for page in sorted((Path(__file__).parents[2] / "docs" / "objectives").glob("*.md"))
-}
-CONFIGS = [pytest.param(text, id=name) for name, page in PAGES.items() for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+ROOT = Path(__file__).parents[2]
+PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs" / "objectives").glob("*.md"))}
+CONFIGS = [
+    pytest.param(text, id=name)
+    for name, page in PAGES.items()
+    for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+]
 EXAMPLES = [
     pytest.param(*pair, id=name)
     for name, page in PAGES.items()
@@ -57,10 +59,14 @@ def test_configs_train_and_survive_description(config: str) -> None:
 @pytest.mark.parametrize("kind", LEAVES)
 def test_every_objective_has_its_section_with_all_settings(kind: type[Objective]) -> None:
     """Oracle: the constructor's signature; a section begins with all of its arguments at their defaults."""
-    [section] = re.findall(rf"^## [^\n]*`{kind.__name__}`\n(.*?)(?=^## |\Z)", "\n".join(PAGES.values()), re.DOTALL | re.MULTILINE)
-    settings = [text for text in re.findall(r"```yaml\n(.*?)```", section, re.DOTALL) if kind.__name__ in text]
-    own = list(inspect.signature(kind).parameters.values())
-    expected = {parameter.name: parameter.default for parameter in own if parameter.kind is not parameter.VAR_KEYWORD}
-    [asked] = [yaml.safe_load(settings[0])["model"]["objectives"].values()] if settings else [[]]
-    assert expected in [each.get("init_args") for each in asked if isinstance(each, dict)] or not expected
-    assert settings and type(next(iter(objectives_of(settings[0]).values()))) is kind
+    [(page, section)] = [(name, found[1]) for name, text in PAGES.items() if (found := section_of(kind, text))]
+    parameters = inspect.signature(kind).parameters.values()
+    own = {each.name: each.default for each in parameters if each.kind is not each.VAR_KEYWORD}
+    settings = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)[0]
+    first: Any = next(iter(yaml.safe_load(settings)["model"]["objectives"].values()))
+    assert first == ({"class_path": kind.__name__, "init_args": own} if own else kind.__name__)
+    assert f"| [`{kind.__name__}`](docs/objectives/{page}) |" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def section_of(kind: type[Objective], page: str) -> re.Match[str] | None:
+    return re.search(rf"^## [^\n]*`{kind.__name__}`\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
