@@ -24,17 +24,17 @@ class Pair:
         self.folder = folder
         self._workers: list[tuple[Any, Connection]] = []
 
-    def start(self, run: Any) -> Callable[[], tuple[Any, Any]]:
-        """Begin a run on both ranks; the answer waits for their end states."""
+    def start(self, run: Any, resume: Path | None = None) -> Callable[[], tuple[Any, Any]]:
+        """Begin a run on both ranks, or go on with one; the answer waits for their end states."""
         if not self._workers:
             self._open()
         for _, connection in self._workers:
-            connection.send_bytes(pickle.dumps(run))
+            connection.send_bytes(pickle.dumps((run, resume)))
         return self._collect
 
-    def run(self, run: Any) -> tuple[Any, Any]:
+    def run(self, run: Any, resume: Path | None = None) -> tuple[Any, Any]:
         """End states of a run on rank 0 and on rank 1."""
-        return self.start(run)()
+        return self.start(run, resume)()
 
     def close(self) -> None:
         """End both processes."""
@@ -76,11 +76,11 @@ def serve(rank: int, port: int, folder: Path, connection: Connection) -> None:
     meet(rank, port)
     while True:
         try:
-            run = pickle.loads(connection.recv_bytes())
+            run, resume = pickle.loads(connection.recv_bytes())
         except EOFError:
             return
         try:
-            answer: Any = train(run, folder, world=2)
+            answer: Any = train(run, folder, world=2, resume=resume)
         except Exception:
             answer = f"rank {rank}: {traceback.format_exc()}"
         connection.send_bytes(pickle.dumps(answer))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import lightning.pytorch as L
 import torch
 from exactness_objectives import Poisoned, UnequalTokens
+from exactness_rows import row_digests
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
@@ -103,6 +104,13 @@ OBJECTIVES: dict[str, Callable[[], dict[str, Objective]]] = {
         "order": SentenceOrder(share=2.0),
         "replaced": ReplacedToken(generator=0.5, share=1.0),
     },
+    "ramps": lambda: {
+        "unequal": UnequalTokens(share=[[0, 3.0], [15, 1.0]]),
+        "masked": MaskedLM([[0.0, 0.4], [1.0, 0.1]], share=[[0, 1.0], [10, 3.0]]),
+        "order": SentenceOrder(),
+        "replaced": ReplacedToken([[0, 0.3], [7, 0.15]], generator=0.5, share=1.0),
+    },
+    "two shares": lambda: {"causal": CausalLM(share=3.0), "masked": MaskedLM(0.3)},
     "written": lambda: {
         "text": TextDenoising(unit="token", share=2.0),
         "infilled": TextDenoising(0.15, unit="token", permute_sentences=False),
@@ -121,6 +129,13 @@ OBJECTIVES: dict[str, Callable[[], dict[str, Objective]]] = {
         for kind in ("nan", "inf", "gradient")
     },
     "poisoned_on_rank_1": lambda: {"unequal": UnequalTokens(), "poisoned": Poisoned("nan", at=6, rank=1)},
+}
+
+DATA: dict[str, dict[str, Any]] = {
+    "packed": {},
+    "one document a row": {"packing": False},
+    "growing window": {"window": [[0, 8], [6, 12], [12, WINDOW]]},
+    "two corpora": {"corpus": ["corpus.txt", "other.txt"], "corpus_weights": [0.3, 0.7]},
 }
 
 _SIZES: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -157,7 +172,7 @@ class Run:
     """What to train, and how it is carried out.
 
     Attributes:
-        balancer, objectives, backbone: names in the tables of this file; the balancer Equal has weights of 1.
+        balancer, objectives, backbone, data: names in the tables of this file; the balancer Equal has weights of 1.
         precision: as Lightning names it; `16-mixed` has a gradient scaler that starts at `scale`.
         accumulate: micro-batches of an optimizer step.
         workers: processes that make rows.
@@ -178,6 +193,7 @@ class Run:
     local_means: bool = False
     optimizer: str = "adamw"
     on_nonfinite: str = "skip"
+    data: str = "packed"
 
 
 class State(NamedTuple):
@@ -192,6 +208,7 @@ class State(NamedTuple):
         tokens: tokens read.
         optimizer: the optimizer's state.
         skipped: steps that were dropped.
+        rows: of each step, digests of what this rank has read, in no order.
     """
 
     start: dict[str, Tensor]
@@ -203,6 +220,7 @@ class State(NamedTuple):
     tokens: int
     optimizer: dict[str, Tensor]
     skipped: list[int]
+    rows: dict[int, list[bytes]]
 
 
 class LocalMeans(Pretraining):
@@ -215,15 +233,20 @@ class LocalMeans(Pretraining):
 
 
 class Recorder(Callback):
-    """Keeps the model of the start, and what each optimizer step measured."""
+    """Keeps the model of the start, and what each optimizer step read and measured."""
 
     def __init__(self) -> None:
+        self.rows: dict[int, list[bytes]] = {}
         self.steps: list[StepRecord] = []
         self.start: dict[str, Tensor] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         del trainer
         self.start = model_state(pl_module)
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, *_: Any) -> None:
+        del pl_module
+        self.rows.setdefault(trainer.global_step, []).extend(row_digests(batch))
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         del trainer, args
@@ -234,20 +257,23 @@ class Recorder(Callback):
 
 
 def write_corpus(folder: Path) -> Path:
-    """Documents of invented words, sentences of 2 to 12 of them: rows of very unequal length and count."""
+    """Documents of invented words, sentences of 2 to 12 of them: rows of very unequal length and count.
+
+    Two files of them, `corpus.txt` and `other.txt`, the second shorter; returns the first.
+    """
     draw = random.Random(0)
     words = ["".join(draw.choice("abcdefghij") for _ in range(draw.randint(1, 6))) for _ in range(60)]
-    path = folder / "corpus.txt"
-    documents = []
-    for _ in range(30):
-        sentences = [
-            " ".join(draw.choice(words) for _ in range(draw.choice([2, 2, 3, 12]))).capitalize() + "."
-            for _ in range(draw.randint(4, 24))
-        ]
-        paragraphs = [" ".join(sentences[at : at + 4]) for at in range(0, len(sentences), 4)]
-        documents.append("\n".join(paragraphs))
-    path.write_text("\n\n".join(documents), encoding="utf-8")
-    return path
+    for name, count in (("corpus.txt", 30), ("other.txt", 12)):
+        documents = []
+        for _ in range(count):
+            sentences = [
+                " ".join(draw.choice(words) for _ in range(draw.choice([2, 2, 3, 12]))).capitalize() + "."
+                for _ in range(draw.randint(4, 24))
+            ]
+            paragraphs = [" ".join(sentences[at : at + 4]) for at in range(0, len(sentences), 4)]
+            documents.append("\n".join(paragraphs))
+        (folder / name).write_text("\n\n".join(documents), encoding="utf-8")
+    return folder / "corpus.txt"
 
 
 def make_module(run: Run) -> Pretraining:
@@ -266,14 +292,17 @@ def make_module(run: Run) -> Pretraining:
 
 def make_data(run: Run, folder: Path) -> TextDataModule:
     """The data of a run, from the corpus and the token cache in `folder`."""
+    settings: dict[str, Any] = {"corpus": ["corpus.txt"], "window": WINDOW} | DATA[run.data]
+    corpus = [str(folder / name) for name in settings.pop("corpus")]
     return TextDataModule(
-        corpus=str(folder / "corpus.txt"),
+        corpus,
+        txt_documents="blank-line",
         tokenizer=300,
-        window=WINDOW,
         rows_per_step=ROWS,
         unit=UNIT,
         num_workers=run.workers,
         cache=str(folder),
+        **settings,
     )
 
 
@@ -329,6 +358,7 @@ def train(
         tokens=module.tokens_read,
         optimizer=tensors_in(trainer.optimizers[0].state_dict()),
         skipped=[step.step for step in recorder.steps if not step.finite],
+        rows=recorder.rows,
     )
 
 

@@ -1,0 +1,41 @@
+"""The rows of a micro-batch as digests, by which rows that came in another order or company are compared."""
+
+from hashlib import blake2b
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lm_objectives.corruption.base import View
+from lm_objectives.data.rows import Batch
+
+
+def row_digests(batch: Batch) -> list[bytes]:
+    """A digest of each row of each view: of all that an objective reads of it, and of the counts that it is divided by."""
+    rows = [
+        (name, sorted((part, int(count)) for part, count in batch.totals[name].items()), *row)
+        for name, view in batch.views.items()
+        for row in _rows(view)
+    ]
+    return [blake2b(repr(row).encode(), digest_size=16).digest() for row in rows]
+
+
+def _rows(view: View) -> list[tuple[Any, ...]]:
+    """What the view has of each row, as plain data."""
+    assert not view.extra
+    count, time = view.ids.shape
+    assert view.padded == bool((view.lengths < time).any())
+    positions = torch.arange(time).expand(count, time) if view.positions is None else view.positions
+    written = time if view.decoder is None else view.decoder.shape[1]
+    owners = view.scored // written
+    rows = []
+    for row in range(count):
+        own = owners == row
+        parts = (view.ids, view.lengths, positions, view.prefix, view.decoder, view.segments)
+        scored = (view.scored % written, view.targets, view.uniforms)
+        rows.append((view.attention, *(_plain(part, row) for part in parts), *(_plain(part, own) for part in scored)))
+    return rows
+
+
+def _plain(values: Tensor | None, index: int | Tensor) -> Any:
+    return None if values is None else values[index].tolist()
