@@ -1,6 +1,6 @@
 """The command `demo`: what each objective of a checkpoint has learned, shown on a text."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -41,36 +41,24 @@ def demo(
         seed: chooses the paragraph, the masks and the samples.
 
     Raises:
-        ValueError: when a setting is out of range, the text is empty or too short for an objective, or the checkpoint
-            cannot be read.
+        ValueError: when a setting is out of range, the text is empty, or the checkpoint cannot be read.
     """
     sampling, given = Sampling(tokens, temperature, top_p, greedy, seed), given_text(text, text_file)
     stage = set_stage(open_run(ckpt_path), given, sampling)
-    shown = show(stage)
-    print("\n".join([f"{ckpt_path} on {stage.origin}", *map(paint, shown.lines)]))
-    if given is not None and shown.missing:
-        raise ValueError(shown.missing[0])
-
-
-class Shown(NamedTuple):
-    """The lines of the demo, and why objectives could not be shown on the text."""
-
-    lines: list[str]
-    missing: list[str]
+    print("\n".join([f"{ckpt_path} on {stage.origin}", *map(paint, show(stage))]))
 
 
 @torch.no_grad()
-def show(stage: Stage) -> Shown:
+def show(stage: Stage) -> list[str]:
     """Show all objectives; of one for which the text does not do, say why."""
-    shown = Shown([], [])
+    shown: list[str] = []
     for name in stage.module.names:
         objective: Any = stage.module.objectives[name]
-        shown.lines.extend(["", f"{name} ({type(objective).__name__})"])
+        shown.extend(["", f"{name} ({type(objective).__name__})"])
         try:
-            shown.lines.extend(list(objective.exhibit(stage)))
+            shown.extend(list(objective.exhibit(stage)))
         except ValueError as error:
             if not is_about_input(str(error)):
                 raise
-            shown.lines.extend(wrapped(str(error)))
-            shown.missing.append(str(error))
+            shown.extend(wrapped(str(error)))
     return shown

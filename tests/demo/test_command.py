@@ -7,10 +7,8 @@ import pytest
 import torch
 
 from lm_objectives.__main__ import main
-from lm_objectives.checkpoint import open_run
 from lm_objectives.demo.command import demo, show
-from lm_objectives.demo.sampling import Sampling
-from lm_objectives.demo.stage import Stage, set_stage
+from lm_objectives.demo.stage import Stage
 from lm_objectives.objectives import (
     CausalLM,
     MaskedLM,
@@ -55,26 +53,20 @@ def test_one_seed_prints_the_same_and_another_does_not(tiny_run: Path, capsys: p
 def test_each_objective_is_shown_on_its_families(family: str, objectives: dict[str, Any], stage_for: Any) -> None:
     made: Stage = stage_for(family, objectives)
     shown = show(made)
-    assert shown.missing == []
+    assert "expected" not in "".join(shown)
     headings = [f"{name} ({type(objective).__name__})" for name, objective in objectives.items()]
-    assert [line for line in shown.lines if line in headings] == headings
-    assert len(shown.lines) >= 5 * len(objectives)
-    assert all(len(line) <= 80 for line in shown.lines if not line.startswith("  mean probability"))
+    assert [line for line in shown if line in headings] == headings
+    assert len(shown) >= 5 * len(objectives)
+    assert all(len(line) <= 80 for line in shown if not line.startswith("  mean probability"))
 
 
-def test_a_text_too_short_for_one_objective_is_shown_to_the_others_and_refused(
-    tiny_run: Path, capfd: pytest.CaptureFixture[str]
+def test_a_text_too_short_for_one_objective_is_shown_to_the_others(
+    tiny_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["demo", "--ckpt_path", str(tiny_run), "--text", "dog " * 60]) == 2
-    out, error = capfd.readouterr()
+    assert main(["demo", "--ckpt_path", str(tiny_run), "--text", "dog " * 60]) == 0
+    out = capsys.readouterr().out
     assert "on your text" in out and out.count("guesses:") > 2 and "mean probability of being replaced" in out
     assert "expected two sentences in a paragraph that fit the window of 32 tokens" in out
-    assert error.count("\n") == 1 and "found none in the text: give a longer text" in error
-
-
-def test_without_a_text_of_the_users_nothing_is_refused(tiny_run: Path) -> None:
-    assert show(set_stage(open_run(str(tiny_run)), "dog " * 60, Sampling())).missing != []
-    assert main(["demo", "--ckpt_path", str(tiny_run)]) == 0
 
 
 def test_switches_and_files_come_from_the_command_line(
@@ -118,6 +110,6 @@ class Own(CausalLM):
 
 def test_an_objective_of_ones_own_is_shown_and_its_defects_are_not_hidden(stage_for: Any) -> None:
     made: Stage = stage_for("bert", {"mine": Own()}, "The dog ran home.")
-    assert show(made).lines == ["", "mine (Own)", "  one sentence"]
+    assert show(made) == ["", "mine (Own)", "  one sentence"]
     with pytest.raises(ValueError, match="a defect"):
         show(stage_for("bert", {"mine": Own()}))
