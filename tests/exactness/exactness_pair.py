@@ -5,7 +5,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Pair:
         port, spawn = _free_port(), get_context("spawn")
         for rank in range(2):
             here, there = spawn.Pipe()
-            process = spawn.Process(target=serve, args=(rank, port, self.folder, there), daemon=True)
+            process = spawn.Process(target=serve, args=(rank, port, self.folder, there))
             process.start()
             there.close()
             self._workers.append((process, here))
@@ -73,6 +73,7 @@ def serve(rank: int, port: int, folder: Path, connection: Connection) -> None:
     """Carry out runs as rank `rank` until the other end is closed."""
     from exactness_runs import meet, train
 
+    set_start_method(None, force=True)  # of workers: as in a process that was started by hand
     meet(rank, port)
     while True:
         try:

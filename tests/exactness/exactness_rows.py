@@ -11,7 +11,7 @@ from lm_objectives.data.rows import Batch
 
 
 def row_digests(batch: Batch) -> list[bytes]:
-    """A digest of each row of each view: of all that an objective reads of it, and of the counts that it is divided by."""
+    """A digest of each row of each view: of all that is read of it, and of the counts that its loss is divided by."""
     rows = [
         (name, sorted((part, int(count)) for part, count in batch.totals[name].items()), *row)
         for name, view in batch.views.items()

@@ -105,7 +105,7 @@ OBJECTIVES: dict[str, Callable[[], dict[str, Objective]]] = {
         "replaced": ReplacedToken(generator=0.5, share=1.0),
     },
     "ramps": lambda: {
-        "unequal": UnequalTokens(share=[[0, 3.0], [15, 1.0]]),
+        "unequal": UnequalTokens(share=[[0, 3.0], [9, 1.0]]),
         "masked": MaskedLM([[0.0, 0.4], [1.0, 0.1]], share=[[0, 1.0], [10, 3.0]]),
         "order": SentenceOrder(),
         "replaced": ReplacedToken([[0, 0.3], [7, 0.15]], generator=0.5, share=1.0),
@@ -134,7 +134,7 @@ OBJECTIVES: dict[str, Callable[[], dict[str, Objective]]] = {
 DATA: dict[str, dict[str, Any]] = {
     "packed": {},
     "one document a row": {"packing": False},
-    "growing window": {"window": [[0, 8], [6, 12], [12, WINDOW]]},
+    "growing window": {"window": [[0, 8], [3, 12], [8, WINDOW]]},
     "two corpora": {"corpus": ["corpus.txt", "other.txt"], "corpus_weights": [0.3, 0.7]},
 }
 

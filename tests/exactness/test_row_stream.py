@@ -133,7 +133,7 @@ FIELDS = ("ids", "lengths", "positions", "prefix", "decoder", "segments", "score
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_digest_sees_all_that_is_read(field: str) -> None:
-    """Oracle: the last number changed, which is the second row's; the first row's digest stays, unless the step's counts changed."""
+    """Oracle: the last number changed, which is the second row's; counts are both rows'."""
 
     def digests(changed: str | None) -> list[bytes]:
         tensors = {
