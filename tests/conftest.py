@@ -11,7 +11,7 @@ import torch
 from lm_objectives import Backbone, Pretraining, TextDataModule
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken, SentenceOrder
 
-Train = Callable[[Backbone, dict[str, Objective]], Path]
+Train = Callable[..., Path]
 
 _SUBJECTS = ("The dog", "A cat", "My son", "One bird")
 _VERBS = ("ran", "sat", "went", "came")
@@ -27,17 +27,20 @@ def paragraph(number: int) -> str:
 
 @pytest.fixture(scope="session")
 def train(tmp_path_factory: pytest.TempPathFactory) -> Train:
-    """Two steps at a rate that moves every parameter far from where it began; gives the checkpoint."""
+    """Two steps at a rate that moves every parameter far from where it began; gives the checkpoint.
+
+    Settings of the Trainer go on top.
+    """
     corpus = tmp_path_factory.mktemp("corpus")
     for document in range(12):
         text = "\n\n".join(paragraph(97 * document + 31 * n) for n in range(8))
         (corpus / f"{document}.txt").write_text(text, encoding="utf-8")
     cache = tmp_path_factory.mktemp("cache")
 
-    def run(backbone: Backbone, objectives: dict[str, Objective]) -> Path:
+    def run(backbone: Backbone, objectives: dict[str, Objective], optimizer: Any = _fast, **settings: Any) -> Path:
         torch.manual_seed(0)
         data = TextDataModule(str(corpus), tokenizer=340, window=32, rows_per_step=8, unit=1, cache=str(cache))
-        module = Pretraining(backbone, objectives, optimizer=_fast)
+        module = Pretraining(backbone, objectives, optimizer=optimizer)
         trainer = L.Trainer(
             max_steps=2,
             accelerator="cpu",
@@ -46,6 +49,7 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Train:
             enable_progress_bar=False,
             enable_model_summary=False,
             limit_val_batches=0,
+            **settings,
         )
         trainer.fit(module, data)
         path = tmp_path_factory.mktemp("run") / "last.ckpt"

@@ -411,7 +411,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "checkpoint of another family": (
         ["--ckpt_path", "{trained}/checkpoints/last.ckpt", "--model.backbone", "{{model_type: qwen3}}"],
-        r"expected a checkpoint of this model, found one of another: .*q_norm.weight is .* and nothing in .*; give",
+        r"expected a checkpoint of this model, found one of another: backbone.* in the model and .*; give",
     ),
     "no encoder to permute sentences for": (
         ["--model.objectives.more", "TextDenoising"],
