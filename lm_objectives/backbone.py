@@ -54,9 +54,16 @@ class Backbone(Plugin, nn.Module):
         pretrained: str | None = None,
     ) -> None:
         super().__init__()
-        if (model_type is None) == (pretrained is None):
-            mend = "both: set model.backbone.model_type to null" if pretrained else "neither: set model_type to llama"
-            raise ValueError(f"expected either a model_type or a pretrained folder for the backbone, found {mend}")
+        if model_type is None and pretrained is None:
+            raise ValueError(
+                "expected either a model_type or a pretrained folder for the backbone, found neither: "
+                "set model.backbone.model_type, for example to llama"
+            )
+        if pretrained is not None and (model_type is not None or config):
+            raise ValueError(
+                "expected either a model_type and its config or a pretrained folder for the backbone, found both: set "
+                "model.backbone.model_type and model.backbone.config to null"
+            )
         if pretrained is not None and not (Path(pretrained) / "config.json").is_file():
             raise ValueError(f"expected a folder with a config.json at {pretrained}, found none: check the path")
         self.model_type, self.arguments, self.pretrained = model_type, config or {}, pretrained

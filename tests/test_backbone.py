@@ -306,11 +306,20 @@ def test_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model_type", "pretrained", "found"), [(None, None, "neither"), ("llama", "somewhere", "both")]
+    ("given", "found"),
+    [
+        ({}, "neither"),
+        ({"config": {"hidden_size": 32}}, "neither"),
+        ({"model_type": "llama", "pretrained": "somewhere"}, "both"),
+        ({"config": {"hidden_size": 32}, "pretrained": "somewhere"}, "both"),
+    ],
 )
-def test_type_or_folder(model_type: str | None, pretrained: str | None, found: str) -> None:
-    with pytest.raises(ValueError, match=f"^expected either a model_type or a pretrained folder .* found {found}"):
-        Backbone(model_type, pretrained=pretrained)
+def test_type_or_folder(given: dict[str, Any], found: str) -> None:
+    """A folder has its sizes, and others beside it would be left unread."""
+    with pytest.raises(
+        ValueError, match=f"^expected either a model_type .*or a pretrained folder .* found {found}: set"
+    ):
+        Backbone(**given)
 
 
 @pytest.mark.parametrize(

@@ -423,7 +423,11 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "two beginnings": (
         ["--model.backbone.pretrained", "{tmp}/vision"],
-        r"expected either a model_type or a pretrained folder .*found both: set model.backbone.model_type to null",
+        r"expected either a model_type and its config or a pretrained folder .*found both: set model.backbone.mod",
+    ),
+    "sizes beside a folder": (
+        ["--model.backbone.pretrained", "{tmp}/vision", "--model.backbone.model_type", "null"],
+        r"or a pretrained folder .*found both: set model.backbone.model_type and model.backbone.config to null",
     ),
     "pretrained on images": (
         ["--model.backbone", "{{model_type: null, config: null, pretrained: {tmp}/vision}}"],

@@ -131,6 +131,18 @@ def test_the_exported_tokenizer_is_the_runs_and_feeds_generate(tiny_run: Path, t
     assert model.generate(**inputs, max_new_tokens=2, do_sample=False).shape[1] > inputs["input_ids"].shape[1]
 
 
+def test_generation_ends_and_pads_with_the_tokenizers_tokens_where_a_folder_names_none(
+    train: Any, tiny_run: Path, tmp_path: Path
+) -> None:
+    vocabulary = open_run(str(tiny_run)).module.vocabulary
+    config = transformers.LlamaConfig(**FAMILIES["llama"], vocab_size=vocabulary.size, eos_token_id=None)
+    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "begun")
+    checkpoint = train(Backbone(pretrained=str(tmp_path / "begun")), {"causal": CausalLM()})
+    export(str(checkpoint), str(tmp_path / "out"), "causal")
+    settings = transformers.GenerationConfig.from_pretrained(tmp_path / "out")
+    assert (settings.pad_token_id, settings.eos_token_id) == (vocabulary.pad, vocabulary.eos)
+
+
 def test_what_transformers_has_no_head_for_is_named_with_the_reason(
     tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
