@@ -20,8 +20,9 @@ COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.str
 PYTHON = [text for kind, text in re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL) if kind == "python"]
 MADE_SMALL = [
     *("--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.limit_val_batches", "1"),
-    *("--trainer.log_every_n_steps", "1", "--data.window", "32", "--model.backbone.config.num_hidden_layers", "1"),
+    *("--trainer.log_every_n_steps", "1", "--data.window", "32"),
 ]
+SHALLOW = ["--model.backbone.config.num_hidden_layers", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     before, here = dict(os.environ), Path.cwd()
     os.environ |= {"XDG_CACHE_HOME": str(folder / "cache"), "WANDB_MODE": "offline"}
     os.chdir(folder)
-    assert main(["fit", "--config", "configs/quickstart.yaml", *MADE_SMALL]) == 0
+    assert main(["fit", "--config", "configs/quickstart.yaml", *MADE_SMALL, *SHALLOW]) == 0
     yield folder
     os.chdir(here)
     os.environ.clear()
@@ -58,12 +59,12 @@ def test_its_commands_are_ours() -> None:
 
 
 def prepared(command: str) -> list[str]:
-    """Arguments of a command, made small; a resumed run has a few steps to go."""
+    """Arguments of a command, made small; a resumed run has a few steps to go, and a folder its own depth."""
     arguments = shlex.split(command)[1:]
     if arguments[0] != "fit" or "--print_config" in arguments or any(name.endswith(".help") for name in arguments):
         return arguments
     small = MADE_SMALL if "last" not in arguments else ["--trainer.max_steps", "4", *MADE_SMALL[2:]]
-    return [*arguments, *small]
+    return [*arguments, *small, *([] if "--model.backbone.pretrained" in arguments else SHALLOW)]
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("lm-") and "devices 2" not in c])
