@@ -1,6 +1,8 @@
 """The token cache: a corpus split, tokenized and memory-mapped."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,12 +30,17 @@ class TokenText:
 
     @staticmethod
     def open(folder: str | Path) -> "TokenText":
-        """The text whose arrays lie in `folder`."""
+        """The text whose arrays lie in `folder`.
+
+        Raises:
+            ValueError: when one is missing or not whole.
+        """
         arrays = ("tokens", "sentences", "paragraphs", "documents", "corpora")
         folder = Path(folder)
-        return TokenText(
-            folder, *(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in arrays)
-        )
+        with _whole(folder.parent):
+            return TokenText(
+                folder, *(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in arrays)
+            )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TokenText.open, (self.folder,)
@@ -46,6 +53,7 @@ class Census:
     Attributes:
         words: between white space.
         characters: of the texts.
+        unspaced: letters of scripts that put no spaces between words.
         unknown: tokens that stand for what the tokenizer does not know.
         empty: documents without text, which were left out.
         without_tokens: documents in which the tokenizer found nothing, which were left out.
@@ -55,6 +63,7 @@ class Census:
 
     words: int
     characters: int
+    unspaced: int
     unknown: int
     empty: int
     without_tokens: int
@@ -92,18 +101,28 @@ def open_cache(path: str | Path) -> TokenCache:
     """The cache that `prepare` made at `path`.
 
     Raises:
-        ValueError: when there is none.
+        ValueError: when there is none, or one that is not whole or of another version.
     """
     folder = Path(path)
     if not (folder / "meta.json").is_file():
         raise ValueError(f"expected a token cache, found none at {folder}; make it with prepare")
-    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    counts = np.load(folder / "unigram_counts.npy", allow_pickle=False)
-    starts_word = np.load(folder / "starts_word.npy", allow_pickle=False)
-    return TokenCache(
-        folder=folder,
-        training=TokenText.open(folder / "training"),
-        validation=TokenText.open(folder / "validation"),
-        vocabulary=Vocabulary.from_ids(meta["vocabulary"], starts_word, unigram_nats(counts)),
-        census=Census(**meta["census"]),
-    )
+    with _whole(folder):
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        counts = np.load(folder / "unigram_counts.npy", allow_pickle=False)
+        starts_word = np.load(folder / "starts_word.npy", allow_pickle=False)
+        vocabulary = Vocabulary.from_ids(meta["vocabulary"], starts_word, unigram_nats(counts))
+        census = Census(**meta["census"])
+    training, validation = (TokenText.open(folder / split) for split in ("training", "validation"))
+    return TokenCache(folder, training, validation, vocabulary, census)
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[None]:
+    """Explain in one line what goes wrong where a cache's files are not what was written."""
+    try:
+        yield
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"expected a whole token cache of this version, found a file missing, cut off or of another version in "
+            f"{folder} ({' '.join(str(error).split())}); remove the folder, and give the same command to make it anew"
+        ) from error

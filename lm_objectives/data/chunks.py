@@ -20,7 +20,7 @@ SPLITS = ("training", "validation")
 
 _CHUNK = 2**20  # characters, about; the same for any number of cores
 _MOST_THREADS = 16  # more would wait for one another, and each holds a chunk
-_COUNTS = ("documents", "words", "characters", "without_tokens")
+_COUNTS = ("words", "characters", "unspaced", "without_tokens")
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,7 @@ def encode_chunks(
             for split, parts in chunk.parts.items():
                 layout = encoder(parts)
                 arrays |= {f"{split}/{name}": array for name, array in layout.arrays(size).items()}
-                counts = (len(layout.documents), layout.words, layout.characters, layout.without_tokens)
-                arrays[f"{split}/counts"] = np.array(counts)
+                arrays[f"{split}/counts"] = np.array([getattr(layout, name) for name in _COUNTS])
             with whole_file(path) as file:
                 np.savez(file, **arrays)
         with np.load(path) as found:
@@ -139,7 +138,7 @@ def join_chunks(files: list[Path], corpora: int, size: int, folder: Path, split:
         paragraphs.append([sentences.length])
         corpora_file = stack.enter_context(GrowingArray(folder / "corpora.npy", offset))
         corpora_file.append(bounds)
-        counts = {"tokens": tokens.length, "sentences": sentences.length}
+        counts = {"tokens": tokens.length, "sentences": sentences.length, "documents": documents.length - 1}
     return {**counts, **dict(zip(_COUNTS, totals.tolist(), strict=True)), "unigram": unigram}
 
 

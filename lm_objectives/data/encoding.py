@@ -9,6 +9,7 @@ import numpy as np
 
 from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.data.sentences import split_document
+from lm_objectives.data.words import unspaced
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -40,6 +41,7 @@ class Layout:
         tokens, sentences, paragraphs, documents: as there, counted from the layout's own start.
         words: between white space.
         characters: of the texts.
+        unspaced: letters of scripts that put no spaces between words.
         without_tokens: documents in which the tokenizer found nothing, and which are left out.
     """
 
@@ -49,6 +51,7 @@ class Layout:
     documents: list[int] = field(default_factory=list)
     words: int = 0
     characters: int = 0
+    unspaced: int = 0
     without_tokens: int = 0
 
     def arrays(self, vocabulary_size: int) -> dict[str, np.ndarray]:
@@ -144,6 +147,7 @@ class Encoder:
             lay_out(layout, ids, self._vocabulary, self._separator, part.begins, part.ends)
             layout.words += len(part.text.split())
             layout.characters += len(part.text)
+            layout.unspaced += unspaced(part.text)
         return layout
 
     def _encode(self, sentences: list[str]) -> Iterator[list[int]]:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 # Raise it when the same settings come to give other files.
-_FORMAT = 3
+_FORMAT = 4
 
 _TRAINED_ON = 2**26  # English characters that a tokenizer's training may remember, some 150 MB
 
@@ -154,7 +154,7 @@ class _Preparation:
         write_array(cache / "starts_word.npy", vocabulary.starts_word)
         unknown = made.unk_token_id
         census = Census(
-            **{name: sum(split[name] for split in counts.values()) for name in ("words", "characters")},
+            **{name: sum(split[name] for split in counts.values()) for name in ("words", "characters", "unspaced")},
             unknown=0 if unknown is None else int(sum(split["unigram"][unknown] for split in counts.values())),
             empty=survey.empty,
             without_tokens=sum(split["without_tokens"] for split in counts.values()),

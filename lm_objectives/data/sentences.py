@@ -1,8 +1,10 @@
 """Documents into paragraphs of sentences."""
 
 import re
+from collections.abc import Iterator
 
 _BLANK_LINE = re.compile(r"\n\s*\n")
+_AFTER_FULL_STOP = re.compile(r"(?<=[。！？])[0-9a-z]")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]+)*")
 
 
@@ -23,13 +25,25 @@ def split_document(text: str, language: str) -> list[list[str]]:
         ValueError: when `language` is not shaped like a code.
     """
     code = checked_language(language)
-    import sentencex
-
     paragraphs = (
-        [sentence for part in sentencex.segment(code, paragraph) if (sentence := part.strip())]
+        [sentence for part in _parts(code, paragraph) if (sentence := part.strip())]
         for paragraph in _BLANK_LINE.split(text.replace("\r\n", "\n"))
     )
     return [paragraph for paragraph in paragraphs if paragraph]
+
+
+def _parts(code: str, paragraph: str) -> Iterator[str]:
+    """What `sentencex` divides a paragraph into, put together the paragraph again.
+
+    Where a digit or a small letter follows, `sentencex` takes a sentence to go on. Behind 。！？, which end nothing but
+    sentences, it is shown another character instead, so that "他来了。2001年" is divided as well.
+    """
+    import sentencex
+
+    start = 0
+    for part in sentencex.segment(code, _AFTER_FULL_STOP.sub("一", paragraph)):
+        yield paragraph[start : start + len(part)]
+        start += len(part)
 
 
 def split_paragraphs(text: str) -> list[str]:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from lm_objectives.corruption.base import View
-from lm_objectives.data.cache import TokenCache
+from lm_objectives.data.cache import Census, TokenCache
 from lm_objectives.data.rows import RowDataset, RowKey
 
 _TRIED = 256  # rows of each objective that are made to see how much of them is scored
+_UNSPACED = 0.05  # share of letters from which on spaces say nothing about words
 
 
 def summary(cache: TokenCache, rows: RowDataset) -> str:
@@ -27,7 +28,7 @@ def summary(cache: TokenCache, rows: RowDataset) -> str:
         "sentences": f"{len(training.sentences) + len(validation.sentences):,}",
         "tokens": f"{tokens + held_out:,}: {tokens:,} for training, {held_out:,} held out",
         "corpora": _corpora(np.diff(training.corpora)),
-        "words": f"{census.words:,}, of {(tokens + held_out) / max(census.words, 1):.2f} tokens",
+        "words": _words(census, tokens + held_out),
         "characters": f"{census.characters:,}, {census.characters / (tokens + held_out):.2f} a token",
         "unknown": f"{census.unknown:,} tokens, {100 * census.unknown / (tokens + held_out):.2f} %",
         "vocabulary": f"{cache.vocabulary.size:,} tokens{_trained(census.trained_on)}",
@@ -63,6 +64,13 @@ def _shares(view: View) -> tuple[str, str]:
 def _list(left_out: dict[str, int]) -> str:
     parts = [f"{number:,} {reason}" for reason, number in left_out.items() if number]
     return f"; left out {', '.join(parts)}" if parts else ""
+
+
+def _words(census: Census, tokens: int) -> str:
+    unspaced = census.unspaced / census.characters
+    if unspaced > _UNSPACED:
+        return f"not counted: {100 * unspaced:.0f} % of the characters are of scripts without spaces between words"
+    return f"{census.words:,}, of {tokens / max(census.words, 1):.2f} tokens"
 
 
 def _corpora(tokens: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""Where words begin: in a tokenizer's vocabulary, and in what a training of one has to remember."""
+"""Where words begin: in a tokenizer's vocabulary, in a text, and in what a training of a tokenizer has to remember."""
 
 import json
 import re
@@ -25,9 +25,12 @@ def training_cost(text: str) -> int:
     Where there are no spaces, a word is a whole phrase, and nearly every phrase is another: measured, a million Chinese
     characters took as much memory as 60 million English ones.
     """
-    if text.isascii():
-        return len(text)
-    return len(text) + (_UNSPACED_COST - 1) * (len(text) - len(_UNSPACED.sub("", text)))
+    return len(text) + (_UNSPACED_COST - 1) * unspaced(text)
+
+
+def unspaced(text: str) -> int:
+    """Letters of a text that are of scripts which put no spaces between words."""
+    return 0 if text.isascii() else len(text) - len(_UNSPACED.sub("", text))
 
 
 def starts_word(tokenizer: "Tokenizer", special: set[int], size: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.corruption.keyed import domain
-from lm_objectives.data.cache import TokenText, open_cache
+from lm_objectives.data.cache import TokenText
 from lm_objectives.data.encoding import Encoder, Part
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def held_out_paragraphs(
     """
     if cache is None:
         return ()
-    text = open_cache(cache).validation
+    text = TokenText.open(cache / "validation")
     first, last = text.paragraphs[:-1], text.paragraphs[1:] - 1
     starts, stops = text.sentences[first, 0], text.sentences[last, 1]
     length, most = stops - starts, min(window - 3, _LONGEST)

@@ -4,6 +4,8 @@ import logging
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +129,8 @@ def test_census(tmp_path: Path, corpus: str) -> None:
     census = open_cache(make(tmp_path / "caches", corpus)).census
     assert census.words == sum(len(document.split()) for document in DOCUMENTS)
     assert census.characters == sum(map(len, DOCUMENTS))
-    assert (census.empty, census.unknown, census.without_tokens, census.trained_on) == (1, 0, 0, 1.0)
+    assert (census.unspaced, census.unknown, census.trained_on) == (0, 0, 1.0)
+    assert (census.empty, census.without_tokens) == (1, 0)
 
 
 def test_tokens_that_corruptions_ask_for(tmp_path: Path, corpus: str) -> None:
@@ -194,8 +197,8 @@ def test_cache_of_other_versions_is_made_anew_and_that_is_said(
     assert second != first
     assert second.name.rpartition("-")[0] == first.name.rpartition("-")[0]
     [line] = [record.getMessage() for record in caplog.records if "anew" in record.getMessage()]
-    assert line.startswith(f"{first.name} was made by format 3, tokenizers 0.")
-    assert line.endswith("making it anew with format 3, tokenizers 9.9, sentencex 9.9")
+    assert line.startswith(f"{first.name} was made by format 4, tokenizers 0.")
+    assert line.endswith("making it anew with format 4, tokenizers 9.9, sentencex 9.9")
 
 
 # Others.
@@ -227,12 +230,51 @@ def test_corpus_of_one_document(tmp_path: Path) -> None:
 
 
 def test_chinese(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("你好。我是人。\n\n再见。")
+    """Sentences stand where 。！？ end them, and put together again they are the text."""
+    text = "她几点来？2001年的冬天很冷！没有人出门。\n\n“好。”他说。"
+    (tmp_path / "a.txt").write_text(f"{text}\n\n再见。", encoding="utf-8")
     found = open_cache(make(tmp_path / "caches", str(tmp_path / "a.txt"), language="zh"))
-    sentences = [found.tokenizer.decode(found.training.tokens[a:b]) for a, b in found.training.sentences]
-    assert sentences == [" 你好。", " 我是人。"]
+    training, decode = found.training, found.tokenizer.decode
+    sentences = [decode(training.tokens[start:stop]) for start, stop in training.sentences]
+    assert sentences == [" 她几点来？", " 2001年的冬天很冷！", " 没有人出门。", " “好。”", " 他说。"]
+    assert training.paragraphs.tolist() == [0, 3, 5]
+    assert [decode(training.tokens[a:b]) for a, b in pairwise(training.documents)] == [
+        "[BOS] 她几点来？ 2001年的冬天很冷！ 没有人出门。\n\n “好。” 他说。[EOS]"
+    ]
+    assert found.census.unspaced == sum("\u4e00" <= letter <= "\u9fff" for letter in f"{text}再见")
 
 
 def test_nothing_to_open(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^expected a token cache, found none at .*; make it with prepare"):
         open_cache(tmp_path)
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def of_another_version(path: Path) -> None:
+    path.write_text(path.read_text().replace('"characters"', '"letters"'))
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("training/tokens.npy", cut_off),
+        ("validation/sentences.npy", Path.unlink),
+        ("unigram_counts.npy", cut_off),
+        ("starts_word.npy", lambda path: path.write_bytes(b"")),
+        ("meta.json", cut_off),
+        ("meta.json", of_another_version),
+    ],
+)
+def test_a_cache_that_is_not_whole_is_one_clear_line(
+    tmp_path: Path, corpus: str, name: str, spoil: Callable[[Path], Any]
+) -> None:
+    path = make(tmp_path / "caches", corpus)
+    spoil(path / name)
+    with pytest.raises(
+        ValueError, match=r"^expected a whole token cache of .*, found a file .*\); remove the"
+    ) as error:
+        open_cache(path)
+    assert f" in {path} (" in str(error.value) and "\n" not in str(error.value)

@@ -13,6 +13,8 @@ from lm_objectives.data.sentences import split_document, split_paragraphs
         ("de", "Es war am 5. Mai bzw. im Juni. Ja.", [["Es war am 5. Mai bzw. im Juni.", "Ja."]]),
         ("DE", "Es war am 5. Mai bzw. im Juni. Ja.", [["Es war am 5. Mai bzw. im Juni.", "Ja."]]),
         ("zh", "你好。我是人。好吗。\n\n再见。", [["你好。", "我是人。", "好吗。"], ["再见。"]]),
+        ("zh", "他来了。2001年走了！a是谁？「好。3个。」", [["他来了。", "2001年走了！", "a是谁？", "「好。3个。」"]]),
+        ("ja", "来た。2001年に行った。", [["来た。", "2001年に行った。"]]),
         ("xx", "One. Two。Three.", [["One.", "Two。", "Three."]]),
         ("en", "\n\n  One\nline. \r\n \t\r\n\n\n Two. \n\n", [["One\nline."], ["Two."]]),
         ("en", " \n\n \n", []),

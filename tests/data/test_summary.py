@@ -41,7 +41,7 @@ def text(documents: list[list[list[int]]]) -> TokenText:
 
 def test_numbers() -> None:
     training, validation = text([[[3, 4], [20], [2]], [[5, 5, 5, 5]]]), text([[[2]]])
-    found = TokenCache(Path("caches/a"), training, validation, VOCABULARY, Census(20, 244, 6, 2, 0, 0.5, 1.25))
+    found = TokenCache(Path("caches/a"), training, validation, VOCABULARY, Census(20, 244, 12, 6, 2, 0, 0.5, 1.25))
     sources = {
         "causal": RowSource(NextToken()),
         "masked": RowSource(TokenMasking(rate=0.25)),
@@ -80,6 +80,15 @@ def test_numbers() -> None:
         "1 sentences longer than the window, 1 sentences without another to pair them with",
     ]
     assert table[5][:2] == ["both", "those of order"]
+
+
+def test_words_of_scripts_without_spaces_are_not_counted() -> None:
+    split = text([[[8]]])
+    found = TokenCache(Path("caches/a"), split, split, VOCABULARY, Census(2, 20, 11, 0, 0, 0, 1.0, 0.0))
+    lines = summary(
+        found, RowDataset(split, {"causal": RowSource(NextToken())}, VOCABULARY, RowSettings(8), "training")
+    )
+    assert "words       not counted: 55 % of the characters are of scripts without spaces between words\n" in lines
 
 
 def test_windows_count_last_tokens_alone() -> None:
