@@ -26,7 +26,7 @@ def preflight(
         data: its data module.
         trainer: its trainer.
         checkpoint: the checkpoint that is read, if any.
-        goes_on: whether training goes on from it.
+        goes_on: whether it trains, from the checkpoint on if there is one.
 
     Raises:
         ValueError: where settings do not fit one another, the corpus, or the checkpoint.
@@ -41,6 +41,10 @@ def preflight(
         )
     data.open(module.sources, module.backbone.packs, trainer)
     data.check(trainer)
+    if goes_on:
+        data.training_rows()
+    if trainer.limit_val_batches or not goes_on:
+        data.val_dataloader()
     if module.backbone.pretrained:
         _check_tokens(module.backbone.pretrained, data.text.folder / "tokenizer")
     trial = copy.deepcopy(module)

@@ -23,6 +23,10 @@ from lm_objectives.__main__ import main
 from lm_objectives.data.cache import open_cache
 
 
+FIT = ["fit", "--config", "tiny.yaml", "--trainer.accelerator", "cpu", "--trainer.devices", "1",
+       "--trainer.precision", "32-true"]  # fmt: skip
+
+
 @pytest.fixture(autouse=True)
 def stderr_of_each_test() -> Iterator[None]:
     """The command's log lines go to the stderr that it first saw, which here is another one for each test."""
@@ -72,8 +76,7 @@ def test_summary_again_and_nothing_but_the_cache(place: Path, capfd: pytest.Capt
 
 
 def test_fit_finds_what_was_prepared_and_else_prepares(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    fit = ["fit", "--config", "tiny.yaml", "--trainer.accelerator", "cpu", "--trainer.devices", "1",
-           "--trainer.precision", "32-true", "--trainer.limit_val_batches", "0", "--data.num_workers", "1"]  # fmt: skip
+    fit = [*FIT, "--trainer.limit_val_batches", "0", "--data.num_workers", "1"]
     assert main([*fit, "--data.seed", "1"]) == 0
     said = capfd.readouterr().err
     assert re.search(r"^tokens: 12 documents in", said, re.MULTILINE)
@@ -134,16 +137,28 @@ def test_bad_corpus_is_one_line_and_leaves_nothing(case: str, place: Path, capfd
     assert not (place / "cache").exists() or case == "smaller than a step"
 
 
-def test_documents_too_short_for_pairs(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", ["prepare", "fit"])
+def test_documents_too_short_for_pairs(command: str, place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     lines = [json.dumps({"text": f"Document number {number} says one thing only."}) for number in range(99)]
     (place / "short.jsonl").write_text("\n".join(lines))
     capfd.readouterr()
-    assert prepare("--data.corpus", "short.jsonl") == 2
+    assert main([command, *FIT[1:], "--data.corpus", "short.jsonl"]) == 2
     last = capfd.readouterr().err.splitlines()[-1]
     assert re.search(
         r"error: expected a training text with windows for objective order, found none: its documents are too short",
         last,
     )
+    assert not (place / "runs").exists()
+
+
+def test_held_out_documents_too_short_for_pairs(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    more = "It rained all day. Nobody minded. The road was closed. " * 40
+    (place / "two.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in ("One thing.", more)))
+    capfd.readouterr()
+    assert main([*FIT, "--data.corpus", "two.jsonl", "--data.rows_per_step", "4"]) == 2
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert "error: expected a validation text with windows for objective order, found none: its documents are" in last
+    assert not (place / "runs").exists()
 
 
 def test_ctrl_c_says_how_to_go_on(
