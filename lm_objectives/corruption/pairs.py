@@ -12,6 +12,7 @@ from lm_objectives.corruption.keyed import draw, uniform
 from lm_objectives.corruption.sentence_units import balance, cuts_of, halve, weights_of
 
 _CUT, _SWAP = range(2)  # what a random number is for
+_SURVEYED = 2**16  # units that weights are found from, so that memory does not grow with the text
 MARKS = 3
 """Places of a row of two segments that bos and two eos take."""
 
@@ -81,9 +82,10 @@ def _units(text: Text, within: Within, most: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _table(text: Text, within: Within, most: int) -> np.ndarray:
-    """Weights of cuts by the lengths on either side."""
+    """Weights of cuts by the lengths on either side, from units spread over the text."""
     starts, stops = np.asarray(text.sentences[:, 0]), np.asarray(text.sentences[:, 1])
-    return balance(*cuts_of(starts, stops, _units(text, within, most)), most)
+    units = _units(text, within, most)
+    return balance(*cuts_of(starts, stops, units[:: len(units) // _SURVEYED + 1]), most)
 
 
 def pair_rows(

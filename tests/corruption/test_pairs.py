@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from corruption_cases import BOS, EOS, PAD, VOCABULARY, ToyText, keys, toy_text
 
+from lm_objectives.corruption import pairs
 from lm_objectives.corruption.base import Rows
 from lm_objectives.corruption.pairs import SegmentPairs
 from lm_objectives.corruption.sentence_units import halve
@@ -162,3 +163,24 @@ def test_a_row_is_the_same_alone() -> None:
     assert whole.segments is not None and alone.segments is not None
     assert np.array_equal(whole.ids[7], alone.ids[0])
     assert np.array_equal(whole.segments[7], alone.segments[0])
+
+
+def test_weights_are_found_from_a_bounded_number_of_units_all_over_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory does not grow with the text: all cuts of a large one would take gigabytes."""
+    surveyed: list[np.ndarray] = []
+
+    def cuts_of(starts: np.ndarray, stops: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        surveyed.append(units)
+        return original(starts, stops, units)
+
+    original = pairs.cuts_of
+    monkeypatch.setattr(pairs, "_SURVEYED", 8)
+    monkeypatch.setattr(pairs, "cuts_of", cuts_of)
+    text = toy_text([[[5, 5]]] * 100)
+    spans = SegmentPairs().spans(text, WINDOW, False)
+    assert len(spans) == 100
+    read(text, spans[:2])
+    [of_batch, of_text] = surveyed
+    assert len(of_batch) == 2
+    assert 4 <= len(of_text) <= 8
+    assert len({*np.diff(of_text[:, 0]).tolist()}) == 1 and of_text[-1, 0] >= 2 * 80
