@@ -22,7 +22,6 @@ from small_corpus import BACKBONE, ROWS, TOKENS, WINDOW, write_corpus
 from lm_objectives.__main__ import main
 from lm_objectives.data.cache import open_cache
 
-
 FIT = ["fit", "--config", "tiny.yaml", "--trainer.accelerator", "cpu", "--trainer.devices", "1",
        "--trainer.precision", "32-true"]  # fmt: skip
 

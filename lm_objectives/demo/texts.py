@@ -57,7 +57,9 @@ def _read(path: Path) -> str:
 def held_out_paragraphs(
     cache: Path | None, tokenizer: "PreTrainedTokenizerFast", window: int, seed: int
 ) -> tuple[str, ...]:
-    """Two paragraphs of several sentences that fit the window, from two of the documents held out, or as many as are.
+    """Two paragraphs of several sentences, from two of the documents held out, or as many as there are.
+
+    Of a paragraph that is longer than the window, those sentences that fit are taken.
 
     Args:
         cache: folder of the run's token cache.
@@ -68,10 +70,11 @@ def held_out_paragraphs(
     if cache is None:
         return ()
     text = TokenText.open(cache / "validation")
-    first, last = text.paragraphs[:-1], text.paragraphs[1:] - 1
-    starts, stops = text.sentences[first, 0], text.sentences[last, 1]
-    length, most = stops - starts, min(window - 3, _LONGEST)
-    fitting = np.flatnonzero((last - first >= 2) & (length >= most // 4) & (length <= most))
+    first, most = text.paragraphs[:-1], min(window - 3, _LONGEST)
+    starts = text.sentences[first, 0]
+    last = np.minimum(text.paragraphs[1:], np.searchsorted(text.sentences[:, 1], starts + most, side="right")) - 1
+    stops = text.sentences[last, 1]
+    fitting = np.flatnonzero((last - first >= 2) & (stops - starts >= most // 4))
     documents = np.searchsorted(text.documents, starts, side="right")
     found: list[str] = []
     while len(fitting) and len(found) < 2:

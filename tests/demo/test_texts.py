@@ -53,6 +53,19 @@ def test_held_out_paragraphs_are_held_out_fit_and_are_of_two_documents(tiny_run:
     assert held_out_paragraphs(None, run.tokenizer, 32, seed=3) == ()
 
 
+def test_a_paragraph_longer_than_the_window_is_cut_behind_a_sentence(tiny_run: Path, tmp_path: Path) -> None:
+    """Oracle: three sentences of 5 tokens in a window of 3 + 17."""
+    run = open_run(str(tiny_run))
+    (tmp_path / "validation").mkdir()
+    starts = np.arange(20) * 5 + 1
+    arrays = {"tokens": np.arange(102) + 10, "sentences": np.stack([starts, starts + 5], axis=1)}
+    arrays |= {"paragraphs": np.array([0, 20]), "documents": np.array([0, 102]), "corpora": np.array([0, 102])}
+    for name, array in arrays.items():
+        np.save(tmp_path / "validation" / f"{name}.npy", array)
+    assert held_out_paragraphs(tmp_path, run.tokenizer, 20, seed=0) == (run.tokenizer.decode(range(11, 26)),)
+    assert held_out_paragraphs(tmp_path, run.tokenizer, 17, seed=0) == ()
+
+
 def test_texts_are_tokenized_as_documents(tiny_run: Path) -> None:
     run = open_run(str(tiny_run))
     vocabulary = run.module.vocabulary
