@@ -42,6 +42,13 @@ from lm_objectives.whole_file import whole_file
 
 PROGRAM = "lm-objectives"
 _MANY = 20  # settings that make a usage line unreadable
+_DEFAULTS: dict[str, Any] = {  # of the trainer, where Lightning's own suit epochs and vision
+    "log_every_n_steps": 10,
+    "val_check_interval": 200,  # micro-batches, whatever an epoch has
+    "check_val_every_n_epoch": None,
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+}
 _NAMED_CHECKPOINTS = (None, "last", "hpc", "registry")  # Lightning finds these itself
 
 
@@ -285,6 +292,7 @@ def _train(command: str, arguments: list[str]) -> None:
             Pretraining,
             TextDataModule,
             trainer_class=Runner,
+            trainer_defaults=_DEFAULTS,
             save_config_callback=SaveConfig,
             save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=0,

@@ -12,6 +12,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 Attention = Literal["causal", "bidirectional", "prefix"]
+Layout = Literal["encoder-decoder", "prefix"]
+"""Where what is read and what is written stand: behind an encoder and a decoder, or in one row, the former a prefix."""
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,23 @@
 """Next token: the text itself, every position asked for the token after it, or those behind a prefix."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
 import torch
 
-from lm_objectives.corruption.base import Attention, Corruption, Rows, Spans, Text, View, Vocabulary, Windows, as_view
+from lm_objectives.corruption.base import (
+    Attention,
+    Corruption,
+    Layout,
+    Rows,
+    Spans,
+    Text,
+    View,
+    Vocabulary,
+    Windows,
+    as_view,
+)
 from lm_objectives.corruption.keyed import below, draw
 from lm_objectives.corruption.named import ids_named
 
@@ -37,21 +48,28 @@ class NextToken(Corruption):
 class PrefixNextToken(Corruption):
     """A prefix that sees itself whole, and the next token behind it (Raffel et al. 2020, section 3.2.1).
 
-        text      [BOS]  The   cat   sat    on   the   mat  [EOS]
-        input     [BOS]  The   cat | sat    on   the   mat  [EOS]       prefix 3
-        target      ·     ·    sat   on     the  mat  [EOS]   ·
+        text                       [BOS]  The   cat   sat    on   the   mat  [EOS]
+        layout "prefix"            one row, prefix 3
+        input                      [BOS]  The   cat | sat    on   the   mat  [EOS]
+        target                       ·     ·    sat   on     the  mat  [EOS]   ·
+        layout "encoder-decoder"   the encoder reads the prefix, the decoder writes the rest (section 3.3.1)
+        input                      [BOS]  The   cat
+        target                      sat    on   the   mat  [EOS]
 
     The split is the row's own, anywhere between two of its tokens as likely. UL2's S denoiser (Tay et al. 2023, section
-    3.1.2) puts a mode token in front, for which windows are one token shorter.
+    3.1.2) puts a mode token in front, for which windows are one token shorter. Both layouts write the same tokens, and
+    no end where a row breaks off.
 
     Attributes:
         share: the prefix's part of a row, in (0, 1), the same for all; uniform where it is `None`.
         mode: a token put in front of the prefix, such as UL2's "[S]".
+        layout: who writes what stands behind the prefix.
     """
 
     share: float | None = None
     mode: str | None = None
-    attention: Attention = "prefix"
+    layout: Layout = "prefix"
+    attention: Attention = field(init=False)
 
     packs: ClassVar[bool] = False
 
@@ -61,6 +79,11 @@ class PrefixNextToken(Corruption):
                 f"expected a prefix share between 0 and 1, both excluded, found {self.share}: leave it out for a "
                 "uniform split"
             )
+        object.__setattr__(self, "attention", "prefix" if self.layout == "prefix" else "bidirectional")
+
+    @property
+    def decodes(self) -> bool:
+        return self.layout == "encoder-decoder"
 
     def tokens(self, window: int) -> tuple[str, ...]:
         del window
@@ -71,18 +94,38 @@ class PrefixNextToken(Corruption):
         return Windows(np.asarray(text.documents), window - len(self.tokens(window)))
 
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
-        time, first = rows.ids.shape[1], 1
+        time = rows.ids.shape[1]
         if self.mode is not None:  # a full row, as of a window that is shorter for a while, loses its last token
             mode = np.full((len(rows.ids), 1), ids_named(vocabulary, [self.mode])[0])
             ids = np.concatenate([mode, rows.ids[:, :-1]], axis=1)
-            rows, first = replace(rows, ids=ids, lengths=np.minimum(rows.lengths + 1, time)), 2
-        rest = np.maximum(rows.lengths - first, 1)
+            rows = replace(rows, ids=ids, lengths=np.minimum(rows.lengths + 1, time))
+        prefix = self._split(rows.lengths, rows.keys)
+        place = np.arange(time)
+        written = (place >= prefix[:, None]) & (place < rows.lengths[:, None])
+        targets = rows.ids[written]
+        counts = {"loss": len(targets)}
+        if self.layout == "prefix":
+            view = as_view(rows, rows.ids, self.attention, np.flatnonzero(written) - 1, targets, counts)
+            return replace(view, prefix=torch.from_numpy(prefix))
+        read, write = (time, time) if self.share is None else self._widths(time)
+        source = np.where(place < prefix[:, None], rows.ids, vocabulary.pad)[:, :read]
+        behind = place[:write] < (rows.lengths - prefix)[:, None]
+        target = np.full(behind.shape, vocabulary.pad)
+        target[behind] = targets
+        view = as_view(replace(rows, lengths=prefix), source, self.attention, np.flatnonzero(behind), targets, counts)
+        return replace(view, decoder=torch.from_numpy(target))
+
+    def _split(self, lengths: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Tokens of each row's prefix, the mode's and one of the text at least, and all of a row of no more."""
+        first = 1 + (self.mode is not None)
+        rest = np.maximum(lengths - first, 1)
         if self.share is None:
-            prefix = first + below(draw(rows.keys, _SPLIT, np.zeros(1)), rest)
+            prefix = first + below(draw(keys, _SPLIT, np.zeros(1)), rest)
         else:
-            prefix = np.clip(np.rint(self.share * rows.lengths).astype(np.int64), first, first + rest - 1)
-        after = np.arange(1, time + 1)
-        scored = np.flatnonzero((after >= prefix[:, None]) & (after < rows.lengths[:, None]))
-        targets = rows.ids.ravel()[scored + 1]
-        view = as_view(rows, rows.ids, self.attention, scored, targets, {"loss": len(scored)})
-        return replace(view, prefix=torch.from_numpy(np.minimum(prefix, rows.lengths)))
+            prefix = np.clip(np.rint(self.share * lengths).astype(np.int64), first, first + rest - 1)
+        return np.minimum(prefix, lengths)
+
+    def _widths(self, time: int) -> tuple[int, int]:
+        """Tokens that are read and written of a whole row, the most of any, where its share is fixed."""
+        [prefix] = self._split(np.array([time]), np.zeros(1, dtype=np.uint64)).tolist()
+        return prefix, time - prefix

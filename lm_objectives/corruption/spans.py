@@ -1,7 +1,7 @@
 """T5's span corruption: runs of tokens give way to sentinels, and the target says what stood there."""
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ import torch
 from lm_objectives.corruption.base import (
     Attention,
     Corruption,
+    Layout,
     Rows,
     Spans,
     Text,
@@ -52,7 +53,7 @@ class SpanCorruption(Corruption):
 
     rate: float = 0.15
     mean: float = 3.0
-    layout: Literal["encoder-decoder", "prefix"] = "encoder-decoder"
+    layout: Layout = "encoder-decoder"
     mode: str | None = None
     attention: Attention = field(init=False)
 

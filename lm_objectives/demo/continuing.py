@@ -20,18 +20,21 @@ def continued(stage: "Stage", head: Head) -> Iterator[str]:
     yield from _told(stage, "given:    ", stage.prompt, written)
 
 
-def continued_behind_prefix(stage: "Stage", head: Head, mode: Sequence[int] = ()) -> Iterator[str]:
+def continued_behind_prefix(
+    stage: "Stage", head: Head, mode: Sequence[int] = (), decodes: bool = False
+) -> Iterator[str]:
     """The prompt as a prefix that sees itself whole, and a continuation that fits the window with it.
 
     Args:
         stage: what it is shown on.
         head: of the objective.
         mode: the tokens that the objective puts in front.
+        decodes: whether a decoder writes the continuation, behind an encoder that reads the prefix.
     """
     sampling, room = stage.sampling, stage.window - len(mode)
     most = min(sampling.tokens, room // 2)
     prefix = stage.prompt[most - room :]
-    read = reading([*mode, *prefix], "prefix")
+    read = reading([*mode, *prefix], "bidirectional" if decodes else "prefix", decodes)
     written = write(stage.backbone, read, head, sampling.chooser(), most, stage.vocabulary.eos, stage.window)
     yield from _told(stage, "prefix:   ", prefix, written)
 

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import Metric
 
-from lm_objectives.corruption.base import View, Vocabulary
+from lm_objectives.corruption.base import Layout, View, Vocabulary
 from lm_objectives.corruption.spans import SpanCorruption
 from lm_objectives.demo.restoring import restored
 from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
@@ -44,7 +44,7 @@ class SpanDenoising(Objective):
         self,
         rate: float = 0.15,
         mean: float = 3.0,
-        layout: Literal["encoder-decoder", "prefix"] = "encoder-decoder",
+        layout: Layout = "encoder-decoder",
         mode: str | None = None,
         **kwargs: Any,
     ) -> None:
