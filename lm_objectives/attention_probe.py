@@ -92,8 +92,9 @@ def _trial(config: Any) -> Iterator[Backbone]:
         trial.config = config
         trial._attach(from_config(config).float())
         for parameter in trial.parameters():
-            if parameter.ndim > 1:  # families draw weights so small that rounding hides what attention does
-                nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5, generator=generator)
+            if parameter.ndim > 1:  # wider than families draw them, or rounding would hide what attention does; and
+                # not so wide that T5's, which does not divide by the width of a head, looks at one token alone
+                nn.init.normal_(parameter, std=0.5 * parameter.shape[-1] ** -0.5, generator=generator)
         trial.model.eval()
         yield trial
 
