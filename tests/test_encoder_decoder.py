@@ -14,6 +14,7 @@ from torch import Tensor
 from lm_objectives import Pretraining
 from lm_objectives.attention_probe import check_attention, leak
 from lm_objectives.backbone import Backbone
+from lm_objectives.configuration import new_config
 from lm_objectives.corruption.base import Corruption, View, Vocabulary
 from lm_objectives.corruption.infilling import TextInfilling
 from lm_objectives.corruption.masking import TokenMasking
@@ -108,6 +109,13 @@ def test_views_in_one_pass_are_the_views_alone(family: str) -> None:
             together = backbone.encode(views)
         for view, states in zip(views, together, strict=True):
             torch.testing.assert_close(states, state(backbone, view), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("heads", "width"), [(2, 64), (12, 64), (4, 256)])
+def test_heads_of_t5_may_be_wide(heads: int, width: int) -> None:
+    """Its attention does not divide by their width: random weights too large look at one token alone."""
+    size = {"d_model": 128, "d_kv": width, "num_heads": heads, "d_ff": 352, "feed_forward_proj": "gated-silu"}
+    check_attention(new_config("t5", size, VOCABULARY))
 
 
 @every_family

@@ -2,15 +2,17 @@
 
 import pickle
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from corruption_cases import BOS, EOS, PAD, VOCABULARY, keys, packed_rows, random_rows, rows_of, toy_text
 
-from lm_objectives.corruption.base import Rows
+from lm_objectives.corruption.base import Layout, Rows
 from lm_objectives.corruption.shifting import NextToken, PrefixNextToken
 
+LAYOUTS: tuple[Layout, ...] = ("prefix", "encoder-decoder")
 MODES = replace(VOCABULARY, named=(("[S]", 50),))
 
 
@@ -74,6 +76,35 @@ def test_literal_example_of_a_prefix() -> None:
     view = PrefixNextToken(0.4, "[S]").corrupt(rows, MODES)
     assert view.ids.tolist() == [[50, BOS, the, cat, sat, on, the, mat, EOS]]
     assert (view.prefix, view.lengths, view.scored[0]) == (torch.tensor([4]), torch.tensor([9]), 3)
+
+
+def test_literal_example_of_a_prefix_before_a_decoder() -> None:
+    the, cat, sat, on, mat = range(10, 15)
+    rows = rows_of([BOS, the, cat, sat, on, the, mat, EOS], [the, cat, sat], window=9)
+    view = PrefixNextToken(0.4, layout="encoder-decoder").corrupt(rows, MODES)
+    assert view.ids.tolist() == [[BOS, the, cat, PAD], [the, PAD, PAD, PAD]]
+    assert view.decoder is not None
+    assert view.decoder.tolist() == [[sat, on, the, mat, EOS], [cat, sat, PAD, PAD, PAD]]
+    assert view.scored.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert view.targets.tolist() == [sat, on, the, mat, EOS, cat, sat]
+    assert (view.attention, view.prefix, view.counts) == ("bidirectional", None, {"loss": 7})
+    assert (view.lengths.tolist(), view.padded) == ([3, 1], True)
+
+
+@pytest.mark.parametrize("settings", [(), (0.75,), (None, "[S]"), (0.75, "[S]")], ids=str)
+def test_both_layouts_write_the_same_tokens(settings: tuple[Any, ...]) -> None:
+    """Oracle: the row cut at its prefix. The decoder is as wide as the longest target of any row needs."""
+    rows = random_rows(100, 24)
+    one, two = (PrefixNextToken(*settings, layout=layout).corrupt(rows, MODES) for layout in LAYOUTS)
+    assert one.prefix is not None and two.decoder is not None and one.decoder is None
+    assert torch.equal(one.targets, two.targets) and torch.equal(one.prefix, two.lengths)
+    width = two.decoder.shape[1]
+    assert (two.ids.shape[1], width) == ((24, 24) if settings[:1] != (0.75,) else (18, 6))
+    for row, (prefix, length) in enumerate(zip(one.prefix.tolist(), one.lengths.tolist(), strict=True)):
+        assert two.ids[row].tolist() == [*one.ids[row, :prefix], *[PAD] * (two.ids.shape[1] - prefix)]
+        rest = length - prefix
+        assert two.decoder[row].tolist() == [*one.ids[row, prefix:length], *[PAD] * (width - rest)]
+        assert two.scored[two.scored // width == row].tolist() == [row * width + place for place in range(rest)]
 
 
 @pytest.mark.parametrize("mode", [None, "[S]"])

@@ -92,6 +92,27 @@ def test_lengths_are_t5s(window: int, rate: float, mean: float, raw: int, target
     assert view.decoder is not None and view.decoder.shape == (1, target) and len(view.scored) == target
 
 
+@pytest.mark.parametrize(
+    ("rate", "mean"), [(0.15, 3.0), (0.15, 8.0), (0.5, 3.0), (0.5, 8.0), (0.5, 64.0), (0.15, 64.0)]
+)
+def test_lengths_are_seqios_for_each_of_ul2s_denoisers(rate: float, mean: float) -> None:
+    """Oracle: the search of seqio's `random_spans_helper` written out, at UL2's inputs and targets of 512 tokens."""
+
+    def lengths(tokens: int) -> tuple[int, int]:
+        noise = round(tokens * rate)
+        spans = round(noise / mean)
+        return tokens - noise + spans + 1, noise + spans + 1
+
+    tokens = 512
+    while max(lengths(tokens + 1)) <= 512:
+        tokens += 1
+    corruption = SpanCorruption(rate, mean)
+    assert corruption.raw_length(512) == tokens
+    assert tuple(int(length[0]) for length in corruption.lengths_of(np.array([tokens]))) == lengths(tokens)
+    with_mode = SpanCorruption(rate, mean, mode="[X]")
+    assert max(int(length[0]) for length in with_mode.lengths_of(np.array([with_mode.raw_length(512)]))) == 512
+
+
 @each
 @pytest.mark.parametrize("window", [16, 41, 128])
 def test_every_row_fits_and_has_a_sentinel_for_each_span(corruption: SpanCorruption, window: int) -> None:

@@ -17,7 +17,7 @@ from lm_objectives.corruption.base import View
 from lm_objectives.corruption.infilling import TextInfilling
 from lm_objectives.corruption.lengths import Poisson, Uniform
 from lm_objectives.corruption.spans import SpanCorruption
-from lm_objectives.objectives import MaskedLM, Objective, SpanDenoising, TextDenoising
+from lm_objectives.objectives import MaskedLM, Objective, PrefixLM, SpanDenoising, TextDenoising
 from lm_objectives.plugin import describe, rebuild
 
 torch.set_num_threads(1)
@@ -35,6 +35,7 @@ FAMILIES["bart untied"] = ("bart", FAMILIES["bart"][1] | {"tie_word_embeddings":
 OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "spans": lambda: SpanDenoising(0.3),
     "text": lambda: TextDenoising(unit="token"),
+    "prefix": lambda: PrefixLM(layout="encoder-decoder"),
 }
 each = pytest.mark.parametrize("name", OBJECTIVES)
 everywhere = pytest.mark.parametrize("family", FAMILIES)

@@ -39,5 +39,5 @@ def test_a_prefix_of_one_token_is_next_token_prediction() -> None:
 
 
 def test_settings_reach_the_corruption() -> None:
-    corruption = PrefixLM(0.25, "[S]").corruption
-    assert (corruption.share, corruption.mode) == (0.25, "[S]")
+    corruption = PrefixLM(0.25, "[S]", "encoder-decoder").corruption
+    assert (corruption.share, corruption.mode, corruption.layout) == (0.25, "[S]", "encoder-decoder")

@@ -10,9 +10,9 @@ from lm_objectives import Pretraining
 from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.objectives import ReplacedToken
 
-# Millions of parameters: GPT-2 small's 124 are by its code (the paper's 117 are GPT's); Touvron et al. 2023, table 2;
-# Devlin et al. 2019, section 3; Liu et al. 2019, table 8 of the code's page; Lan et al. 2020, table 1; Clark et al. 2020,
-# table 1; BART's page of models; Raffel et al. 2020, section 3.1.1. GPT-BERT's 119 hold a gate of 768² in each of 12 layers.
+# Millions of parameters. GPT-2 small: as its code says, where the paper's 117 are GPT's. RoBERTa and BART: fairseq's
+# pages of their models. Touvron et al. 2023, table 2; Devlin et al. 2019, section 3; Lan et al. 2020, table 1; Clark
+# et al. 2020, table 1; Raffel et al. 2020, section 3.1.1. GPT-BERT's 119 hold a gate of 768² in each of 12 layers.
 MILLIONS = {
     "albert": 12,
     "bart": 140,
@@ -63,7 +63,9 @@ def test_only_sizes_and_rates_are_laid_over(path: Path) -> None:
     """Objectives and balancer are the recipe's."""
     own = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert own.keys() == {"trainer", "model", "data"}
-    assert own["model"].keys() <= {"backbone", "optimizer", "schedule"} and own["model"]["backbone"].keys() == {"config"}
+    assert own["model"].keys() <= {"backbone", "optimizer", "schedule"} and own["model"]["backbone"].keys() == {
+        "config"
+    }
     recipe, over = settings(RECIPES[path.stem]), settings(RECIPES[path.stem], path)
     assert recipe["model"]["objectives"] == over["model"]["objectives"]
     assert recipe["model"]["optimizer"]["class_path"] == over["model"]["optimizer"]["class_path"]

@@ -1,0 +1,141 @@
+"""Every recipe stands alone, reads well, and goes the whole way when it is made small."""
+
+import csv
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from recipe_cases import CONFIGS, PUBLISHED, RECIPES, settings
+from small_corpus import write_corpus
+
+from lm_objectives.__main__ import main
+
+NAMES = {
+    *("gpt", "llama", "bert", "roberta", "albert", "electra", "bart", "t5", "gpt_bert", "ul2", "ul2_t5", "llama_mix")
+}
+EXPORTED = {  # what transformers has a class for
+    "albert": {"masked", "order"},
+    "bert": {"masked", "next_sentence"},
+    "electra": {"replaced"},
+    "gpt": {"causal"},
+    "gpt_bert": {"causal"},
+    "llama": {"causal"},
+    "llama_mix": {"causal"},
+    "roberta": {"masked"},
+}
+each = pytest.mark.parametrize("name", RECIPES)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a corpus, and one for tokens."""
+    place = tmp_path_factory.mktemp("recipes")
+    write_corpus(place / "corpus.jsonl")
+    return place
+
+
+def fit(place: Path, root: Path, name: str, *arguments: object) -> int:
+    """Three steps of a recipe on rows of 32 tokens."""
+    small = ["--data.corpus", place / "corpus.jsonl", "--data.cache", place / "cache", "--data.tokenizer", 400]
+    small += [
+        "--data.window",
+        32,
+        "--data.validation_share",
+        0.3,
+        "--data.validation_rows",
+        8,
+        "--tracking.wandb",
+        "off",
+        "--trainer.accelerator",
+        "cpu",
+    ]
+    small += ["--trainer.max_steps", 3, "--trainer.val_check_interval", 3, "--trainer.log_every_n_steps", 1]
+    run = ["fit", "--config", RECIPES[name], *small, "--trainer.default_root_dir", root, *arguments]
+    torch.set_num_threads(1)
+    return main([str(argument) for argument in run])
+
+
+def table(root: Path) -> list[dict[str, str]]:
+    with (root / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_system_is_here() -> None:
+    assert set(RECIPES) == NAMES
+
+
+@pytest.mark.parametrize(
+    "path", [*RECIPES.values(), *PUBLISHED.values()], ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
+def test_is_short_and_says_what_it_is(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 40 and max(map(len, lines)) <= 120
+    assert lines[0].startswith("# ") and ("et al." in "".join(lines[:2]) or path.stem in ("gpt_bert", "llama_mix"))
+
+
+@each
+def test_has_a_folder_of_its_own_and_trains_to_the_end_of_its_schedule(name: str) -> None:
+    read = settings(RECIPES[name])
+    assert read["trainer"]["default_root_dir"] == f"runs/{name}"
+    assert (
+        read["trainer"]["max_steps"] <= 800
+        and read["trainer"]["max_steps"] % read["trainer"]["val_check_interval"] == 0
+    )
+    assert read["data"]["rows_per_step"] * read["data"]["window"] <= 4096
+    assert read["data"]["corpus"] is None
+
+
+@each
+def test_trains_validates_shows_and_exports(
+    name: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "run"
+    assert fit(place, root, name) == 0
+    objectives = yaml.safe_load((root / "config.yaml").read_text(encoding="utf-8"))["model"]["objectives"]
+    rows = table(root)
+    for objective in objectives:
+        losses = [float(row[f"train/{objective}/loss"]) for row in rows if row[f"train/{objective}/loss"]]
+        assert len(losses) == 3 and all(map(math.isfinite, losses))
+        assert [row["step"] for row in rows if row[f"val/{objective}/loss"]] == ["2"]
+    assert {row["train/skipped"] for row in rows if row["train/skipped"]} == {"0.0"}
+    checkpoint = str(root / "checkpoints" / "last.ckpt")
+    capsys.readouterr()
+
+    assert main(["validate", "--config", str(root / "config.yaml"), "--ckpt_path", checkpoint]) == 0
+    told = capsys.readouterr().out
+    assert all(f"\n{objective}" in told for objective in objectives)
+
+    assert main(["demo", "--ckpt_path", checkpoint, "--tokens", "4"]) == 0
+    told = capsys.readouterr().out
+    assert all(f"\n{objective} (" in told for objective in objectives)
+
+    code, exported = main(["export", "--ckpt_path", checkpoint, "--output", str(tmp_path / "hf")]), tmp_path / "hf"
+    assert code == (0 if name in EXPORTED else 2)
+    assert {path.name for path in exported.glob("*")} == EXPORTED.get(name, set())
+
+
+@pytest.mark.slow
+@each
+def test_trains_in_bf16(name: str, place: Path, tmp_path: Path) -> None:
+    """Weights stay in single precision; the first losses are its own within a few roundings of 2^-8."""
+    first = {}
+    for precision in ("32-true", "bf16-mixed"):
+        root = tmp_path / precision
+        assert fit(place, root, name, "--trainer.precision", precision) == 0
+        losses = table(root)[0]
+        first[precision] = [float(losses[key]) for key in losses if key.startswith("train/") and key.endswith("/loss")]
+        state = torch.load(root / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        assert {value.dtype for value in state.values() if value.is_floating_point()} == {torch.float32}
+    assert first["bf16-mixed"] == pytest.approx(first["32-true"], rel=4 * 2**-8)
+
+
+@pytest.mark.parametrize("overlay", sorted((CONFIGS / "balancers").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_mix_takes_every_balancer(overlay: Path, place: Path, tmp_path: Path) -> None:
+    if "torchjd" in overlay.stem:
+        pytest.importorskip("torchjd")
+    assert fit(place, tmp_path / "run", "llama_mix", "--config", overlay) == 0
+    saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text(encoding="utf-8"))["model"]["balancer"]
+    given = yaml.safe_load(overlay.read_text(encoding="utf-8"))["model"]["balancer"]
+    assert saved["class_path"].endswith("." + (given if isinstance(given, str) else given["class_path"]))
