@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -29,6 +30,8 @@ class SpanDenoising(Objective):
     embedding, in front of which T5 divides hidden states by √dim, or a linear map where the configuration does not tie
     it, as in T5 1.1.
 
+    The unigram yardstick knows how often each sentinel and the end are written, which the text does not tell.
+
     Args:
         rate: share of the tokens that are noise, in (0, 1); 0.15 is T5's.
         mean: tokens of a span on average, at least 1; 3.0 is T5's.
@@ -38,6 +41,7 @@ class SpanDenoising(Objective):
 
     corruption: SpanCorruption
     unigram: Tensor
+    marks: Tensor
     yardsticks: ClassVar[Yardsticks] = YARDSTICKS
 
     def __init__(
@@ -55,6 +59,8 @@ class SpanDenoising(Objective):
         self.vocabulary_size = vocabulary.size
         self.head, self.scale = own_head(backbone), backbone.head_scale
         self.register_buffer("unigram", unigram_of(vocabulary), persistent=False)
+        marks = {*vocabulary.special, *(number for _, number in vocabulary.named)}
+        self.register_buffer("marks", torch.tensor(sorted(marks)), persistent=False)
 
     def initial_loss(self) -> float:
         return math.log(self.vocabulary_size)
@@ -64,7 +70,8 @@ class SpanDenoising(Objective):
     ) -> Outcome:
         weight = embedding if self.head is None else self.head.weight
         states = self.scale * at_positions(hidden, view.scored)
-        return score_tokens(states, weight, view.targets, self.unigram, self.training)
+        unigram = self.unigram if self.training else written_unigram(self.unigram, self.marks, view.targets)
+        return score_tokens(states, weight, view.targets, unigram, self.training)
 
     def metrics(self) -> dict[str, Metric]:
         return token_metrics()
@@ -72,3 +79,11 @@ class SpanDenoising(Objective):
     def exhibit(self, stage: "Stage") -> Iterator[str]:
         weight = stage.backbone.embedding if self.head is None else self.head.weight
         return restored(stage, self.corruption, lambda states: F.linear(self.scale * states, weight))
+
+
+def written_unigram(
+    unigram: Float[Tensor, " vocab"], marks: Int[Tensor, " marks"], targets: Int[Tensor, " scored"]
+) -> Float[Tensor, " vocab"]:
+    """Nats of each token where marks are as frequent as among the targets, and the rest is as the text has it."""
+    shares = torch.bincount(targets, minlength=len(unigram))[marks] / max(len(targets), 1)
+    return (unigram - torch.log1p(-shares.sum())).index_copy(0, marks, -shares.log())

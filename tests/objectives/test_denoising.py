@@ -18,6 +18,7 @@ from lm_objectives.corruption.infilling import TextInfilling
 from lm_objectives.corruption.lengths import Poisson, Uniform
 from lm_objectives.corruption.spans import SpanCorruption
 from lm_objectives.objectives import MaskedLM, Objective, PrefixLM, SpanDenoising, TextDenoising
+from lm_objectives.objectives.span_denoising import written_unigram
 from lm_objectives.plugin import describe, rebuild
 
 torch.set_num_threads(1)
@@ -147,6 +148,15 @@ def test_observes_accuracy_and_yardsticks(name: str) -> None:
     assert (view.targets >= 57).any() == (name == "spans")
     assert set(observed) == set(objective.metrics())
     assert len(observed["unigram"][0]) == view.counts["loss"] == len(view.targets)
+
+
+def test_the_unigram_of_written_spans_knows_how_often_marks_stand_there() -> None:
+    """Oracle: the mixture written out. It is a distribution where the text's own is."""
+    text = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    targets = torch.tensor([4, 1, 2, 5, 3, 3, 0, 4])
+    unigram = torch.cat([text, torch.full((3,), 1e-9)]).log().neg()
+    found = written_unigram(unigram, torch.tensor([4, 5, 6]), targets).neg().exp()
+    torch.testing.assert_close(found, torch.tensor([0.0625, 0.125, 0.1875, 0.25, 0.25, 0.125, 0.0]))
 
 
 @pytest.mark.parametrize(
