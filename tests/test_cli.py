@@ -121,6 +121,17 @@ def test_a_run_leaves_its_folder(trained: Path) -> None:
     assert {"train/tokens", "train/tokens_per_second", "train/flops", "train/gradient_norm"} <= rows[0].keys()
 
 
+def test_what_every_run_wants_need_not_be_written(capsys: pytest.CaptureFixture[str]) -> None:
+    """And what a configuration does write counts."""
+    defaults = {"log_every_n_steps": 10, "val_check_interval": 200, "check_val_every_n_epoch": None}
+    defaults |= {"num_sanity_val_steps": 0, "enable_model_summary": False}
+    for flags, changes in ([], {}), (["--trainer.val_check_interval", "7"], {"val_check_interval": 7}):
+        model = ["--model.backbone.model_type", "llama", "--model.objectives.causal", "CausalLM"]
+        assert run("fit", *model, *flags, "--print_config") == 0
+        trainer = yaml.safe_load(capsys.readouterr().out)["trainer"]
+        assert {name: trainer[name] for name in defaults} == defaults | changes
+
+
 def test_two_runs_are_the_same_to_the_last_bit(place: Path, trained: Path, tmp_path: Path) -> None:
     assert fit(place, tmp_path / "again") == 0
     last = Path("checkpoints", "last.ckpt")

@@ -70,5 +70,7 @@ def test_only_sizes_and_rates_are_laid_over(path: Path) -> None:
     assert recipe["model"]["objectives"] == over["model"]["objectives"]
     kinds = [read["model"]["optimizer"]["class_path"].rpartition(".")[2] for read in (recipe, over)]
     assert kinds[1] in ("AdamW", "Adafactor") and kinds[0] in (kinds[1], "Muon")
-    assert own["model"].get("optimizer", {}).get("init_args", {}).keys() >= {"lr", "betas", "eps"} or kinds[0] == kinds[1]
+    assert (
+        own["model"].get("optimizer", {}).get("init_args", {}).keys() >= {"lr", "betas", "eps"} or kinds[0] == kinds[1]
+    )
     assert recipe["model"]["schedule"]["kind"] == over["model"]["schedule"]["kind"]
