@@ -38,8 +38,9 @@ class Pair:
 
     def close(self) -> None:
         """End both processes."""
-        for process, connection in self._workers:
+        for _, connection in self._workers:
             connection.close()
+        for process, _ in self._workers:
             process.join(5)
             if process.is_alive():
                 process.kill()

@@ -44,8 +44,8 @@ ON: list[tuple[int, Way]] = [(1, (0, 1, 1)), (1, (3, 1, 2)), (2, (1, 1, 1)), (2,
 QUICK_ON: tuple[int, Way] = (1, (3, 1, 2))
 
 
-def slow_unless(quick: bool) -> list[pytest.MarkDecorator]:
-    return [] if quick else [pytest.mark.slow]
+def case(quick: bool, name: str, *how: Any) -> Any:
+    return pytest.param(name, *how, id=f"{name} {how}", marks=[] if quick else [pytest.mark.slow])
 
 
 def steps_read(*ranks: State) -> dict[int, list[bytes]]:
@@ -62,11 +62,7 @@ def carry_out(run: Run, way: Way, folder: Path, pair: Pair, resume: Path | None 
 
 @pytest.mark.parametrize(
     ("name", "way"),
-    [
-        pytest.param(name, way, marks=slow_unless(name in QUICK and way in QUICK_WAYS))
-        for name in SETTINGS
-        for way in WAYS
-    ],
+    [case(name in QUICK and way in QUICK_WAYS, name, way) for name in SETTINGS for way in WAYS],
 )
 def test_every_way_reads_the_same_rows_in_each_step(
     name: str, way: Way, folder: Path, alone: Callable[[Run], State], pair: Pair
@@ -90,11 +86,7 @@ def kept(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Ru
 
 @pytest.mark.parametrize(
     ("name", "before", "way"),
-    [
-        pytest.param(name, before, way, marks=slow_unless(name in QUICK and (before, way) == QUICK_ON))
-        for name in SETTINGS
-        for before, way in ON
-    ],
+    [case(name in QUICK and (before, way) == QUICK_ON, name, before, way) for name in SETTINGS for before, way in ON],
 )
 def test_a_resumed_run_reads_what_was_left(
     name: str,
