@@ -24,7 +24,7 @@ def export(ckpt_path: str, output: str, objective: str | None = None) -> None:
     electra, modernbert and roberta backbones), ReplacedToken an ElectraForPreTraining with its generator, an
     ElectraForMaskedLM, in the folder generator below (electra backbones). With a MaskedLM on the same rows
     SentenceOrder becomes an AlbertForPreTraining (albert backbones) and NextSentence a BertForPreTraining (bert
-    backbones), which hold both heads; NextSentence alone a BertForNextSentencePrediction. SpanDenoising and
+    backbones), which hold both heads; NextSentence alone a BertForNextSentencePrediction. PrefixLM, SpanDenoising and
     TextDenoising become an AutoModelForSeq2SeqLM (encoder-decoders). Each is compared with the checkpoint's own logits
     before it is written. What has no equal in transformers is named with the reason.
 

@@ -9,7 +9,7 @@ import torch
 from lm_objectives.backbone import Backbone
 from lm_objectives.corruption.base import View
 from lm_objectives.data.plan import host_of
-from lm_objectives.export.decoders import causal, prefix
+from lm_objectives.export.decoders import causal
 from lm_objectives.export.encoder_decoders import written
 from lm_objectives.export.masked import masked
 from lm_objectives.export.pairs import following, order
@@ -38,7 +38,7 @@ _MAKERS: dict[type[Objective], Callable[[Any, Backbone, MaskedLM | None], Refere
     CausalLM: causal,
     MaskedLM: masked,
     NextSentence: following,
-    PrefixLM: prefix,
+    PrefixLM: written,
     ReplacedToken: replaced,
     SentenceOrder: order,
     SpanDenoising: written,

@@ -4,8 +4,8 @@ import torch.nn.functional as F
 
 from lm_objectives.backbone import Backbone
 from lm_objectives.configuration import is_decoder
-from lm_objectives.export.reference import READS_A_PREFIX, NotExportableError, Reference, around, predict_by
-from lm_objectives.objectives import CausalLM, MaskedLM, PrefixLM
+from lm_objectives.export.reference import NotExportableError, Reference, around, predict_by
+from lm_objectives.objectives import CausalLM, MaskedLM
 
 
 def causal(objective: CausalLM, backbone: Backbone, beside: MaskedLM | None) -> Reference:
@@ -23,9 +23,3 @@ def causal(objective: CausalLM, backbone: Backbone, beside: MaskedLM | None) -> 
         raise NotExportableError(f"its head has {len(weight)} tokens and the backbone's configuration {len(head)}")
     predict_by(weight, None, model)
     return Reference(model, {"logits": lambda hidden: F.linear(hidden, weight)})
-
-
-def prefix(objective: PrefixLM, backbone: Backbone, beside: MaskedLM | None) -> Reference:
-    """Nothing: a causal pass of the same weights gives other logits."""
-    del objective, backbone, beside
-    raise NotExportableError(READS_A_PREFIX)

@@ -5,11 +5,13 @@ import copy
 import torch.nn.functional as F
 
 from lm_objectives.backbone import Backbone
-from lm_objectives.export.reference import READS_A_PREFIX, NotExportableError, Reference, predict_by
-from lm_objectives.objectives import MaskedLM, SpanDenoising, TextDenoising
+from lm_objectives.export.reference import NotExportableError, Reference, predict_by
+from lm_objectives.objectives import MaskedLM, PrefixLM, SpanDenoising, TextDenoising
 
 
-def written(objective: SpanDenoising | TextDenoising, backbone: Backbone, beside: MaskedLM | None) -> Reference:
+def written(
+    objective: PrefixLM | SpanDenoising | TextDenoising, backbone: Backbone, beside: MaskedLM | None
+) -> Reference:
     """An AutoModelForSeq2SeqLM: a T5ForConditionalGeneration, a BartForConditionalGeneration, ….
 
     It has weights of its own, since classes that do not tie their head keep three copies of the one table here.
@@ -18,7 +20,9 @@ def written(objective: SpanDenoising | TextDenoising, backbone: Backbone, beside
 
     del beside
     if not objective.corruption.decodes:
-        raise NotExportableError(READS_A_PREFIX)
+        raise NotExportableError(
+            "it reads a prefix both ways and the rest causally, as no causal class of transformers does"
+        )
     model = AutoModelForSeq2SeqLM.from_config(copy.deepcopy(backbone.config))
     model.base_model.load_state_dict(backbone.model.state_dict(), strict=False)  # T5's own has the head among the rest
     if objective.head is not None:

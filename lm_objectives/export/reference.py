@@ -19,10 +19,6 @@ class NotExportableError(ValueError):
     """An objective that transformers has no equal head for; says why."""
 
 
-READS_A_PREFIX = "it reads a prefix both ways and the rest causally, as no causal class of transformers does"
-"""Why an objective whose input is a prefix is not exported."""
-
-
 class Reference(NamedTuple):
     """A model of transformers, and what each of its outputs is by our heads, from hidden states."""
 

@@ -45,6 +45,29 @@ def test_greedy_continuations_are_those_of_the_exported_model(family: str, stage
 
 
 @pytest.mark.parametrize("mode", [None, "[S]"])
+def test_what_a_decoder_writes_behind_a_prefix_is_what_the_exported_model_writes(
+    mode: str | None, stage_for: Any
+) -> None:
+    """Oracle: `generate(do_sample=False)` of the model that `export` writes, on the mode and the prompt."""
+    objectives = {"prefix": PrefixLM(mode=mode, layout="encoder-decoder")}
+    made: Stage = stage_for("t5", objectives, "The dog ran home. My son", Sampling(6, greedy=True))
+    objective: Any = made.module.objectives["prefix"]
+    model: Any = convert(made.module, "prefix")[""]
+    named = dict(made.vocabulary.named)
+    ids = torch.tensor([[*([named[mode]] if mode else []), *made.prompt]])
+    asked = transformers.GenerationConfig(
+        do_sample=False,
+        max_new_tokens=6,
+        eos_token_id=made.vocabulary.eos,
+        pad_token_id=made.vocabulary.pad,
+        decoder_start_token_id=model.config.decoder_start_token_id,
+    )
+    written = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=asked)[0, 1:].tolist()
+    given, whole = made.decode(made.prompt[1:]), made.decode([*made.prompt[1:], *written])
+    assert said(list(objective.exhibit(made))) == said([f"prefix:    {given}", f"continued: {whole[len(given) :]}"])
+
+
+@pytest.mark.parametrize("mode", [None, "[S]"])
 @torch.no_grad()
 def test_a_prefix_is_continued_within_the_window_by_its_likeliest_tokens(
     mode: str | None, stage_for: Any, monkeypatch: pytest.MonkeyPatch

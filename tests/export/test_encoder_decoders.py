@@ -1,6 +1,7 @@
 """Encoder-decoders exported: transformers loads them without a word, has the same logits bit for bit, and writes."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from lm_objectives.backbone import Backbone
 from lm_objectives.checkpoint import Run, open_run
 from lm_objectives.export import export
-from lm_objectives.objectives import Objective, SpanDenoising, TextDenoising
+from lm_objectives.objectives import Objective, PrefixLM, SpanDenoising, TextDenoising
 
 torch.set_num_threads(1)
 UNTIED = {"tie_word_embeddings": False}
@@ -41,7 +42,7 @@ def our_logits(run: Run, ids: Tensor, written: Tensor) -> Tensor:
     return (objective.scale * hidden) @ head.T
 
 
-@pytest.mark.parametrize("objective", [SpanDenoising, TextDenoising])
+@pytest.mark.parametrize("objective", [SpanDenoising, TextDenoising, partial(PrefixLM, layout="encoder-decoder")])
 @pytest.mark.parametrize("name", CASES)
 def test_transformers_has_the_same_logits(name: str, objective: Any, train: Any, tmp_path: Path) -> None:
     run, model = exported(name, objective(), train, tmp_path / "out")

@@ -17,6 +17,7 @@ NAMES = {
 }
 EXPORTED = {  # what transformers has a class for
     "albert": {"masked", "order"},
+    "bart": {"text"},
     "bert": {"masked", "next_sentence"},
     "electra": {"replaced"},
     "gpt": {"causal"},
@@ -24,6 +25,8 @@ EXPORTED = {  # what transformers has a class for
     "llama": {"causal"},
     "llama_mix": {"causal"},
     "roberta": {"masked"},
+    "t5": {"spans"},
+    "ul2_t5": {"r3", "r8", "s", "x3", "x8", "x64", "x64_rare"},
 }
 each = pytest.mark.parametrize("name", RECIPES)
 
