@@ -108,6 +108,9 @@ def open_cache(path: str | Path) -> TokenCache:
         raise ValueError(f"expected a token cache, found none at {folder}; make it with prepare")
     with _whole(folder):
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        for name, size in meta["sizes"].items():
+            if (folder / name).stat().st_size != size:
+                raise ValueError(f"{name} has {(folder / name).stat().st_size:,} bytes of {size:,}")
         counts = np.load(folder / "unigram_counts.npy", allow_pickle=False)
         starts_word = np.load(folder / "starts_word.npy", allow_pickle=False)
         vocabulary = Vocabulary.from_ids(meta["vocabulary"], starts_word, unigram_nats(counts))

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 # Raise it when the same settings come to give other files.
-_FORMAT = 4
+_FORMAT = 5
 
 _TRAINED_ON = 2**26  # English characters that a tokenizer's training may remember, some 150 MB
 
@@ -161,7 +161,8 @@ class _Preparation:
             trained_on=self._trained_on(survey),
             seconds=round(time.monotonic() - started, 1),
         )
-        meta = {**meta, "vocabulary": vocabulary.ids(), "census": asdict(census)}
+        sizes = {str(file.relative_to(cache)): file.stat().st_size for file in sorted(cache.rglob("*.*"))}
+        meta = {**meta, "vocabulary": vocabulary.ids(), "census": asdict(census), "sizes": sizes}
         (cache / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
 
     def _survey(self) -> Survey:
@@ -228,6 +229,9 @@ def _thinned(texts: Iterable[str], share: float, told: Callable[[int], None]) ->
 def _say_what_is_older(target: Path, identity: str, makers: dict[str, str]) -> None:
     """Log it where the tokens of this corpus were made before, by other versions."""
     for path in sorted(target.parent.glob(f"tokens-{identity}-*/meta.json")):
-        before = json.loads(path.read_text(encoding="utf-8"))["makers"]
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))["makers"]
+        except (OSError, ValueError, KeyError):
+            continue  # it is not whole, and nobody reads it
         old, new = (", ".join(f"{name} {version}" for name, version in made.items()) for made in (before, makers))
         _log.info("%s was made by %s: making it anew with %s", path.parent.name, old, new)

@@ -197,8 +197,17 @@ def test_cache_of_other_versions_is_made_anew_and_that_is_said(
     assert second != first
     assert second.name.rpartition("-")[0] == first.name.rpartition("-")[0]
     [line] = [record.getMessage() for record in caplog.records if "anew" in record.getMessage()]
-    assert line.startswith(f"{first.name} was made by format 4, tokenizers 0.")
-    assert line.endswith("making it anew with format 4, tokenizers 9.9, sentencex 9.9")
+    assert line.startswith(f"{first.name} was made by format 5, tokenizers 0.")
+    assert line.endswith("making it anew with format 5, tokenizers 9.9, sentencex 9.9")
+
+
+def test_an_older_cache_that_is_spoilt_is_passed_over(
+    tmp_path: Path, corpus: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make(tmp_path / "caches", corpus)
+    (first / "meta.json").write_text("{")
+    monkeypatch.setattr(preparing, "versions", lambda *packages: dict.fromkeys(packages, "9.9"))
+    assert open_cache(make(tmp_path / "caches", corpus)).folder != first
 
 
 # Others.
@@ -263,6 +272,7 @@ def of_another_version(path: Path) -> None:
         ("training/tokens.npy", cut_off),
         ("validation/sentences.npy", Path.unlink),
         ("unigram_counts.npy", cut_off),
+        ("tokenizer/tokenizer.json", cut_off),
         ("starts_word.npy", lambda path: path.write_bytes(b"")),
         ("meta.json", cut_off),
         ("meta.json", of_another_version),
