@@ -45,7 +45,7 @@ QUICK_ON: tuple[int, Way] = (1, (3, 1, 2))
 
 
 def case(quick: bool, name: str, *how: Any) -> Any:
-    return pytest.param(name, *how, id=f"{name} {how}", marks=[] if quick else [pytest.mark.slow])
+    return pytest.param(name, *how, id=" ".join(map(str, (name, *how))), marks=[] if quick else [pytest.mark.slow])
 
 
 def steps_read(*ranks: State) -> dict[int, list[bytes]]:
