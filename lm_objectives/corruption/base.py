@@ -1,7 +1,6 @@
 """The contract of a corruption, the data half of an objective, and the view that it makes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -322,11 +321,3 @@ def as_view(
         segments=None if rows.segments is None else torch.from_numpy(rows.segments),
         uniforms=None if uniforms is None else torch.from_numpy(uniforms),
     )
-
-
-def pad_rows(rows: Sequence[np.ndarray], window: int, pad: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ragged rows as one array padded on the right, `(rows, window)`, and their lengths."""
-    ids = np.full((len(rows), window), pad, dtype=np.int64)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = row
-    return ids, np.array([len(row) for row in rows], dtype=np.int64)

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
+from ragged import pad_rows
 
-from lm_objectives.corruption.base import Rows, Vocabulary, pad_rows, positions_from
+from lm_objectives.corruption.base import Rows, Vocabulary, positions_from
 from lm_objectives.corruption.keyed import domain, row_keys
 
 PAD, BOS, EOS, MASK = range(4)

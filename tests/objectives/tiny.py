@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from ragged import pad_rows
 
 from lm_objectives.backbone import Backbone
-from lm_objectives.corruption.base import Rows, View, Vocabulary, pad_rows
+from lm_objectives.corruption.base import Rows, View, Vocabulary
 from lm_objectives.corruption.keyed import domain, row_keys
 from lm_objectives.objectives import Objective
 
