@@ -90,6 +90,18 @@ def test_a_shared_view_holds_the_ids_once_and_hides_from_both(dataset: RowDatase
     assert moved.views["order"].ids is not order.ids
 
 
+@pytest.mark.parametrize("pinned", [True, False])
+def test_copies_of_page_locked_tensors_alone_are_not_waited_for(
+    pinned: bool, dataset: RowDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: what `Tensor.to` is asked for; Lightning asks it of a tensor, and never of a batch of its own kind."""
+    asked: list[Any] = []
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda self: pinned)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, device, non_blocking=None: asked.append(non_blocking) or self)
+    dataset[RowKey("order", 0)].to("cuda")
+    assert set(asked) == {pinned}
+
+
 def test_one_objectives_rows_do_not_depend_on_the_others(text: TokenText, dataset: RowDataset) -> None:
     alone = RowDataset(text, {"masked": SOURCES["masked"]}, VOCABULARY, SETTINGS, "training")
     keys = [RowKey("masked", k) for k in range(5)]
