@@ -5,6 +5,8 @@ from typing import Any
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from lm_objectives.backbone import Backbone
+
 
 def parameter_groups(module: nn.Module, vocabulary: int) -> list[dict[str, Any]]:
     """Every trainable parameter of `module` once, in groups by the part that it plays, for any torch optimizer.
@@ -24,11 +26,14 @@ def parameter_groups(module: nn.Module, vocabulary: int) -> list[dict[str, Any]]
 
     Args:
         module: backbone and heads together.
-        vocabulary: rows of the token embedding; a linear map with as many outputs is taken for a vocabulary head.
+        vocabulary: rows of the token embedding; a linear map outside a `Backbone` with as many outputs
+            is taken for a vocabulary head.
     """
     tables, transposed = set(), set()
+    shared = {part for backbone in module.modules() if isinstance(backbone, Backbone) for part in backbone.modules()}
     for part in module.modules():
-        if isinstance(part, nn.Embedding) or (isinstance(part, nn.Linear) and part.out_features == vocabulary):
+        head = isinstance(part, nn.Linear) and part.out_features == vocabulary and part not in shared
+        if head or isinstance(part, nn.Embedding):
             tables.add(id(part.weight))
         elif isinstance(part, Conv1D):
             transposed.add(id(part.weight))

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForPreTraini
 
 from lm_objectives import Backbone, Pretraining
 from lm_objectives.balancers import Uncertainty
+from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.objectives import CausalLM
 from lm_objectives.optimisation import parameter_groups
 
@@ -90,6 +91,19 @@ def test_frozen_parameters_and_empty_roles_are_left_out() -> None:
         ("tensor", 1),
         ("vector", 1),
     ]
+
+
+def test_no_map_within_a_backbone_is_a_vocabulary_head() -> None:
+    """Oracle: by hand, an inner width of the vocabulary's size: 7 matrices a layer; the embedding and the head."""
+    vocabulary = Vocabulary(size=24, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3))
+    module = Pretraining(Backbone("llama", SIZE | {"tie_word_embeddings": False}), {"causal": CausalLM()})
+    module.build(vocabulary, 8, 10)
+    matrices, tables, _ = parameter_groups(module, vocabulary.size)
+    assert len(matrices["params"]) == 2 * 7
+    assert {id(p) for p in tables["params"]} == {
+        id(module.backbone.embedding),
+        id(module.objectives["causal"].head.weight),
+    }
 
 
 def test_torch_optimizers_take_the_groups_and_vectors_do_not_decay() -> None:
