@@ -67,7 +67,7 @@ class Mixture:
         exact = np.array(rates) / np.sum(rates) * _BLOCK
         counts = np.maximum(np.floor(exact + 1e-9), exact > 0).astype(np.int64)
         for _ in range(max(counts.sum() - _BLOCK, 0)):
-            counts[np.argmax(counts - exact)] -= 1
+            counts[np.argmax(np.where(counts > 1, counts - exact, -np.inf))] -= 1
         counts[np.argsort(counts - exact, kind="stable")[: _BLOCK - counts.sum()]] += 1
         self.counts, self._key = counts, key
         self._ends = np.cumsum(counts)

@@ -30,6 +30,16 @@ def test_each_block_of_1024_rows_holds_the_rates_and_no_row_of_a_corpus_twice(ra
         assert sorted(own.tolist()) == list(range(len(own)))
 
 
+@pytest.mark.parametrize("rates", [(0.9999, 0.00005, 0.00005), (0.97, *[0.0003] * 100), (0.5, 0.4999, *[1e-6] * 100)])
+def test_a_corpus_with_less_than_a_row_of_a_block_gets_one(rates: tuple[float, ...]) -> None:
+    """Oracle: one row for each of those, and the rest for the others, by their rates to within a row."""
+    counts, exact = Mixture(rates, 0).counts, np.array(rates) * 1024
+    small = exact < 1
+    assert (counts[small] == 1).all() and counts.sum() == 1024
+    surplus = exact[~small] - counts[~small]
+    assert surplus.max() - surplus.min() <= 1
+
+
 def test_a_row_is_dealt_alike_whoever_else_is() -> None:
     mixture = Mixture((0.6, 0.4), 3)
     whole = np.stack(mixture.deal(np.arange(2000, 2100)))
