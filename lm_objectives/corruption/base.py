@@ -229,8 +229,9 @@ class Corruption(ABC):
             return Windows(np.array([0, len(text.tokens)]), window)
         return Windows(np.asarray(text.documents), window)
 
-    def skipped(self, text: Text, window: int, packing: bool) -> dict[str, int]:
-        """What of the text lies in none of the `spans`, how much of it by the reason why; for people to read."""
+    def skipped(self, text: Text, window: int, packing: bool, vocabulary: Vocabulary) -> dict[str, int]:
+        """What of the text no row holds, how much of it by the reason why; for people to read."""
+        del vocabulary
         spans = self.spans(text, window, packing)
         return {"last tokens that would be alone": spans.alone} if isinstance(spans, Windows) else {}
 

@@ -45,11 +45,12 @@ class SegmentPairs(Corruption):
         units = _units(text, self.within, window - MARKS)
         return np.stack([text.sentences[:, 0][units[:, 0]], text.sentences[:, 1][units[:, 1] - 1]], axis=1)
 
-    def skipped(self, text: Text, window: int, packing: bool) -> dict[str, int]:
+    def skipped(self, text: Text, window: int, packing: bool, vocabulary: Vocabulary) -> dict[str, int]:
+        del vocabulary
         starts, stops = text.sentences[:, 0], text.sentences[:, 1]
         units = self.spans(text, window, packing)
         paired = np.searchsorted(starts, units[:, 1]) - np.searchsorted(starts, units[:, 0])
-        long = int(np.count_nonzero(stops - starts > window - 3))
+        long = int(np.count_nonzero(stops - starts > window - MARKS))
         single = len(starts) - int(paired.sum()) - long
         return {"sentences longer than the window": long, "sentences without another to pair them with": single}
 

@@ -25,6 +25,7 @@ from lm_objectives.corruption.splicing import splice
 from lm_objectives.corruption.units import units_of
 
 _KEPT, _NOISE = range(2)  # what a random number is for
+_AT_ONCE = 2**12  # rows that are counted
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class SpanCorruption(Corruption):
     A row of n tokens has round(rate · n) noise tokens in round(noise / mean) spans, one at least. Noise and the rest
     are both cut into so many parts, every way to cut as likely, and alternate, beginning with the rest and ending with
     noise. Rows are read longer than the window, as many tokens as let input and target each fit it (or both together,
-    in one row): 568 of them for 512. They hold no bos or eos of the text, and never more than one document.
+    in one row): 568 of them for 512. They hold no bos or eos of the text, and never more than one document. Special
+    tokens, such as [UNK], are never noise; a row with so many that its input would not fit loses its end.
 
     Attributes:
         rate: share of the tokens that are noise, in (0, 1); 0.15 is T5's.
@@ -97,17 +99,28 @@ class SpanCorruption(Corruption):
         del packing
         return Windows(np.asarray(text.documents), self.raw_length(window), trim=1)
 
+    def skipped(self, text: Text, window: int, packing: bool, vocabulary: Vocabulary) -> dict[str, int]:
+        spans, cut = self.spans(text, window, packing), 0
+        for at in range(0, len(spans), _AT_ONCE):
+            some = spans[np.arange(at, min(at + _AT_ONCE, len(spans)))]
+            rows = self.read(text, some, np.zeros(len(some), dtype=np.uint64), window, vocabulary)
+            cut += int((rows.lengths - self._fitting(rows.lengths, units_of(rows, vocabulary).maskable)).sum())
+        alone = super().skipped(text, window, packing, vocabulary)
+        return {**alone, "tokens at the end of rows of too many special ones": cut}
+
     def read(self, text: Text, spans: np.ndarray, keys: np.ndarray, window: int, vocabulary: Vocabulary) -> Rows:
         width = window if self.layout == "prefix" else self.raw_length(window)
         return read_stream(text, spans, keys, width, vocabulary.pad)
 
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
         """The view of rows that `read` made: as wide as the window for one row, of the raw length for two."""
-        time, pad = rows.ids.shape[1], vocabulary.pad
+        time, pad, maskable = rows.ids.shape[1], vocabulary.pad, units_of(rows, vocabulary).maskable
+        rows = replace(rows, lengths=self._fitting(rows.lengths, maskable))
+        maskable &= np.arange(time) < rows.lengths[:, None]
         widths = np.array([[time], [time]])
         if self.layout == "encoder-decoder":
             widths = np.stack(self.lengths_of(np.array([time])))
-        noise, starts = self._noise(rows, vocabulary)
+        noise, starts = self._noise(rows, maskable)
         spans = np.bincount(starts // time, minlength=len(rows.ids))
         row = np.repeat(np.arange(len(spans)), spans + 1)  # sentinels, and the end
         number = ranges(np.zeros_like(spans), spans + 1)
@@ -134,14 +147,36 @@ class SpanCorruption(Corruption):
         view = _view(rows, source, lengths + target_lengths, self.attention, behind - 1, targets)
         return replace(view, prefix=torch.from_numpy(lengths))
 
-    def _noise(self, rows: Rows, vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
-        """Which tokens are noise, `(rows, time)`, special ones never, and the flat positions where its spans start."""
-        time, maskable = rows.ids.shape[1], units_of(rows, vocabulary).maskable
-        maskable &= (maskable.sum(axis=1) > 1)[:, None]  # one token would be all noise or none
-        tokens = maskable.sum(axis=1)
-        noise, spans = self.noise_of(rows.lengths)
+    def _noise_among(self, lengths: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Noise tokens and spans of rows of such lengths with so many ordinary tokens, of one shape."""
+        noise, spans = self.noise_of(lengths)
         noise = np.minimum(noise, np.maximum(tokens - 1, 0))
-        spans = np.minimum(spans, np.minimum(noise, tokens - noise))
+        return noise, np.minimum(spans, np.minimum(noise, tokens - noise))
+
+    def _fitting(self, lengths: np.ndarray, maskable: np.ndarray) -> np.ndarray:
+        """Tokens of each row that may stay, `(rows,)`, so that its input fits the encoder; the end goes."""
+        time = maskable.shape[1]
+        place, most = np.arange(1, time + 1), int(self.lengths_of(np.array([time]))[0][0])
+
+        def fits(lengths: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+            noise, spans = self._noise_among(lengths, tokens)
+            return lengths - noise + spans + 1 + (self.mode is not None) <= most
+
+        long = np.flatnonzero(~fits(lengths, maskable.sum(axis=1)))
+        if self.layout == "prefix" or not len(long):  # in one row, less noise only leaves more room
+            return lengths
+        fitting = fits(np.broadcast_to(place, (len(long), time)), np.cumsum(maskable[long], axis=1))
+        fitting &= place <= lengths[long, None]
+        lengths = lengths.copy()
+        lengths[long] = time - np.argmax(fitting[:, ::-1], axis=1)
+        return lengths
+
+    def _noise(self, rows: Rows, maskable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which tokens are noise, `(rows, time)`, special ones never, and the flat positions where its spans start."""
+        time = rows.ids.shape[1]
+        maskable = maskable & (maskable.sum(axis=1) > 1)[:, None]  # one token would be all noise or none
+        tokens = maskable.sum(axis=1)
+        noise, spans = self._noise_among(rows.lengths, tokens)
         kept_parts = cut_evenly(rows.keys, _KEPT, tokens - noise, spans, time)
         noise_parts = cut_evenly(rows.keys, _NOISE, noise, spans, int(self.noise_of(np.array([time]))[0][0]))
         ends = np.cumsum(np.stack([kept_parts, noise_parts], axis=1))

@@ -7,7 +7,7 @@ from math import comb
 import numpy as np
 import pytest
 import torch
-from corruption_cases import BOS, EOS, PAD, VOCABULARY, keys, rows_of, toy_text
+from corruption_cases import BOS, EOS, MASK, PAD, VOCABULARY, keys, rows_of, toy_text
 
 from lm_objectives.corruption.base import Rows, View, Vocabulary
 from lm_objectives.corruption.spans import SpanCorruption
@@ -192,6 +192,47 @@ def test_special_tokens_are_never_noise() -> None:
         source, target = halves(corruption, view, row)
         assert [token for token in source if token in (BOS, EOS)] == [BOS, EOS, EOS]
         assert not {BOS, EOS} & set(target)
+
+
+@each
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.1, 0.3, 0.45])
+def test_rows_of_special_tokens_lose_no_more_of_their_ends_than_they_must(
+    corruption: SpanCorruption, share: float
+) -> None:
+    """Oracle: the lengths of every shorter row, and the text that input and target still hold."""
+    rows, vocabulary = read(corruption, 64, 30), vocabulary_for(corruption, 64)
+    unknown, ordinary = MASK, np.random.default_rng(0).random(rows.ids.shape) < share
+    ids = np.where(ordinary, 10 + rows.ids % 80, unknown)
+    ids[np.arange(ids.shape[1]) >= rows.lengths[:, None]] = PAD
+    view = corruption.corrupt(replace(rows, ids=ids), vocabulary)
+    widest = 64 if corruption.layout == "prefix" else int(corruption.lengths_of(np.array([ids.shape[1]]))[0][0])
+    assert view.ids.shape[1] == widest
+    sentinels = [number for token, number in vocabulary.named if token.startswith("<extra_id_")]
+    for row, length in enumerate(rows.lengths):
+        source, target = halves(corruption, view, row)
+        kept = sorted(token for token in (*source, *target) if token not in sentinels)
+        assert kept == sorted(ids[row, : len(kept)].tolist())
+        if len(kept) < length:
+            assert corruption.layout == "encoder-decoder"
+            for longer in range(len(kept) + 1, length + 1):
+                assert source_length(corruption, ids[row, :longer]) > widest
+        assert source_length(corruption, ids[row, : len(kept)]) == len(source) + 1 + (corruption.mode is not None)
+
+
+def source_length(corruption: SpanCorruption, ids: np.ndarray) -> int:
+    ordinary = int((ids > MASK).sum())
+    wanted, spans = (int(number[0]) for number in corruption.noise_of(np.array([len(ids)])))
+    noise = min(wanted, max(ordinary - 1, 0))
+    return len(ids) - noise + min(spans, noise, ordinary - noise) + 1 + (corruption.mode is not None)
+
+
+def test_ends_that_rows_of_special_tokens_lose_are_counted() -> None:
+    """Oracle: an input of 512 holds 511 tokens without noise and its end, of 568 that are read for it."""
+    corruption, text = SpanCorruption(), toy_text([[[568]], [[568]], [[300]]])
+    text.tokens[text.tokens > EOS] = MASK
+    text.tokens[700:1200] = 50
+    told = corruption.skipped(text, 512, False, vocabulary_for(corruption, 512))
+    assert told == {"last tokens that would be alone": 0, "tokens at the end of rows of too many special ones": 57}
 
 
 def test_rows_without_two_ordinary_tokens_have_no_noise() -> None:
