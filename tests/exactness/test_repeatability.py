@@ -49,7 +49,7 @@ def test_workers_change_no_bit(name: str, alone: Callable[[Run], State]) -> None
 
 def test_bits_are_compared() -> None:
     tensors = {"weight": torch.ones(2)}
-    state = State({}, tensors, {}, [], torch.zeros(1, 1), torch.zeros(1, 1), 0, {}, [])
+    state = State({}, tensors, {}, [], torch.zeros(1, 1), torch.zeros(1, 1), 0, {}, [], {})
     assert not same_bits(state, state)
     assert same_bits(state, state._replace(model={"weight": torch.ones(2).nextafter(torch.zeros(2))})) == [
         "model weight"
