@@ -96,6 +96,7 @@ def _quieten() -> None:
     """Leave on the terminal what is about this run."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)  # it looks for padding without a mask
     logging.getLogger("lm_objectives").setLevel(logging.INFO)
     logging.getLogger("lm_objectives").handlers = [logging.StreamHandler()]  # to stderr as it is now
     for message in (
