@@ -30,7 +30,7 @@ class NextSentencePairs(Corruption):
     def spans(self, text: Text, window: int, packing: bool) -> np.ndarray:
         del packing
         units = _units(text, _half(window))
-        if len(units) and len(np.unique(_documents(text, units))) < 2:
+        if len(units) and len(np.unique(_documents(text, _half(window)))) < 2:
             raise ValueError(
                 "expected at least 2 documents with room for next-sentence pairs, found 1: give a corpus of several "
                 "documents, or learn SentenceOrder, which needs one"
@@ -41,7 +41,7 @@ class NextSentencePairs(Corruption):
         starts, stops = text.sentences[:, 0], text.sentences[:, 1]
         units = _units(text, _half(window))
         own = np.searchsorted(units[:, 0], np.searchsorted(starts, spans[:, 0]))
-        documents = _documents(text, units)
+        documents = _documents(text, _half(window))
         begins, ends = (np.searchsorted(documents, documents[own], side=side) for side in ("left", "right"))
         zero = np.zeros(len(keys), dtype=np.uint64)
         other = below(draw(keys, _OTHER, zero), len(units) - (ends - begins))
@@ -58,6 +58,12 @@ class NextSentencePairs(Corruption):
 
 def _half(window: int) -> int:
     return (window - MARKS) // 2
+
+
+@lru_cache(maxsize=8)
+def _documents(text: Text, most: int) -> np.ndarray:
+    """The document of each unit, `(units,)`."""
+    return np.searchsorted(text.documents, text.sentences[:, 0][_units(text, most)[:, 0]], side="right")
 
 
 @lru_cache(maxsize=8)
@@ -83,8 +89,3 @@ def visited(after: np.ndarray) -> np.ndarray:
         seen[jump[seen]] = True
         jump = jump[jump]
     return seen[:-1]
-
-
-def _documents(text: Text, units: np.ndarray) -> np.ndarray:
-    """The document of each unit."""
-    return np.searchsorted(text.documents, text.sentences[:, 0][units[:, 0]], side="right")

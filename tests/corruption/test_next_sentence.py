@@ -105,6 +105,19 @@ def test_a_row_is_the_same_alone() -> None:
     assert np.array_equal(whole.ids[7], alone.ids[0])
 
 
+def test_a_micro_batch_costs_no_search_through_the_whole_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: how many numbers are searched for, all units once and then none but the rows'."""
+    spans, searched, search = PAIRS.spans(TEXT, WINDOW, True), [], np.searchsorted
+
+    def counting(places: np.ndarray, wanted: np.ndarray, side: str = "left") -> np.ndarray:
+        searched.append(np.size(wanted))
+        return search(places, wanted, side=side)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(np, "searchsorted", counting)
+    read(TEXT, spans[:3])
+    assert searched and max(searched) == 3
+
+
 def test_places_visited() -> None:
     """Oracle: a loop."""
     after = np.arange(1000) + np.random.default_rng(0).integers(1, 9, 1000)
