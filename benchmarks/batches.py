@@ -90,7 +90,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        cache = open_cache(prepare(folder, arguments.corpus, tokens=SpanCorruption().tokens(512)))
+        cache = open_cache(
+            prepare(folder, arguments.corpus, validation_share=0.05, tokens=SpanCorruption().tokens(512))
+        )
         tokenizer, vocabulary = cache.tokenizer, cache.vocabulary
         arrays = {name: np.array(getattr(cache.training, name)) for name in ("tokens", "sentences", "documents")}
         text = replace(cache.training, **arrays)

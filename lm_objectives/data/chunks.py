@@ -8,13 +8,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
-from lm_objectives.data.encoding import Encoder, Part
+from lm_objectives.data.encoding import Encoder, Part, token_dtype
 from lm_objectives.data.growing import GrowingArray
 from lm_objectives.data.pieces import Piece
+from lm_objectives.whole_file import whole_file
 
 SPLITS = ("training", "validation")
 
@@ -56,7 +58,7 @@ def in_chunks(pieces: Iterable[tuple[bool, Piece]]) -> Iterator[Chunk]:
 def encode_chunks(
     chunks: Iterable[Chunk], encoder: Encoder, size: int, folder: Path, told: Callable[[int, int], None]
 ) -> None:
-    """Encode chunks on all cores, each into a file of `folder`; those that are there already are left alone.
+    """Encode chunks on all cores, each into a file of `folder`; those that are there whole are left alone.
 
     Threads rather than processes: the tokenizer works outside of Python's lock, and a thread needs no second copy of
     anything, no guard in the user's script, and no fork of a process that has threads.
@@ -71,7 +73,9 @@ def encode_chunks(
 
     def encode(chunk: Chunk) -> tuple[int, int]:
         path = folder / f"{chunk.number:06d}.npz"
-        if not path.exists():
+        try:
+            tokens = _tokens_in(path)
+        except (OSError, EOFError, ValueError, BadZipFile):  # not there, or not whole
             arrays: dict[str, Any] = {"corpus": chunk.corpus}
             for split, parts in chunk.parts.items():
                 layout = encoder(parts)
@@ -79,8 +83,7 @@ def encode_chunks(
                 arrays[f"{split}/counts"] = np.array([getattr(layout, name) for name in _COUNTS])
             with whole_file(path) as file:
                 np.savez(file, **arrays)
-        with np.load(path) as found:
-            tokens = sum(len(found[f"{split}/tokens"]) for split in SPLITS)
+            tokens = _tokens_in(path)
         return sum(part.begins for parts in chunk.parts.values() for part in parts), tokens
 
     threads = min(cores(), _MOST_THREADS)
@@ -96,6 +99,12 @@ def encode_chunks(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _tokens_in(path: Path) -> int:
+    """Tokens of a chunk that was encoded, over both splits."""
+    with np.load(path) as found:
+        return sum(len(found[f"{split}/tokens"]) for split in SPLITS)
 
 
 def join_chunks(files: list[Path], corpora: int, size: int, folder: Path, split: str) -> dict[str, Any]:
@@ -118,8 +127,7 @@ def join_chunks(files: list[Path], corpora: int, size: int, folder: Path, split:
     offset = np.dtype(np.int64)
     folder.mkdir()
     with ExitStack() as stack:
-        narrow = np.dtype(np.uint16 if size <= 2**16 else np.uint32)
-        tokens = stack.enter_context(GrowingArray(folder / "tokens.npy", narrow))
+        tokens = stack.enter_context(GrowingArray(folder / "tokens.npy", token_dtype(size)))
         sentences = stack.enter_context(GrowingArray(folder / "sentences.npy", offset, (2,)))
         paragraphs = stack.enter_context(GrowingArray(folder / "paragraphs.npy", offset))
         documents = stack.enter_context(GrowingArray(folder / "documents.npy", offset))
@@ -140,15 +148,6 @@ def join_chunks(files: list[Path], corpora: int, size: int, folder: Path, split:
         corpora_file.append(bounds)
         counts = {"tokens": tokens.length, "sentences": sentences.length, "documents": documents.length - 1}
     return {**counts, **dict(zip(_COUNTS, totals.tolist(), strict=True)), "unigram": unigram}
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears at `path` only when it is whole."""
-    beside = path.with_name(f"{path.name}.partial")
-    with beside.open("wb") as file:
-        yield file
-    os.replace(beside, path)
 
 
 def cores() -> int:

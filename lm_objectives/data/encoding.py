@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 PARAGRAPH_BREAK = "\n\n"
 
 _SENTENCES_AT_ONCE = 1024  # what the tokenizer says of each is many times as large as its ids
-_LARGEST_UINT16 = 2**16
 
 
 class Part(NamedTuple):
@@ -56,13 +55,17 @@ class Layout:
 
     def arrays(self, vocabulary_size: int) -> dict[str, np.ndarray]:
         """The arrays by name: tokens as narrow as the vocabulary allows, offsets in int64."""
-        narrow = np.uint16 if vocabulary_size <= _LARGEST_UINT16 else np.uint32
         return {
-            "tokens": np.array(self.tokens, dtype=narrow),
+            "tokens": np.array(self.tokens, dtype=token_dtype(vocabulary_size)),
             "sentences": np.array(self.sentences, dtype=np.int64).reshape(-1, 2),
             "paragraphs": np.array(self.paragraphs, dtype=np.int64),
             "documents": np.array(self.documents, dtype=np.int64),
         }
+
+
+def token_dtype(vocabulary_size: int) -> np.dtype:
+    """The narrowest type that holds every id of a vocabulary."""
+    return np.dtype(np.uint16 if vocabulary_size <= 2**16 else np.uint32)
 
 
 def lay_out(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lm_objectives.data.cache import Census
-from lm_objectives.data.chunks import SPLITS, encode_chunks, in_chunks, join_chunks, whole_file
+from lm_objectives.data.chunks import SPLITS, encode_chunks, in_chunks, join_chunks
 from lm_objectives.data.corpus import find_sources
 from lm_objectives.data.encoding import Encoder, training_pieces
 from lm_objectives.data.fingerprint import fingerprint, identify_files, identify_tokenizer, versions
@@ -41,6 +41,7 @@ from lm_objectives.data.tokenizer import (
 )
 from lm_objectives.data.words import training_cost
 from lm_objectives.data.workplace import workplace
+from lm_objectives.whole_file import whole_file
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -56,10 +57,11 @@ _log = logging.getLogger("lm_objectives")
 def prepare(
     folder: str | Path,
     corpus: str | Sequence[str] | None = None,
+    *,
+    validation_share: float,
     text_field: str = "text",
     language: str = "en",
     tokenizer: int | str = 8192,
-    validation_share: float = 0.05,
     seed: int = 0,
     txt_documents: TxtDocuments = "file",
     tokens: tuple[str, ...] = (),
@@ -73,10 +75,10 @@ def prepare(
     Args:
         folder: where caches lie; made when missing.
         corpus: paths of the text, as in `find_sources`; `None` is the shipped corpus.
+        validation_share: part of the different documents that is held out, in (0, 1). Equal ones stay together.
         text_field: column of the text.
         language: code of the text's language, for its sentences.
         tokenizer: tokens in a vocabulary to train on the training documents, at least 260, or a tokenizer's path.
-        validation_share: part of the different documents that is held out, in (0, 1). Equal ones stay together.
         seed: chooses which are held out.
         txt_documents: whether a `.txt` file is one document, or each of its blocks between blank lines is one.
         tokens: special tokens that corruptions ask for.

@@ -10,6 +10,7 @@ import numpy as np
 from lm_objectives.data.pieces import Piece
 from lm_objectives.data.sentences import split_paragraphs
 from lm_objectives.data.words import training_cost
+from lm_objectives.whole_file import whole_file
 
 _AT_ONCE = 2**20  # keys in memory
 
@@ -38,7 +39,7 @@ def write_keys(pieces: Iterable[Piece], seed: int, path: Path) -> Iterator[Piece
 
     Equal documents have equal keys, wherever they stand; the same on every machine and with every numpy.
     """
-    with path.open("wb") as file:
+    with whole_file(path) as file:
         digest = None
         for piece in pieces:
             if piece.begins:

@@ -214,13 +214,13 @@ def test_an_older_cache_that_is_spoilt_is_passed_over(
 
 
 def test_found_again_quickly_and_without_the_libraries_that_made_it(tmp_path: Path) -> None:
-    prepare(tmp_path, tokenizer=300)
+    prepare(tmp_path, tokenizer=300, validation_share=0.25)
     code = f"""
 import sys, time
 from lm_objectives.data.cache import open_cache
 from lm_objectives.data.prepare import prepare
 start = time.perf_counter()
-open_cache(prepare({str(tmp_path)!r}, tokenizer=300))
+open_cache(prepare({str(tmp_path)!r}, tokenizer=300, validation_share=0.25))
 print(time.perf_counter() - start, *{{"datasets", "sentencex", "tokenizers", "transformers"}} & {{*sys.modules}})
 """
     seconds, *imported = subprocess.run(

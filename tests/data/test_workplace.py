@@ -82,6 +82,20 @@ def test_finished_chunks_are_not_encoded_again(tmp_path: Path, corpus: str, monk
     assert encoded[0] == before + 2 * (len(DOCUMENTS) - finished)  # once for each split
 
 
+def test_chunks_that_are_not_whole_are_made_anew(tmp_path: Path, corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a power cut may leave them: the name is there, and the content is not, or in part, or all zeros."""
+    oracle = content(make(tmp_path / "undisturbed", corpus))
+    monkeypatch.setattr(chunks, "_CHUNK", 1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(preparing, "join_chunks", killed)
+        make(tmp_path / "caches", corpus)
+    empty, cut_off, zeros, *_ = sorted((tmp_path / "caches").glob("*.partial/chunks/*.npz"))
+    empty.write_bytes(b"")
+    cut_off.write_bytes(cut_off.read_bytes()[:-30])
+    zeros.write_bytes(bytes(zeros.stat().st_size))
+    assert content(make(tmp_path / "caches", corpus)) == oracle
+
+
 def start(folder: Path, corpus: str, chunk: int = 2**20, **settings: Any) -> "subprocess.Popen[str]":
     """A user's script, without a guard for processes that import it."""
     command = [sys.executable, "-c", SCRIPT, str(folder), corpus, str(chunk)]
