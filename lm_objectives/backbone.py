@@ -24,6 +24,7 @@ from lm_objectives.configuration import (
     narrowed,
     new_config,
     positions_of,
+    saved_config,
     scales_output,
     ties_head,
 )
@@ -64,10 +65,10 @@ class Backbone(Plugin, nn.Module):
                 "expected either a model_type and its config or a pretrained folder for the backbone, found both: set "
                 "model.backbone.model_type and model.backbone.config to null"
             )
-        if pretrained is not None and not (Path(pretrained) / "config.json").is_file():
-            raise ValueError(f"expected a folder with a config.json at {pretrained}, found none: check the path")
         self.model_type, self.arguments, self.pretrained = model_type, config or {}, pretrained
         self.found: Found | None = None
+        self._own_tied = True
+        self._blueprint: dict[str, Any] | None = None
 
     def build(self, vocabulary: Vocabulary, window: int, corruptions: Mapping[str, Corruption] | None = None) -> None:
         """Make the model for a vocabulary.
@@ -98,10 +99,21 @@ class Backbone(Plugin, nn.Module):
         if self.pretrained:
             self.found = read_folder(Path(self.pretrained), self.config, vocabulary)
             self.config = self.found.model.config
+            self._own_tied = self.found.tied
         self._attach(self.found.model if self.found else from_config(self.config))
         self._share([corruption.decodes for corruption in (corruptions or {}).values()])
 
+    def blueprint(self) -> dict[str, Any]:
+        """What a built model is made from, as plain data: its whole configuration, and whether its own head is tied."""
+        return {"config": self.config.to_dict(), "tied": self._own_tied}
+
+    def follow(self, blueprint: dict[str, Any]) -> None:
+        """Have `build` make the model of a blueprint, with fresh weights, and read no folder."""
+        self._blueprint, self._own_tied, self.pretrained = blueprint, blueprint["tied"], None
+
     def _configuration(self, vocabulary: Vocabulary) -> Any:
+        if self._blueprint:
+            return saved_config(self._blueprint["config"])
         if self.pretrained:
             return read_config(Path(self.pretrained))
         assert self.model_type is not None
@@ -214,8 +226,7 @@ class Backbone(Plugin, nn.Module):
 
         What a folder holds counts before what its configuration says: mT5's heads are their own, and it says tied.
         """
-        held = self.found is None or self.found.tied
-        return held and ties_head(self.config) and self.embedding.shape[1] == self.dim
+        return self._own_tied and ties_head(self.config) and self.embedding.shape[1] == self.dim
 
     @property
     def embedding_scale(self) -> float:

@@ -53,6 +53,13 @@ def new_config(model_type: str, arguments: dict[str, Any], vocabulary: Vocabular
         return AutoConfig.for_model(model_type, **tokens | own | {"vocab_size": vocabulary.size})
 
 
+def saved_config(saved: dict[str, Any]) -> Any:
+    """The configuration that its `to_dict` wrote down, but for the precision of its weights."""
+    from transformers import CONFIG_MAPPING
+
+    return CONFIG_MAPPING[saved["model_type"]].from_dict(saved | {"dtype": None})
+
+
 def _starts_with(config: Any) -> str:
     """Which special token a family's decoder reads first: T5's and Pegasus' padding, BART's and mBART's eos."""
     first = getattr(config, "decoder_start_token_id", None)

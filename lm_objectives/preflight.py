@@ -11,6 +11,7 @@ from lm_objectives.checkpoint import KEY, check_same, read_checkpoint
 from lm_objectives.data.datamodule import TextDataModule, training_steps
 from lm_objectives.data.tokenizer import load_tokenizer, read_tokenizer_files
 from lm_objectives.explain import is_about_input
+from lm_objectives.plugin import describe
 from lm_objectives.pretraining import Pretraining
 
 _log = logging.getLogger("lm_objectives")
@@ -39,6 +40,9 @@ def preflight(
         raise ValueError(
             f"expected trainer.gradient_clip_val of at least 0, found {trainer.gradient_clip_val}: 1.0 is usual"
         )
+    read = read_checkpoint(checkpoint) if checkpoint else None
+    if read and module.backbone.pretrained and read["hyper_parameters"]["backbone"] == describe(module.backbone):
+        module.backbone.follow(read[KEY]["backbone"])  # the folder may be gone, and all its weights would be replaced
     data.open(module.sources, module.backbone.packs, trainer)
     data.check(trainer)
     if goes_on:
@@ -63,8 +67,7 @@ def preflight(
         if is_about_input(str(error)):
             raise
         raise ValueError(f"expected an optimizer that can be made, found {error}: change model.optimizer") from error
-    if checkpoint:
-        read = read_checkpoint(checkpoint)
+    if checkpoint and read:
         check_same(trial.state_dict(), read["state_dict"])
         _check_rows(read[KEY], data, checkpoint, goes_on)
 

@@ -38,6 +38,8 @@ def read_config(folder: Path) -> Any:
     """The configuration in a folder, or one line where transformers knows of none there."""
     from transformers import AutoConfig
 
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"expected a folder with a config.json at {folder}, found none: check the path")
     with one_line(f"a configuration of transformers in {folder}", "check model.backbone.pretrained"):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 

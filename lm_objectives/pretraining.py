@@ -356,6 +356,7 @@ class Pretraining(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[KEY] = {
+            "backbone": self.backbone.blueprint(),
             "vocabulary": self.vocabulary.ids(),
             "window": self.window,
             "steps": self.steps,
@@ -377,6 +378,7 @@ class Pretraining(L.LightningModule):
         if saved is None:
             raise ValueError("expected a checkpoint of this package, found another one: check the path")
         if not self._built:
+            self.backbone.follow(saved["backbone"])
             self.build(Vocabulary.from_ids(saved["vocabulary"]), saved["window"], saved["steps"])
         check_same(self.state_dict(), checkpoint["state_dict"])
         if self._trainer is not None and self.trainer.training and saved["unfinished"] is not None:

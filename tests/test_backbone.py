@@ -302,7 +302,7 @@ def test_folder_with_another_configuration_is_refused(tmp_path: Path) -> None:
 
 def test_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^expected a folder with a config.json at .*, found none: check the path$"):
-        Backbone(pretrained=str(tmp_path))
+        Backbone(pretrained=str(tmp_path)).build(VOCABULARY, 12)
 
 
 @pytest.mark.parametrize(

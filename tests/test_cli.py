@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,6 +158,34 @@ def test_a_resumed_run_ends_as_the_one_that_was_not_stopped(place: Path, trained
         [row[c] for c in columns] for row in table(trained)
     ]
     assert not (tmp_path / "earlier").exists()
+
+
+def test_a_run_outlives_the_folder_that_it_began_from(
+    place: Path, trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Oracle: the run itself, as it reads while the folder is there; and a run that was not stopped."""
+    begun, root, whole = tmp_path / "begun", tmp_path / "run", tmp_path / "whole"
+    assert (
+        run("export", "--ckpt_path", trained / "checkpoints" / "last.ckpt", "--output", begun, "--objective=causal")
+        == 0
+    )
+    backbone = f"{{model_type: null, config: null, pretrained: {begun}}}"
+    model = ["--model.backbone", backbone, "--model.objectives", "{causal: CausalLM}"]
+    model += ["--model.schedule", "{kind: constant, warmup: 0}"]
+    assert fit(place, whole, *model, "--trainer.max_steps", "5") == 0
+    assert fit(place, root, *model) == 0
+    last = root / "checkpoints" / "last.ckpt"
+    validate = "validate", "--config", root / "config.yaml", "--ckpt_path", last
+    capfd.readouterr()
+    assert run(*validate) == 0
+    before = capfd.readouterr().out
+    shutil.rmtree(begun)
+    assert run(*validate) == 0
+    assert capfd.readouterr().out == before
+    assert run("demo", "--ckpt_path", last, "--text", "The dog runs home.") == 0
+    assert run("export", "--ckpt_path", last, "--output", tmp_path / "out") == 0
+    assert fit(place, root, *model, "--trainer.max_steps", "5", "--ckpt_path", "last") == 0
+    assert [row["train/causal/loss"] for row in table(root)] == [row["train/causal/loss"] for row in table(whole)]
 
 
 def test_a_second_run_sets_the_first_aside(place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
