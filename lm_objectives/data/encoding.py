@@ -136,8 +136,7 @@ class Encoder:
         self._tokenizer.no_padding()
         self._vocabulary, self._language = vocabulary, language
         # No second space where the tokenizer itself begins each text with one, as Llama's does.
-        first = self._tokenizer.encode("x", add_special_tokens=False).tokens[0]
-        self._lead = "" if first.startswith("▁") else " "
+        self._lead = "" if _first_word(self._tokenizer, "x").startswith("▁") else " "
         self._separator = next(self._encode([PARAGRAPH_BREAK]))
 
     def __call__(self, parts: Iterable[Part]) -> Layout:
@@ -156,5 +155,20 @@ class Encoder:
     def _encode(self, sentences: list[str]) -> Iterator[list[int]]:
         for at in range(0, len(sentences), _SENTENCES_AT_ONCE):
             several = sentences[at : at + _SENTENCES_AT_ONCE]
-            for encoding in self._tokenizer.encode_batch_fast(several, add_special_tokens=False):
+            try:
+                encodings = self._tokenizer.encode_batch_fast(several, add_special_tokens=False)
+            except Exception as error:  # the library raises nothing narrower
+                raise ValueError(
+                    f"expected a tokenizer with a token for words that it does not know, found none ({error}); give "
+                    "it an unk_token, or choose another tokenizer"
+                ) from error
+            for encoding in encodings:
                 yield encoding.ids
+
+
+def _first_word(tokenizer: "Tokenizer", text: str) -> str:
+    """What a tokenizer makes the first word of a text into before it looks for tokens, which may know none of it."""
+    if tokenizer.normalizer is not None:
+        text = tokenizer.normalizer.normalize_str(text)
+    words = [(text, None)] if tokenizer.pre_tokenizer is None else tokenizer.pre_tokenizer.pre_tokenize_str(text)
+    return next((word for word, _ in words), "")

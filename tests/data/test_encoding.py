@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, normalizers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from lm_objectives.corruption.base import Vocabulary
@@ -114,6 +114,24 @@ def test_types_are_as_narrow_as_the_vocabulary_allows() -> None:
         found = Layout([1, 2], [(0, 2)], [0], [0]).arrays(size)
         assert found["tokens"].dtype == dtype
         assert {found[name].dtype.name for name in ("sentences", "paragraphs", "documents")} == {"int64"}
+
+
+def test_tokenizer_of_few_letters_needs_not_know_others() -> None:
+    letters = {letter: number for number, letter in enumerate("ACGTN ")}
+    tokenizer = Tokenizer(models.BPE(letters, []))
+    assert tokenizer.encode("x").tokens == []
+    assert Encoder(tokenizer, VOCABULARY, "en")([Part("GATTACA")]).tokens == [1, 5, 2, 0, 3, 3, 0, 1, 0, 2]
+
+
+def test_unknown_word_without_a_token_for_it_is_one_clear_line() -> None:
+    tokenizer = Tokenizer(models.WordLevel({"One": 0, ".": 1}))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    encode = Encoder(tokenizer, VOCABULARY, "en")
+    assert encode([Part("One.")]).tokens == [1, 0, 1, 2]
+    told = r"^expected a tokenizer with a token for words .*, found none \(.*\); give it an unk_token, or choose"
+    with pytest.raises(ValueError, match=told) as error:
+        encode([Part("Two.")])
+    assert "\n" not in str(error.value)
 
 
 def test_tokenizer_that_leads_texts_in_itself_gets_no_second_space() -> None:
