@@ -80,6 +80,7 @@ class TokenCache:
         training, validation: tokens of the documents that train, and of those held out.
         vocabulary: ids of the tokenizer, with the unigram nats of the training documents.
         census: what was counted while it was made.
+        identity: what tells the documents and their order from any others, wherever they lie.
     """
 
     folder: Path
@@ -87,6 +88,7 @@ class TokenCache:
     validation: TokenText
     vocabulary: Vocabulary
     census: "Census"
+    identity: str
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerFast":
@@ -114,9 +116,9 @@ def open_cache(path: str | Path) -> TokenCache:
         counts = np.load(folder / "unigram_counts.npy", allow_pickle=False)
         starts_word = np.load(folder / "starts_word.npy", allow_pickle=False)
         vocabulary = Vocabulary.from_ids(meta["vocabulary"], starts_word, unigram_nats(counts))
-        census = Census(**meta["census"])
+        census, identity = Census(**meta["census"]), str(meta["identity"])
     training, validation = (TokenText.open(folder / split) for split in ("training", "validation"))
-    return TokenCache(folder, training, validation, vocabulary, census)
+    return TokenCache(folder, training, validation, vocabulary, census, identity)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from lm_objectives.data.cache import Census
 from lm_objectives.data.chunks import SPLITS, encode_chunks, in_chunks, join_chunks
 from lm_objectives.data.corpus import find_sources
 from lm_objectives.data.encoding import Encoder, training_pieces
-from lm_objectives.data.fingerprint import fingerprint, identify_files, identify_tokenizer, versions
+from lm_objectives.data.fingerprint import digest_of, fingerprint, identify_files, identify_tokenizer, versions
 from lm_objectives.data.growing import write_array
 from lm_objectives.data.pieces import Piece
 from lm_objectives.data.progress import stage
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 # Raise it when the same settings come to give other files.
-_FORMAT = 5
+_FORMAT = 6
 
 _TRAINED_ON = 2**26  # English characters that a tokenizer's training may remember, some 150 MB
 
@@ -164,8 +164,8 @@ class _Preparation:
             seconds=round(time.monotonic() - started, 1),
         )
         sizes = {str(file.relative_to(cache)): file.stat().st_size for file in sorted(cache.rglob("*.*"))}
-        meta = {**meta, "vocabulary": vocabulary.ids(), "census": asdict(census), "sizes": sizes}
-        (cache / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+        meta = {**meta, "vocabulary": vocabulary.ids(), "census": asdict(census), "identity": survey.identity}
+        (cache / "meta.json").write_text(json.dumps({**meta, "sizes": sizes}, indent=2) + "\n", encoding="utf-8")
 
     def _survey(self) -> Survey:
         """Read all documents once, and decide which are held out."""
@@ -182,7 +182,7 @@ class _Preparation:
             below = key_below_which(keys, self.validation_share)
         else:
             cut = paragraphs_that_train(self.documents, self.validation_share)
-        survey = Survey(documents, self.documents.empty, cost, below, cut)
+        survey = Survey(documents, self.documents.empty, cost, below, digest_of(keys)[:16], cut)
         with whole_file(path) as file:
             file.write(json.dumps(asdict(survey)).encode())
         return survey

@@ -24,6 +24,7 @@ class Survey:
         empty: how many hold none, and are left out.
         cost: of all text, as `training_cost` counts it.
         below: documents with a key below this one are held out.
+        identity: what tells all documents and their order from any others, wherever they lie.
         cut: paragraphs of the only document that train, where there is no other one; 0 where there are several.
     """
 
@@ -31,23 +32,30 @@ class Survey:
     empty: int
     cost: int
     below: int
+    identity: str
     cut: int = 0
 
 
 def write_keys(pieces: Iterable[Piece], seed: int, path: Path) -> Iterator[Piece]:
     """Give the pieces back, and write each document's key to `path`: the hash of the seed and its text, in 64 bits.
 
-    Equal documents have equal keys, wherever they stand; the same on every machine and with every numpy.
+    Equal documents have equal keys, wherever they stand and whatever white space stands around them or ends their
+    lines; the same on every machine and with every numpy.
     """
     with whole_file(path) as file:
-        digest = None
+        digest, held = None, ""
         for piece in pieces:
             if piece.begins:
                 if digest is not None:
                     file.write(digest.digest())
                 digest = blake2b(f"{seed}:".encode(), digest_size=8)
+                held = ""
             assert digest is not None
-            digest.update(piece.text.encode())
+            text = held + piece.text.replace("\r\n", "\n")
+            text = text.lstrip() if piece.begins else text
+            inner = text.rstrip()
+            digest.update(inner.encode())
+            held = text[len(inner) :]  # white space that ends the document, or lies within it
             yield piece
         if digest is not None:
             file.write(digest.digest())

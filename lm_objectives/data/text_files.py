@@ -24,13 +24,15 @@ def read_txt(path: Path, documents: TxtDocuments) -> Iterator[Piece]:
     block: list[str] = []
     size, begins = 0, True
     for line in _lines(path):
-        block.append(line)
-        size += len(line)
         blank = line.isspace()
         if blank and documents == "blank-line":
-            yield Piece("".join(block), begins)
+            if block:
+                yield Piece("".join(block), begins)
             block, size, begins = [], 0, True
-        elif size >= PIECE or (blank and size >= PIECE // 2):
+            continue
+        block.append(line)
+        size += len(line)
+        if size >= PIECE or (blank and size >= PIECE // 2):
             yield Piece("".join(block), begins)
             block, size, begins = [], 0, False
     if block:
@@ -43,7 +45,7 @@ def read_json(path: Path) -> Iterator[tuple[int, Any]]:
     Raises:
         ValueError: for what is no JSON or no UTF-8, and for a file that cannot be read to its end.
     """
-    lines = _lines(path)
+    lines = _lines(path, _BLOCK)
     first = next((line for line in lines if not line.isspace()), "")
     lines.close()
     if first.lstrip().startswith("["):

@@ -186,6 +186,20 @@ def test_content_and_not_place_names_the_cache(tmp_path: Path, corpus: str) -> N
     assert make(tmp_path / "caches", str(moved)) != first
 
 
+def test_content_alone_tells_documents_from_others(
+    tmp_path: Path, corpus: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those of a corpus that is too large for its content to name the cache."""
+    monkeypatch.setattr("lm_objectives.data.fingerprint._HASHED_BYTES", 0)
+    folders = [make(tmp_path / "caches", corpus)]
+    moved = Path(corpus).rename(tmp_path / "moved")
+    folders += [make(tmp_path / "caches", str(moved), tokenizer=301)]
+    (moved / "0000.txt").write_text(DOCUMENTS[0] + " More.")
+    folders += [make(tmp_path / "caches", str(moved))]
+    one, again, other = (open_cache(folder).identity for folder in folders)
+    assert one == again != other
+
+
 def test_cache_of_other_versions_is_made_anew_and_that_is_said(
     tmp_path: Path, corpus: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -197,8 +211,8 @@ def test_cache_of_other_versions_is_made_anew_and_that_is_said(
     assert second != first
     assert second.name.rpartition("-")[0] == first.name.rpartition("-")[0]
     [line] = [record.getMessage() for record in caplog.records if "anew" in record.getMessage()]
-    assert line.startswith(f"{first.name} was made by format 5, tokenizers 0.")
-    assert line.endswith("making it anew with format 5, tokenizers 9.9, sentencex 9.9")
+    assert line.startswith(f"{first.name} was made by format 6, tokenizers 0.")
+    assert line.endswith("making it anew with format 6, tokenizers 9.9, sentencex 9.9")
 
 
 def test_an_older_cache_that_is_spoilt_is_passed_over(

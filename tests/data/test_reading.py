@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from lm_objectives.data import pieces, text_files
 from lm_objectives.data.corpus import find_sources, shipped_corpus
 from lm_objectives.data.pieces import Piece, cut_document
 from lm_objectives.data.reading import Documents
+from lm_objectives.data.split import read_keys, write_keys
 
 TEXTS = ["One.\n\nTwo.", "Three é 你好。"]
 
@@ -65,11 +67,32 @@ def test_shipped_corpus() -> None:
 
 
 @pytest.mark.parametrize(
-    ("txt_documents", "oracle"), [("file", ["A.\nB.\n\n \nC.\n"]), ("blank-line", ["A.\nB.\n\n", "C.\n"])]
+    ("txt_documents", "oracle"), [("file", ["A.\nB.\n\n \nC.\n"]), ("blank-line", ["A.\nB.\n", "C.\n"])]
 )
 def test_plain_text(tmp_path: Path, txt_documents: str, oracle: list[str]) -> None:
     (tmp_path / "a.txt").write_text("\ufeffA.\nB.\n\n \nC.\n")
     assert read(str(tmp_path / "a.txt"), "whatever", txt_documents) == oracle
+
+
+def test_a_paragraph_is_the_same_document_within_a_file_and_at_its_end(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"A.\nB.\n\n\nC.\r\nD.\r\n\r\nC.\nD.\n\n")
+    documents = Documents(find_sources(str(tmp_path / "a.txt")), "text", "blank-line")
+    texts = [piece.text for piece in write_keys(documents, 0, tmp_path / "keys")]
+    assert texts == ["A.\nB.\n", "C.\r\nD.\r\n", "C.\nD.\n"]
+    one, other, again = read_keys(tmp_path / "keys")
+    assert one != other == again
+    assert documents.empty == 0
+
+
+def test_an_array_on_one_line_is_not_read_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: what Python holds at most, against the 4 MB of the line."""
+    monkeypatch.setattr(text_files, "_BLOCK", 2**12)
+    (tmp_path / "a.json").write_text(json.dumps([{"text": "x" * 1000}] * 4000))
+    tracemalloc.start()
+    records = sum(1 for _ in text_files.read_json(tmp_path / "a.json"))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert records == 4000 and most < 2**20
 
 
 def test_corpora_are_told_apart_and_read_again(tmp_path: Path) -> None:

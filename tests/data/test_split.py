@@ -63,6 +63,15 @@ def test_pieces_do_not_matter(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_white_space_around_a_document_and_ends_of_lines_do_not_matter(tmp_path: Path) -> None:
+    list(write_keys([Piece("One.\n\n Two."), Piece("Three.")], 0, tmp_path / "a"))
+    pieces = [Piece("\n One.\r\n"), Piece("\r\n", False), Piece(" Two. \r\n", False), Piece(" Three.\n\n")]
+    list(write_keys(pieces, 0, tmp_path / "b"))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    list(write_keys([Piece("One.\n\nTwo."), Piece("Three.")], 0, tmp_path / "b"))
+    assert (tmp_path / "a").read_bytes() != (tmp_path / "b").read_bytes()
+
+
 def test_equal_documents_cannot_be_divided(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^expected two different documents, .* found the same one again and again; "):
         held_out(["A."] * 3, 0.5, 0, tmp_path)
