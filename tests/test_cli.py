@@ -17,6 +17,7 @@ import yaml
 from small_corpus import BACKBONE, ROWS, TOKENS, WINDOW, write_corpus
 
 from lm_objectives import __main__ as command_line
+from lm_objectives.checkpoint import KEY
 
 PROGRAM = [sys.executable, "-m", "lm_objectives"]
 REPOSITORY = Path(__file__).parents[1]
@@ -660,6 +661,20 @@ def test_validate_explains_as_well(place: Path, trained: Path, capfd: pytest.Cap
     narrow = ["--model.backbone.config.hidden_size", "16"]
     assert run("validate", "--config", trained / "config.yaml", "--ckpt_path", last, *narrow) == 2
     assert "expected a checkpoint of this model, found one of another" in complaint(capfd)
+
+
+@pytest.mark.parametrize("change", ["validation_share", "language", "corpus"])
+def test_a_run_goes_on_with_its_own_text_alone(
+    change: str, place: Path, trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With the tokenizer that it had: a loaded one is the same, whatever the text and its split."""
+    tokenizer = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)[KEY]["cache"] + "/tokenizer"
+    text = (place / "corpus.jsonl").read_text(encoding="utf-8")
+    (tmp_path / "other.jsonl").write_text(text + '{"text": "Another one."}\n', encoding="utf-8")
+    other = {"validation_share": "0.4", "language": "de", "corpus": str(tmp_path / "other.jsonl")}[change]
+    capfd.readouterr()
+    assert fit(place, trained, "--ckpt_path", "last", "--data.tokenizer", tokenizer, f"--data.{change}", other) == 2
+    assert f"expected the data.{change} of the run that goes on, " in complaint(capfd)
 
 
 def test_last_of_another_model_leaves_the_folder_alone(
