@@ -95,7 +95,7 @@ class Backbone(Plugin, nn.Module):
         from lm_objectives.attention_probe import check_attention  # which makes backbones of its own
 
         check_attention(self.config)
-        self.vocabulary = vocabulary
+        self.vocabulary, self.window = vocabulary, window
         if self.pretrained:
             self.found = read_folder(Path(self.pretrained), self.config, vocabulary)
             self.config = self.found.model.config

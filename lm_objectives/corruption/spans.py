@@ -77,6 +77,12 @@ class SpanCorruption(Corruption):
         _, spans = self.noise_of(np.array([self.raw_length(window)]))
         return (*_sentinels(spans[0]), *([] if self.mode is None else [self.mode]))
 
+    def written(self, window: int, vocabulary: Vocabulary) -> tuple[np.ndarray, float]:
+        """Ids of the marks in the target of a whole row, its sentinels and the end, and each one's share of it."""
+        tokens = np.array([self.raw_length(window)])
+        (spans,), (length,) = self.noise_of(tokens)[1], self.lengths_of(tokens)[1]
+        return np.append(ids_named(vocabulary, _sentinels(spans)), vocabulary.eos), 1 / length
+
     def noise_of(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Noise tokens and spans of rows of so many tokens, `(rows,)` all; none where there are fewer than 2."""
         noise = np.clip(np.rint(tokens * self.rate).astype(np.int64), 1, np.maximum(tokens - 1, 0))

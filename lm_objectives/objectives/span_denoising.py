@@ -30,7 +30,7 @@ class SpanDenoising(Objective):
     embedding, in front of which T5 divides hidden states by √dim, or a linear map where the configuration does not tie
     it, as in T5 1.1.
 
-    The unigram yardstick knows how often each sentinel and the end are written, which the text does not tell.
+    The unigram yardstick writes sentinels and the end as often as a whole row does, and the rest as the text has it.
 
     Args:
         rate: share of the tokens that are noise, in (0, 1); 0.15 is T5's.
@@ -41,7 +41,6 @@ class SpanDenoising(Objective):
 
     corruption: SpanCorruption
     unigram: Tensor
-    marks: Tensor
     yardsticks: ClassVar[Yardsticks] = YARDSTICKS
 
     def __init__(
@@ -58,9 +57,11 @@ class SpanDenoising(Objective):
     def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         self.vocabulary_size = vocabulary.size
         self.head, self.scale = own_head(backbone), backbone.head_scale
-        self.register_buffer("unigram", unigram_of(vocabulary), persistent=False)
-        marks = {*vocabulary.special, *(number for _, number in vocabulary.named)}
-        self.register_buffer("marks", torch.tensor(sorted(marks)), persistent=False)
+        unigram = unigram_of(vocabulary)
+        written, share = self.corruption.written(backbone.window, vocabulary)
+        shares = torch.zeros_like(unigram).index_fill(0, torch.from_numpy(written), share)
+        marks = torch.tensor(sorted({*vocabulary.special, *(number for _, number in vocabulary.named)}))
+        self.register_buffer("unigram", written_unigram(unigram, marks, shares[marks]), persistent=False)
 
     def initial_loss(self) -> float:
         return math.log(self.vocabulary_size)
@@ -70,8 +71,7 @@ class SpanDenoising(Objective):
     ) -> Outcome:
         weight = embedding if self.head is None else self.head.weight
         states = self.scale * at_positions(hidden, view.scored)
-        unigram = self.unigram if self.training else written_unigram(self.unigram, self.marks, view.targets)
-        return score_tokens(states, weight, view.targets, unigram, self.training)
+        return score_tokens(states, weight, view.targets, self.unigram, self.training)
 
     def metrics(self) -> dict[str, Metric]:
         return token_metrics()
@@ -82,8 +82,11 @@ class SpanDenoising(Objective):
 
 
 def written_unigram(
-    unigram: Float[Tensor, " vocab"], marks: Int[Tensor, " marks"], targets: Int[Tensor, " scored"]
+    unigram: Float[Tensor, " vocab"], marks: Int[Tensor, " marks"], shares: Float[Tensor, " marks"]
 ) -> Float[Tensor, " vocab"]:
-    """Nats of each token where marks are as frequent as among the targets, and the rest is as the text has it."""
-    shares = torch.bincount(targets, minlength=len(unigram))[marks] / max(len(targets), 1)
-    return (unigram - torch.log1p(-shares.sum())).index_copy(0, marks, -shares.log())
+    """Nats of each token where marks have these shares, and the others what is left, by their frequencies in the text.
+
+    -ln p(y) (1 - s) / (1 - m), where p is the text's unigram model, s the sum of the shares, and m what p gives marks.
+    """
+    others = torch.log1p(-unigram[marks].neg().exp().sum()) - torch.log1p(-shares.sum())
+    return (unigram + others).index_copy(0, marks, -shares.log())

@@ -150,13 +150,35 @@ def test_observes_accuracy_and_yardsticks(name: str) -> None:
     assert len(observed["unigram"][0]) == view.counts["loss"] == len(view.targets)
 
 
-def test_the_unigram_of_written_spans_knows_how_often_marks_stand_there() -> None:
-    """Oracle: the mixture written out. It is a distribution where the text's own is."""
-    text = torch.tensor([0.1, 0.2, 0.3, 0.4])
-    targets = torch.tensor([4, 1, 2, 5, 3, 3, 0, 4])
-    unigram = torch.cat([text, torch.full((3,), 1e-9)]).log().neg()
-    found = written_unigram(unigram, torch.tensor([4, 5, 6]), targets).neg().exp()
-    torch.testing.assert_close(found, torch.tensor([0.0625, 0.125, 0.1875, 0.25, 0.25, 0.125, 0.0]))
+def test_the_unigram_of_written_spans_is_a_mixture() -> None:
+    """Oracle: written out. Marks have 0.25 + 0.125, and the others the rest in the proportions of the text."""
+    text = torch.tensor([0.1, 0.2, 0.3, 0.1, 0.25, 0.05, 0.0])  # the last three are marks
+    found = written_unigram(-text.log(), torch.tensor([4, 5, 6]), torch.tensor([0.25, 0.0, 0.125])).neg().exp()
+    others = torch.tensor([1, 2, 3, 1]) / 7 * 0.625
+    torch.testing.assert_close(found, torch.cat([others, torch.tensor([0.25, 0.0, 0.125])]))
+
+
+@pytest.mark.parametrize("layout", ["encoder-decoder", "prefix"])
+def test_the_unigram_yardstick_is_decided_before_any_row_is_seen(layout: Any) -> None:
+    """Oracle: a whole row by hand. In both layouts 4 tokens of noise in one span are written in 6, a sentinel and the
+    end among them, whatever the rows of a batch; nothing is left over where the text has marks as often as the rest.
+    """
+    objective = (SpanDenoising(0.3) if layout == "encoder-decoder" else SpanDenoising(0.5, 4.0, layout)).eval()
+    on = Backbone(*FAMILIES["t5"]) if layout == "encoder-decoder" else tiny.backbone("llama")
+    on.build(VOCABULARY, tiny.WINDOW, {"spans": objective.corruption})
+    objective.build(on, VOCABULARY)
+    assert objective.unigram.neg().exp().sum().item() == pytest.approx(1)
+    for count in (1, 6):
+        rows = tiny.rows(count, 57)
+        most = objective.corruption.raw_length(tiny.WINDOW) if layout == "prefix" else 12
+        ids = np.where(np.arange(tiny.WINDOW) < most, rows.ids, 0)
+        view = objective.corruption.corrupt(
+            replace(rows, ids=ids, lengths=np.minimum(rows.lengths, most), segments=None), VOCABULARY
+        )
+        [hidden] = on.encode([view])
+        nats = objective.score(hidden, view, on.embedding).observed["unigram"][0]
+        mark = (view.targets == 57) | (view.targets == VOCABULARY.eos)
+        torch.testing.assert_close(nats[mark], torch.full((2 * count,), math.log(6)))
 
 
 @pytest.mark.parametrize(
