@@ -87,7 +87,9 @@ def _check_tokens(pretrained: str, folder: Path) -> None:
 
 def _check_rows(saved: dict[str, Any], data: TextDataModule, checkpoint: str, goes_on: bool) -> None:
     """Raise where a checkpoint was trained on other tokens, or would go on with other rows than it began with."""
-    if saved.get("tokenizer") not in (None, read_tokenizer_files(data.text.folder / "tokenizer")):
+    file, files = "tokenizer.json", read_tokenizer_files(data.text.folder / "tokenizer")
+    before = (saved.get("tokenizer", files)[file], saved["vocabulary"])
+    if before != (files[file], data.vocabulary.ids()):  # the other files tell where it was loaded from, too
         raise ValueError(
             f"expected the tokenizer that {checkpoint} was trained with, found another one: give the corpus and "
             "data.tokenizer of its run, or the folder of its tokenizer as data.tokenizer"

@@ -674,7 +674,16 @@ def test_a_run_goes_on_with_its_own_text_alone(
     other = {"validation_share": "0.4", "language": "de", "corpus": str(tmp_path / "other.jsonl")}[change]
     capfd.readouterr()
     assert fit(place, trained, "--ckpt_path", "last", "--data.tokenizer", tokenizer, f"--data.{change}", other) == 2
-    assert f"expected the data.{change} of the run that goes on, " in complaint(capfd)
+    assert f"lm-objectives: error: expected the data.{change} of the run that goes on, " in capfd.readouterr().err
+
+
+def test_a_run_goes_on_with_its_text_and_tokenizer_elsewhere(place: Path, trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    shutil.copy(place / "corpus.jsonl", tmp_path / "moved.jsonl")
+    cache = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)[KEY]["cache"]
+    shutil.copytree(Path(cache, "tokenizer"), tmp_path / "tokenizer")
+    moved = ["--data.corpus", tmp_path / "moved.jsonl", "--data.tokenizer", tmp_path / "tokenizer"]
+    assert fit(place, tmp_path / "run", "--ckpt_path", "last", *moved, "--trainer.max_steps", 4) == 0
 
 
 def test_last_of_another_model_leaves_the_folder_alone(
