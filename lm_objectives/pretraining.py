@@ -24,7 +24,8 @@ from lm_objectives.data.rows import Batch
 from lm_objectives.data.tokenizer import read_tokenizer_files
 from lm_objectives.gradients import GradientStore, gradient_norm
 from lm_objectives.heads import start_heads
-from lm_objectives.objectives.base import Objective, Outcome, loss_of, mean_metric
+from lm_objectives.objectives.base import Objective, Outcome, loss_of
+from lm_objectives.objectives.mean import Mean
 from lm_objectives.optimisation import MakeOptimizer, Schedule, parameter_groups
 from lm_objectives.passes import score_apart, score_together, score_with_block_apart
 from lm_objectives.plugin import describe, rebuild
@@ -145,7 +146,7 @@ class Pretraining(L.LightningModule):
             self.decisions.append(step, self._active(step))
         self.metrics = nn.ModuleDict(
             {
-                name: nn.ModuleDict({**{part: mean_metric() for part in objective.parts}, **objective.metrics()})
+                name: nn.ModuleDict({**{part: Mean() for part in objective.parts}, **objective.metrics()})
                 for name, objective in self._items()
             }
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import Metric
 
 from lm_objectives.corruption.base import Corruption, View, Vocabulary
 from lm_objectives.plugin import Plugin
@@ -60,11 +60,6 @@ def loss_of(parts: Mapping[str, float], sums: Mapping[str, Tensor], totals: Mapp
 def _check_moving_share(share: float) -> None:
     if share < 0:
         raise ValueError(f"expected shares of at least 0, found {share}: 0 leaves an objective out for a while")
-
-
-def mean_metric() -> MeanMetric:
-    """A mean over held-out rows that a NaN makes NaN, instead of leaving it out."""
-    return MeanMetric(nan_strategy="disable")
 
 
 class Objective(Plugin, nn.Module, ABC):

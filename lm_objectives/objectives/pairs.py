@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import Metric
 
 from lm_objectives.corruption.base import View
-from lm_objectives.objectives.base import Outcome, Yardsticks, mean_metric
+from lm_objectives.objectives.base import Outcome, Yardsticks
+from lm_objectives.objectives.mean import Mean
 
 YARDSTICKS: Yardsticks = {"loss": ("coin",), "accuracy": ("majority",)}
 
@@ -36,10 +37,10 @@ def score_pairs(logits: Float[Tensor, "rows 2"], view: View, training: bool) -> 
 
 def pair_metrics() -> dict[str, Metric]:
     """Accuracy, and what a coin (in nats) and always giving the commoner label reach."""
-    return {"accuracy": mean_metric(), "coin": mean_metric(), "majority": Majority(nan_strategy="disable")}
+    return {"accuracy": Mean(), "coin": Mean(), "majority": Majority()}
 
 
-class Majority(MeanMetric):
+class Majority(Mean):
     """Share of the commoner of two labels: the accuracy of always giving that one."""
 
     def compute(self) -> Tensor:

@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import Metric
 from torchmetrics.classification import BinaryAUROC, BinaryF1Score
 
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.masking import TokenReplacement
 from lm_objectives.demo.detecting import detected
-from lm_objectives.objectives.base import Objective, Outcome, Yardsticks, mean_metric
+from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
+from lm_objectives.objectives.mean import Mean
 from lm_objectives.ramps import Ramp
 from lm_objectives.scoring import at_positions, sample_vocabulary, vocabulary_nats
 
@@ -136,11 +137,11 @@ class ReplacedToken(Objective):
 
     def metrics(self) -> dict[str, Metric]:
         return {
-            "accuracy": mean_metric(),
-            "always_original": mean_metric(),
+            "accuracy": Mean(),
+            "always_original": Mean(),
             "auc": BinaryAUROC(),
             "f1": BinaryF1Score(),
-            "base_rate": BinaryEntropy(nan_strategy="disable"),
+            "base_rate": BinaryEntropy(),
         }
 
     def exhibit(self, stage: "Stage") -> Iterator[str]:
@@ -151,7 +152,7 @@ class ReplacedToken(Objective):
         return detected(stage, rows, view, view.extra["labels"][0].bool(), scores)
 
 
-class BinaryEntropy(MeanMetric):
+class BinaryEntropy(Mean):
     """Entropy in nats of a coin with the observed rate: the loss of always answering with that rate."""
 
     def compute(self) -> Tensor:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import Metric
 
 from lm_objectives.corruption.base import Vocabulary
-from lm_objectives.objectives.base import Outcome, Yardsticks, mean_metric
+from lm_objectives.objectives.base import Outcome, Yardsticks
+from lm_objectives.objectives.mean import Mean
 from lm_objectives.scoring import vocabulary_correct, vocabulary_nats
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ def token_metrics() -> dict[str, Metric]:
 
     These are `uniform` and `unigram` in nats, and `commonest`, the share of the commonest token.
     """
-    means: dict[str, Metric] = {name: mean_metric() for name in ("accuracy", "uniform", "unigram", "commonest")}
-    return {"perplexity": Perplexity(nan_strategy="disable"), **means}
+    means: dict[str, Metric] = {name: Mean() for name in ("accuracy", "uniform", "unigram", "commonest")}
+    return {"perplexity": Perplexity(), **means}
 
 
 def check_extras(label_smoothing: float, z_loss: float) -> None:
@@ -42,7 +43,7 @@ def uniform_loss(vocab: int, z_loss: float) -> float:
     return math.log(vocab) + z_loss * math.log(vocab) ** 2
 
 
-class Perplexity(MeanMetric):
+class Perplexity(Mean):
     """exp of the mean of nats per scored position."""
 
     def compute(self) -> Tensor:

@@ -1,0 +1,33 @@
+"""Means of batches of different sizes."""
+
+import math
+
+import pytest
+import torch
+
+from lm_objectives.objectives.mean import Mean
+from lm_objectives.objectives.tokens import Perplexity
+
+
+def test_batches_weigh_by_what_they_score() -> None:
+    """Oracle: all values in one sum. A mean of the batches' means would be 3.5."""
+    metric = Mean()
+    metric.update(torch.tensor(2.0), weight=30)
+    metric.update(torch.tensor([5.0, 5.0]), weight=torch.tensor([4, 6]))
+    assert float(metric.compute()) == pytest.approx((2 * 30 + 5 * 10) / 40)
+    metric.reset()
+    metric.update(torch.tensor([1.0, 2.0, 6.0]))
+    assert float(metric.compute()) == 3
+
+
+def test_perplexity_is_that_of_all_positions() -> None:
+    metric = Perplexity()
+    metric.update(torch.tensor(2.0), torch.tensor(3))
+    metric.update(torch.tensor(6.0), torch.tensor(1))
+    assert float(metric.compute()) == pytest.approx(math.exp(3))
+
+
+def test_a_nan_shows() -> None:
+    metric = Mean()
+    metric.update(torch.tensor([1.0, math.nan]))
+    assert metric.compute().isnan()
