@@ -57,11 +57,12 @@ class SpanDenoising(Objective):
     def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         self.vocabulary_size = vocabulary.size
         self.head, self.scale = own_head(backbone), backbone.head_scale
-        unigram = unigram_of(vocabulary)
-        written, share = self.corruption.written(backbone.window, vocabulary)
-        shares = torch.zeros_like(unigram).index_fill(0, torch.from_numpy(written), share)
-        marks = torch.tensor(sorted({*vocabulary.special, *(number for _, number in vocabulary.named)}))
-        self.register_buffer("unigram", written_unigram(unigram, marks, shares[marks]), persistent=False)
+        with torch.device("cpu"):  # numbers, also where the model itself is only shapes
+            unigram = unigram_of(vocabulary)
+            written, share = self.corruption.written(backbone.window, vocabulary)
+            shares = torch.zeros_like(unigram).index_fill(0, torch.from_numpy(written), share)
+            marks = torch.tensor(sorted({*vocabulary.special, *(number for _, number in vocabulary.named)}))
+            self.register_buffer("unigram", written_unigram(unigram, marks, shares[marks]), persistent=False)
 
     def initial_loss(self) -> float:
         return math.log(self.vocabulary_size)
