@@ -5,9 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from lm_objectives.backbone import Backbone
+from lm_objectives.configuration import is_decoder
+from lm_objectives.corruption.base import Attention
+from lm_objectives.equal_logits import equal_logits
 from lm_objectives.objectives import (
     CausalLM,
     MaskedLM,
@@ -94,7 +98,7 @@ def start_heads(backbone: Backbone, objectives: Mapping[str, Objective]) -> None
     A generator's are those of its folder `generator`, if there is one.
 
     Raises:
-        ValueError: where a head has another size there, or a bias that ours has not.
+        ValueError: where a head has another size there, or a bias, a scale or a cap on its logits that ours has not.
     """
     found = backbone.found
     assert found is not None
@@ -103,9 +107,9 @@ def start_heads(backbone: Backbone, objectives: Mapping[str, Objective]) -> None
         if isinstance(objective, MaskedLM) and not found.tied:
             held[name] = False  # ours predicts by the embedding
             continue
-        if isinstance(objective, (SpanDenoising, TextDenoising)):
-            _check_bias(found)
         held[name] = _copied(objective, head_names(objective, backbone.config.model_type), found)
+        if held[name] and isinstance(objective, _OWN_HEAD):
+            _check_logits(objective, backbone)
         if isinstance(objective, ReplacedToken):
             held[f"{name}'s generator"] = _start_generator(objective, backbone, found.folder / "generator")
     backbone.found = None  # heads that nobody asked for take memory
@@ -113,13 +117,23 @@ def start_heads(backbone: Backbone, objectives: Mapping[str, Objective]) -> None
     _log.info("%s: begins with %s%s", found.folder, started or "no head", f"; fresh: {fresh}" if fresh else "")
 
 
-def _check_bias(found: Found) -> None:
-    """Raise where BART's bias of each token, which transformers keeps at 0 and our heads do not have, is not 0."""
-    bias = found.weights.get("final_logits_bias")
-    if bias is not None and bias.any():
+def _check_logits(objective: CausalLM | PrefixLM | SpanDenoising | TextDenoising, backbone: Backbone) -> None:
+    """Raise where the class that wrote the folder has logits that are not our head's: biased, scaled or capped ones."""
+    found, writes = backbone.found, objective.corruption.decodes
+    assert found is not None
+    if not (writes or is_decoder(backbone.config.model_type)) or found.whole.get_output_embeddings() is None:
+        return  # of itself it predicts no tokens so
+    weight = backbone.embedding if objective.head is None else objective.head.weight
+    attention: Attention = "bidirectional" if writes else "causal"
+    found.whole.eval()
+    ours = {"logits": lambda hidden: F.linear(backbone.head_scale * hidden, weight)}
+    equal = equal_logits(backbone, attention, writes, found.whole, ours)
+    found.whole.train()
+    if not equal:
         raise ValueError(
-            f"expected a head without a bias in {found.folder}, found a final_logits_bias that is not 0: "
-            "start from another folder, or set it to 0 there"
+            f"expected a head in {found.folder} that is a linear map alone, found that of a "
+            f"{type(found.whole).__name__}, with other logits (a bias, a scale or a cap): write its bare model, an "
+            "AutoModel, and start from that"
         )
 
 

@@ -26,12 +26,14 @@ class Found:
         model: the bare model, whose embedding has a row for each token of the data's vocabulary.
         weights: all weights by their names in the class that wrote the folder.
         tied: whether that class predicts tokens by the embedding, as far as it predicts any.
+        whole: that class, around the bare model.
     """
 
     folder: Path
     model: Any
     weights: dict[str, Tensor]
     tied: bool
+    whole: Any
 
 
 def read_config(folder: Path) -> Any:
@@ -74,7 +76,7 @@ def read_folder(folder: Path, config: Any, vocabulary: Vocabulary) -> Found:
     output = whole.get_output_embeddings()
     tied = output is None or torch.equal(output.weight, whole.get_input_embeddings().weight)
     weights = {name: weight for name, weight in whole.state_dict().items() if name not in said["missing_keys"]}
-    return Found(folder, _bare(whole), weights, tied)
+    return Found(folder, _bare(whole), weights, tied, whole)
 
 
 def _class_of(config: Any) -> Any:

@@ -3,13 +3,14 @@
 import copy
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
-from families import FAMILIES, SEQ2SEQ
+from families import FAMILIES, SEQ2SEQ, VOCABULARY
 
 from lm_objectives import Backbone, Pretraining
 from lm_objectives.checkpoint import open_run
@@ -20,6 +21,7 @@ from lm_objectives.objectives import (
     MaskedLM,
     NextSentence,
     Objective,
+    PrefixLM,
     ReplacedToken,
     SentenceOrder,
     SpanDenoising,
@@ -27,6 +29,7 @@ from lm_objectives.objectives import (
 )
 
 torch.set_num_threads(1)
+SENTINELS = replace(VOCABULARY, named=tuple((f"<extra_id_{number}>", 57 + number) for number in range(10)))
 Objectives = Callable[[], dict[str, Objective]]
 
 CASES: dict[str, tuple[str, dict[str, Any], Objectives, str]] = {
@@ -160,15 +163,49 @@ def test_a_head_of_its_own_is_kept_where_the_configuration_says_tied(
         assert torch.equal(part, model.get_input_embeddings().weight)
 
 
-def test_a_bias_that_our_head_has_not_is_one_clear_line(train: Any, tmp_path: Path) -> None:
-    checkpoint = str(train(Backbone("bart", SEQ2SEQ["bart"]), {"text": TextDenoising()}))
-    export(checkpoint, str(tmp_path / "out"), "text")
-    model = transformers.BartForConditionalGeneration.from_pretrained(tmp_path / "out")
+@pytest.mark.parametrize("objective", [TextDenoising(), SpanDenoising(), PrefixLM(layout="encoder-decoder")])
+def test_a_bias_that_our_head_has_not_is_one_clear_line(objective: Objective, tmp_path: Path) -> None:
+    config = transformers.BartConfig(**SEQ2SEQ["bart"], vocab_size=67)
+    model = transformers.BartForConditionalGeneration(config)
     model.final_logits_bias[0, 5] = 1.0
-    model.save_pretrained(tmp_path / "out")
-    message = r"^expected a head without a bias in .*out, found a final_logits_bias that is not 0: "
+    model.save_pretrained(tmp_path)
+    message = (
+        r"^expected a head in .* that is a linear map alone, found that of a BartForConditionalGeneration, with other"
+    )
     with pytest.raises(ValueError, match=message):
-        begun(tmp_path / "out", open_run(checkpoint).module, {"text": TextDenoising()})
+        Pretraining(Backbone(pretrained=str(tmp_path)), {"it": objective}).build(SENTINELS, 12, 10)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("phi", {}),
+        ("granite", {"logits_scaling": 8.0}),
+        ("cohere", {}),
+        ("gemma3_text", {"final_logit_softcapping": 0.05}),
+    ],
+)
+def test_logits_that_a_family_changes_behind_its_head_are_one_clear_line(
+    family: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    """Oracle: the classes of transformers: a bias, a divisor, a factor, a cap. The bare model begins nonetheless."""
+    sizes = FAMILIES.get(family, FAMILIES["llama"]) | {
+        "tie_word_embeddings": family != "phi",
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+    }
+    config = transformers.AutoConfig.for_model(family, **sizes | {"vocab_size": 67, "eos_token_id": 2} | changes)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    if family == "phi":
+        torch.nn.init.normal_(model.lm_head.bias)
+    model.save_pretrained(tmp_path / "whole")
+    model.base_model.save_pretrained(tmp_path / "bare")
+    with pytest.raises(
+        ValueError, match=rf"^expected a head in .* found that of a {type(model).__name__}, with other"
+    ) as raised:
+        Pretraining(Backbone(pretrained=str(tmp_path / "whole")), {"it": CausalLM()}).build(SENTINELS, 12, 10)
+    assert "\n" not in str(raised.value)
+    Pretraining(Backbone(pretrained=str(tmp_path / "bare")), {"it": CausalLM()}).build(SENTINELS, 12, 10)
 
 
 def test_a_generator_of_another_width_is_one_clear_line(train: Any, tmp_path: Path) -> None:

@@ -1,14 +1,11 @@
 """One objective of a trained module as models of transformers, compared with it before anyone gets them."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from lm_objectives.backbone import Backbone
-from lm_objectives.corruption.base import View
 from lm_objectives.data.plan import host_of
+from lm_objectives.equal_logits import equal_logits
 from lm_objectives.export.decoders import causal
 from lm_objectives.export.encoder_decoders import written
 from lm_objectives.export.masked import masked
@@ -30,9 +27,6 @@ from lm_objectives.pretraining import Pretraining
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-_PROBE = 128  # tokens that the exported model and ours must agree on
-_TOLERANCE = 1e-4  # of the largest logit, in single precision
 
 _MAKERS: dict[type[Objective], Callable[[Any, Backbone, MaskedLM | None], Reference]] = {
     CausalLM: causal,
@@ -75,21 +69,10 @@ def _beside(module: Pretraining, name: str) -> MaskedLM | None:
     return next((other for other in beside if isinstance(other, MaskedLM) and other.transform is not None), None)
 
 
-@torch.no_grad()
 def _check_equal(module: Pretraining, objective: Objective, reference: Reference) -> None:
-    """Raise where a row of random tokens, read and where a decoder writes also written, gets other logits than ours."""
-    time = min(module.window, _PROBE)
-    ids = torch.randint(module.vocabulary.size, (1, time), generator=torch.Generator().manual_seed(0))
-    nothing = torch.zeros(0, dtype=torch.long)
-    view = View(ids, torch.tensor([time]), objective.corruption.attention, nothing, nothing, {})
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    if objective.corruption.decodes:
-        view, inputs["decoder_input_ids"] = replace(view, decoder=ids), module.backbone.read_to_write(ids)
-    [hidden] = module.backbone.encode([view])
-    theirs: Any = reference.model(**inputs)
-    for name, logits in reference.outputs.items():
-        ours = logits(hidden)
-        if ours.shape != theirs[name].shape or not (ours - theirs[name]).abs().max() <= _TOLERANCE * ours.abs().max():
-            raise NotExportableError(
-                f"{type(reference.model).__name__} gives other logits than this head under the backbone's configuration"
-            )
+    """Raise where a class of transformers gives other logits than ours."""
+    corruption = objective.corruption
+    if not equal_logits(module.backbone, corruption.attention, corruption.decodes, reference.model, reference.outputs):
+        raise NotExportableError(
+            f"{type(reference.model).__name__} gives other logits than this head under the backbone's configuration"
+        )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -57,12 +57,11 @@ class SpanDenoising(Objective):
     def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         self.vocabulary_size = vocabulary.size
         self.head, self.scale = own_head(backbone), backbone.head_scale
-        with torch.device("cpu"):  # numbers, also where the model itself is only shapes
-            unigram = unigram_of(vocabulary)
-            written, share = self.corruption.written(backbone.window, vocabulary)
-            shares = torch.zeros_like(unigram).index_fill(0, torch.from_numpy(written), share)
-            marks = torch.tensor(sorted({*vocabulary.special, *(number for _, number in vocabulary.named)}))
-            self.register_buffer("unigram", written_unigram(unigram, marks, shares[marks]), persistent=False)
+        unigram = unigram_of(vocabulary)
+        written, share = self.corruption.written(backbone.window, vocabulary)
+        shares = torch.zeros_like(unigram).index_fill(0, torch.from_numpy(written).to(unigram.device), share)
+        marks = sorted({*vocabulary.special, *(number for _, number in vocabulary.named)})
+        self.register_buffer("unigram", written_unigram(unigram, shares, marks), persistent=False)
 
     def initial_loss(self) -> float:
         return math.log(self.vocabulary_size)
@@ -83,11 +82,12 @@ class SpanDenoising(Objective):
 
 
 def written_unigram(
-    unigram: Float[Tensor, " vocab"], marks: Int[Tensor, " marks"], shares: Float[Tensor, " marks"]
+    unigram: Float[Tensor, " vocab"], shares: Float[Tensor, " vocab"], marks: list[int]
 ) -> Float[Tensor, " vocab"]:
-    """Nats of each token where marks have these shares, and the others what is left, by their frequencies in the text.
+    """Nats of each token where marks have their shares, and the others what is left, by their frequencies in the text.
 
     -ln p(y) (1 - s) / (1 - m), where p is the text's unigram model, s the sum of the shares, and m what p gives marks.
     """
-    others = torch.log1p(-unigram[marks].neg().exp().sum()) - torch.log1p(-shares.sum())
-    return (unigram + others).index_copy(0, marks, -shares.log())
+    nats = unigram + torch.log1p(-unigram[marks].neg().exp().sum()) - torch.log1p(-shares.sum())
+    nats[marks] = -shares[marks].log()
+    return nats
