@@ -63,12 +63,12 @@ def run(arguments: Sequence[str]) -> int:
             _tool(command, rest)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except SIGTERMException:  # a SystemExit without a code, which would be success
+        return 128 + signal.SIGTERM
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns the one into the other
             return 128 + signal.SIGINT
         raise
-    except SIGTERMException:
-        return 128 + signal.SIGTERM
     except NonFiniteError as error:
         return _complain(str(error))
     except ArgumentError as error:

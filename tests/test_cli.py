@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from small_corpus import BACKBONE, ROWS, TOKENS, WINDOW, write_corpus
 
 from lm_objectives import __main__ as command_line
+from lm_objectives import cli
 from lm_objectives.checkpoint import KEY
 
 PROGRAM = [sys.executable, "-m", "lm_objectives"]
@@ -132,6 +134,16 @@ def test_what_every_run_wants_need_not_be_written(capsys: pytest.CaptureFixture[
         assert run("fit", *model, *flags, "--print_config") == 0
         trainer = yaml.safe_load(capsys.readouterr().out)["trainer"]
         assert {name: trainer[name] for name in defaults} == defaults | changes
+
+
+def test_a_run_that_is_terminated_does_not_report_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: 128 and the signal's number, as shells have it. Lightning's exception is a SystemExit without a code."""
+
+    def terminated(*_: object) -> None:
+        raise SIGTERMException
+
+    monkeypatch.setattr(cli, "_train", terminated)
+    assert run("fit") == 128 + signal.SIGTERM
 
 
 def test_two_runs_are_the_same_to_the_last_bit(place: Path, trained: Path, tmp_path: Path) -> None:
