@@ -92,11 +92,16 @@ def _complain(message: str) -> int:
     return 2
 
 
+def _is_not_about_masks(record: logging.LogRecord) -> bool:
+    """False for the advice to pass an `attention_mask`: rows here carry their lengths or their documents."""
+    return "attention_mask" not in record.getMessage()
+
+
 def _quieten() -> None:
     """Leave on the terminal what is about this run."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)  # it looks for padding without a mask
+    logging.getLogger("transformers.modeling_utils").addFilter(_is_not_about_masks)
     logging.getLogger("lm_objectives").setLevel(logging.INFO)
     logging.getLogger("lm_objectives").handlers = [logging.StreamHandler()]  # to stderr as it is now
     for message in (
