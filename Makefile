@@ -5,6 +5,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/quickstart
 LM := $(BIN)/lm-objectives
+# On all cores, up to four: a process of tests takes about 1.5 GB.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .PHONY: quickstart test test-slow lint clean
 
@@ -30,11 +32,11 @@ quickstart: .venv/installed
 	@echo "  $(LM) export --ckpt_path $(RUN)/checkpoints/last.ckpt --output runs/quickstart_hf"
 
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 # Many runs and processes: all balancers in all arrangements, the notebook, two processes from the command line.
 test-slow: .venv/installed
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(PYTEST) -m slow $(ARGS)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

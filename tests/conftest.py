@@ -1,5 +1,6 @@
 """One small corpus and tiny runs on it, made once for all tests that read a checkpoint."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from lm_objectives import Backbone, Pretraining, TextDataModule
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken, SentenceOrder
 
 Train = Callable[..., Path]
+
+os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
+torch.set_num_threads(1)  # threads would only wait for one another on matrices this small
 
 _SUBJECTS = ("The dog", "A cat", "My son", "One bird")
 _VERBS = ("ran", "sat", "went", "came")

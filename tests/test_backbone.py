@@ -12,7 +12,6 @@ from lm_objectives.attention_probe import check_attention, leak
 from lm_objectives.backbone import Backbone
 from lm_objectives.corruption.base import Vocabulary
 
-torch.set_num_threads(1)
 PACKING = [family for family in FAMILIES if family not in WINDOWED]
 every_family = pytest.mark.parametrize("family", FAMILIES)
 

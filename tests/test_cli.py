@@ -27,11 +27,9 @@ REPOSITORY = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module", autouse=True)
 def process_as_before() -> Iterator[None]:
-    """One thread for matrices this small; and Lightning leaves a process deaf to Ctrl-C."""
-    threads, ctrl_c, path = torch.get_num_threads(), signal.getsignal(signal.SIGINT), list(sys.path)
-    torch.set_num_threads(1)
+    """Lightning leaves a process deaf to Ctrl-C."""
+    ctrl_c, path = signal.getsignal(signal.SIGINT), list(sys.path)
     yield
-    torch.set_num_threads(threads)
     signal.signal(signal.SIGINT, ctrl_c)
     sys.path[:] = path
 
@@ -766,7 +764,7 @@ def test_help_has_each_setting_with_its_meaning(capsys: pytest.CaptureFixture[st
 
 
 def environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    return os.environ | {"PYTHONPATH": str(REPOSITORY)}
 
 
 def test_module_and_script() -> None:

@@ -23,7 +23,6 @@ from lm_objectives.corruption.spans import SpanCorruption
 from lm_objectives.data.plan import RowSource, check_sources
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken, SpanDenoising, TextDenoising
 
-torch.set_num_threads(1)
 every_family = pytest.mark.parametrize("family", SEQ2SEQ)
 ALL: Mapping[str, Corruption] = {"written": TextInfilling(), "spans": SpanCorruption()}
 SOME: Mapping[str, Corruption] = {"written": TextInfilling(), "masked": TokenMasking()}

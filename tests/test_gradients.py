@@ -11,7 +11,6 @@ from lm_objectives.backbone import Backbone
 from lm_objectives.corruption.base import View
 from lm_objectives.gradients import GradientStore, gradient_norm
 
-torch.set_num_threads(1)
 HEADS: list[Callable[[Tensor, Tensor], Tensor]] = [
     lambda hidden, embedding: (hidden[..., : embedding.shape[1]] @ embedding.T).logsumexp(-1).sum(),
     lambda hidden, embedding: hidden.square().mean() + 0 * embedding.sum(),

@@ -14,7 +14,6 @@ from lm_objectives.corruption.infilling import TextInfilling
 from lm_objectives.corruption.masking import TokenMasking
 from lm_objectives.gradients import GradientStore
 
-torch.set_num_threads(1)
 every_family = pytest.mark.parametrize("family", SEQ2SEQ)
 MIXES: dict[str, Mapping[str, Corruption]] = {
     "some": {"written": TextInfilling(), "read": TokenMasking()},

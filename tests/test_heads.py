@@ -28,7 +28,6 @@ from lm_objectives.objectives import (
     TextDenoising,
 )
 
-torch.set_num_threads(1)
 SENTINELS = replace(VOCABULARY, named=tuple((f"<extra_id_{number}>", 57 + number) for number in range(10)))
 Objectives = Callable[[], dict[str, Objective]]
 
@@ -93,6 +92,7 @@ def test_a_run_begins_where_the_exported_one_stands(
     _, said = getattr(transformers, kind).from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(said.values()), said
     trained = open_run(checkpoint).module
+    caplog.clear()  # of what training said
     with caplog.at_level(logging.INFO, "lm_objectives"):
         module = begun(tmp_path / "out", trained, objectives())
     assert module.state_dict().keys() == trained.state_dict().keys()

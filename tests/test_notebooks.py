@@ -6,7 +6,6 @@ ln 2.
 
 import json
 import math
-import os
 import re
 from collections.abc import Callable
 from functools import cache
@@ -46,7 +45,7 @@ def execute(tmp_path_factory: pytest.TempPathFactory) -> Execute:
         client = NotebookClient(
             notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
         )
-        client.execute(env=os.environ | {"OMP_NUM_THREADS": "1"})
+        client.execute()
         return notebook, folder
 
     return run

@@ -13,8 +13,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM,
 from lm_objectives.backbone import Backbone
 from lm_objectives.corruption.base import Vocabulary
 
-torch.set_num_threads(1)
-
 
 def written(folder: Path, family: str = "llama", auto: type = AutoModelForCausalLM, **changes: object) -> Path:
     """A folder of a fresh model with as many tokens as VOCABULARY."""

@@ -11,7 +11,6 @@ from torch import Tensor
 from lm_objectives import scoring
 from lm_objectives.scoring import at_positions, sample_vocabulary, vocabulary_correct, vocabulary_nats
 
-torch.set_num_threads(1)
 DIM, VOCAB = 6, 37
 
 

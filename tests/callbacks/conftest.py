@@ -5,17 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from small_corpus import write_corpus
-
-
-@pytest.fixture(scope="package", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads would only wait for one another on matrices this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

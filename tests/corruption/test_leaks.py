@@ -14,7 +14,6 @@ from lm_objectives.corruption.pairs import SegmentPairs
 from lm_objectives.data.cache import open_cache
 from lm_objectives.data.prepare import prepare
 
-torch.set_num_threads(1)
 ROWS = 20_000
 QUOTES = "\"'\u201c\u201d\u2018\u2019"
 CORRUPTIONS = [SegmentPairs("paragraph"), SegmentPairs("document"), NextSentencePairs()]

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from lm_objectives.__main__ import main
 from lm_objectives.demo.command import demo, show
@@ -19,8 +18,6 @@ from lm_objectives.objectives import (
     SpanDenoising,
     TextDenoising,
 )
-
-torch.set_num_threads(1)
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: Any, **options: Any) -> str:

@@ -18,8 +18,6 @@ from lm_objectives.demo.writing import reading, write
 from lm_objectives.export.conversion import convert
 from lm_objectives.objectives import CausalLM, PrefixLM
 
-torch.set_num_threads(1)
-
 
 def said(lines: list[str]) -> str:
     """The lines as one, up to the note on small models."""

@@ -6,8 +6,6 @@ import torch
 
 from lm_objectives.demo.stage import Stage
 
-torch.set_num_threads(1)
-
 
 @torch.no_grad()
 def test_replaced_tokens_are_all_shown_with_what_they_were(stage: Stage) -> None:

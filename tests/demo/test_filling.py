@@ -12,8 +12,6 @@ from lm_objectives.demo.stage import Stage
 from lm_objectives.export.conversion import convert
 from lm_objectives.objectives import MaskedLM
 
-torch.set_num_threads(1)
-
 
 def guesses_of(lines: list[str]) -> list[str]:
     """The guesses for each mask, in one line each."""

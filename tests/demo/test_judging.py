@@ -15,7 +15,6 @@ from lm_objectives.demo.stage import Stage
 from lm_objectives.demo.texts import tokenize
 from lm_objectives.objectives import NextSentence, Outcome
 
-torch.set_num_threads(1)
 TEXT = "The dog ran home. A cat sat away. My son came to the sea. One bird went to the hill."
 
 

@@ -15,8 +15,6 @@ from lm_objectives.demo.stage import Stage
 from lm_objectives.demo.writing import reading
 from lm_objectives.objectives import Objective, Outcome
 
-torch.set_num_threads(1)
-
 
 class EvenToken(Objective):
     """Whether the next token has an even id: an objective of a user's own."""

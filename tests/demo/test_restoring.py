@@ -16,7 +16,6 @@ from lm_objectives.demo.writing import write
 from lm_objectives.export.conversion import convert
 from lm_objectives.objectives import SpanDenoising
 
-torch.set_num_threads(1)
 END, FIRST, SECOND = 2, 90, 91
 
 

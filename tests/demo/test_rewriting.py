@@ -18,8 +18,6 @@ from lm_objectives.demo.writing import write
 from lm_objectives.export.conversion import convert
 from lm_objectives.objectives import TextDenoising
 
-torch.set_num_threads(1)
-
 
 def is_within(part: tuple[int, ...], whole: list[int]) -> bool:
     rest = iter(whole)

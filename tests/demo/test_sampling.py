@@ -9,8 +9,6 @@ from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
 from lm_objectives.demo.sampling import Sampling, likeliest, nucleus, sample_token
 
-torch.set_num_threads(1)
-
 
 @pytest.mark.parametrize("temperature", [0.3, 0.8, 1.0, 2.5])
 @pytest.mark.parametrize("top_p", [0.01, 0.3, 0.9, 0.999, 1.0])

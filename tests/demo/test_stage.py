@@ -10,8 +10,6 @@ from lm_objectives.corruption.infilling import TextInfilling
 from lm_objectives.demo.sampling import Sampling
 from lm_objectives.demo.stage import Stage, set_stage
 
-torch.set_num_threads(1)
-
 
 def test_the_excerpt_ends_with_a_sentence(stage: Stage) -> None:
     rows = stage.excerpt()

@@ -22,7 +22,6 @@ from lm_objectives.demo.sampling import likeliest
 from lm_objectives.demo.writing import reading, write
 from lm_objectives.objectives.tokens import own_head
 
-torch.set_num_threads(1)
 MOST, WINDOW, PROMPT = 12, 24, 8
 DECODERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "gpt2": (GPT2LMHeadModel, {}),

@@ -5,18 +5,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import torch
 from exactness_pair import Pair
 from exactness_runs import Run, State, train, write_corpus
-
-
-@pytest.fixture(scope="package", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads would only wait for one another on matrices this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -102,7 +102,6 @@ def _command(arguments: Sequence[str], environment: dict[str, str], log: Path) -
     os.environ |= environment
     set_start_method(None, force=True)  # of workers: as in a process that was started by hand
     os.chdir(log.parent)  # a checkpoint's paths are then alike in all runs
-    torch.set_num_threads(1)
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -160,7 +159,7 @@ class Training:
         arguments = ["fit", "--config", str(self._config), "--trainer.default_root_dir", self.root.name]
         if self.last.exists():
             arguments += ["--ckpt_path", "last"]
-        shared = {"OMP_NUM_THREADS": "1"}
+        shared: dict[str, str] = {}
         if self.ranks > 1:
             arguments += ["--trainer.devices", str(self.ranks), "--trainer.strategy", "ddp"]
             port = str(_free_port())

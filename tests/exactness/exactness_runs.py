@@ -437,4 +437,3 @@ def meet(rank: int, port: int) -> None:
         "LOCAL_RANK": str(rank),
         "GROUP_RANK": "0",
     }
-    torch.set_num_threads(1)

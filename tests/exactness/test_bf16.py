@@ -21,8 +21,6 @@ from lm_objectives.objectives import (
 )
 from lm_objectives.optimisation.choice import NAMED
 
-torch.set_num_threads(1)
-
 CASES: dict[str, tuple[str, Callable[[], dict[str, Objective]]]] = {
     "llama": (
         "llama",

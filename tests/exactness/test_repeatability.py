@@ -14,7 +14,6 @@ QUICK = {"GradNorm", "ByDifficultyGradNorm", "RandomWeights", "UPGrad"}
 
 def carry_out(run: Run, folder: Path) -> bytes:
     """A run in a process of its own; bytes, since tensors on their way through a pool would need shared memory."""
-    torch.set_num_threads(1)
     return pickle.dumps(train(run, folder))
 
 

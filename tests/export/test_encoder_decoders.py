@@ -16,7 +16,6 @@ from lm_objectives.checkpoint import Run, open_run
 from lm_objectives.export import export
 from lm_objectives.objectives import Objective, PrefixLM, SpanDenoising, TextDenoising
 
-torch.set_num_threads(1)
 UNTIED = {"tie_word_embeddings": False}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in SEQ2SEQ} | {
     "t5 1.1": ("t5", {"feed_forward_proj": "gated-gelu"} | UNTIED),

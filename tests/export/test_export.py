@@ -21,8 +21,6 @@ from lm_objectives.data.tokenizer import read_tokenizer_files, tokenizer_from_fi
 from lm_objectives.export import export
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, PrefixLM, ReplacedToken, SpanDenoising
 
-torch.set_num_threads(1)
-
 _AUTO = {
     "causal": transformers.AutoModelForCausalLM,
     "masked": transformers.AutoModelForMaskedLM,

@@ -9,8 +9,6 @@ from transformers import AutoModelForCausalLM
 
 from lm_objectives.objectives import CausalLM
 
-torch.set_num_threads(1)
-
 
 @pytest.mark.parametrize(("family", "tied"), [("llama", True), ("llama", False), ("bert", True), ("gpt2", True)])
 def test_is_the_formula(family: str, tied: bool) -> None:

@@ -21,7 +21,6 @@ from lm_objectives.objectives import MaskedLM, Objective, PrefixLM, SpanDenoisin
 from lm_objectives.objectives.span_denoising import written_unigram
 from lm_objectives.plugin import describe, rebuild
 
-torch.set_num_threads(1)
 VOCABULARY = replace(tiny.vocabulary(), named=tuple((f"<extra_id_{number}>", 57 + number) for number in range(10)))
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "t5": ("t5", {"d_model": 32, "num_heads": 4, "d_kv": 8, "d_ff": 48, "num_layers": 2, "dropout_rate": 0.0}),

@@ -13,8 +13,6 @@ from lm_objectives.corruption.masking import TokenMasking
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective
 from lm_objectives.plugin import describe, rebuild
 
-torch.set_num_threads(1)
-
 
 def head(objective: MaskedLM, hidden: Tensor, embedding: Tensor) -> Tensor:
     """BERT's head on every position."""

@@ -11,8 +11,6 @@ from transformers import AutoModelForPreTraining
 
 from lm_objectives.objectives import NextSentence
 
-torch.set_num_threads(1)
-
 
 def test_is_berts_head_of_the_same_weights() -> None:
     """Oracle: `BertForPreTraining`, whose label 0 says that the second segment is the next."""

@@ -11,7 +11,6 @@ import torch
 from lm_objectives.corruption.lengths import NGram
 from lm_objectives.objectives import CausalLM, MaskedLM, NextSentence, Objective, PrefixLM, ReplacedToken, SentenceOrder
 
-torch.set_num_threads(1)
 OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "causal": CausalLM,
     "masked": MaskedLM,

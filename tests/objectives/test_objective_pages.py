@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 from page_examples import batch_of, module_of, render
 
@@ -15,7 +14,6 @@ from lm_objectives.objectives import Objective
 from lm_objectives.objectives.base import loss_of
 from lm_objectives.plugin import describe, rebuild
 
-torch.set_num_threads(1)
 ROOT = Path(__file__).parents[2]
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs" / "objectives").glob("*.md"))}
 CONFIGS = [

@@ -28,7 +28,6 @@ from lm_objectives.objectives import (
 from lm_objectives.objectives.base import loss_of
 from lm_objectives.optimisation import Adafactor
 
-torch.set_num_threads(1)
 STEPS = 20
 SIZES: dict[str, Any] = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "vocab_size": 67}
 ENCODER: dict[str, Any] = SIZES | {

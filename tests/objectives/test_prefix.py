@@ -8,8 +8,6 @@ import torch
 
 from lm_objectives.objectives import CausalLM, PrefixLM
 
-torch.set_num_threads(1)
-
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_is_the_formula(family: str) -> None:

@@ -12,8 +12,6 @@ from torch import Tensor
 from lm_objectives.corruption.base import View
 from lm_objectives.objectives import ReplacedToken
 
-torch.set_num_threads(1)
-
 
 def generator_logits(objective: ReplacedToken, view: View, embedding: Tensor) -> Tensor:
     """The generator on every position, `(rows, time, vocab)`."""

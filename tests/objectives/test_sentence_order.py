@@ -10,8 +10,6 @@ import torch
 
 from lm_objectives.objectives import SentenceOrder
 
-torch.set_num_threads(1)
-
 
 @pytest.mark.parametrize("family", ["llama", "bert", "gpt2"])
 @pytest.mark.parametrize("pooling", ["first", "difference"])

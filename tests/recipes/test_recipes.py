@@ -56,7 +56,6 @@ def fit(place: Path, root: Path, name: str, *arguments: object) -> int:
     ]
     small += ["--trainer.max_steps", 3, "--trainer.val_check_interval", 3, "--trainer.log_every_n_steps", 1]
     run = ["fit", "--config", RECIPES[name], *small, "--trainer.default_root_dir", root, *arguments]
-    torch.set_num_threads(1)
     return main([str(argument) for argument in run])
 
 
