@@ -9,7 +9,7 @@ from lm_objectives.corruption.lengths import SpanLengths, lengths_from
 
 _LENGTHS, _SLOTS = 4, 5  # what a random number is for; corruption.masking has 0 to 3
 _NEVER = np.iinfo(np.uint64).max
-_LAST = np.iinfo(np.uint32).max
+_BEHIND = np.uint32(2**16)  # all numbers of 16 bits
 _LOW = np.uint64(2**20 - 1)  # bits that tell slots apart; the others are drawn
 
 
@@ -19,11 +19,15 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
 
 
+def count_rows(mask: np.ndarray) -> np.ndarray:
+    """How many of each row are true, `(rows, time)` to `(rows,)`."""
+    return mask.sum(axis=1, dtype=np.int32).astype(np.int64)  # half the time of a sum in 64 bits
+
+
 def smallest(keys: np.ndarray, purpose: int, candidates: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """`wanted` of each row's `candidates`, every subset as likely: those with the smallest random numbers.
 
-    The numbers have 32 bits, of which the lowest tell places apart: in rows of 512 one pair in 2^23 is in the order of
-    its places.
+    The numbers have 16 bits. Where the last that is taken equals the first that is not, the row is drawn anew with 64.
 
     Args:
         keys: `(rows,)`.
@@ -32,15 +36,19 @@ def smallest(keys: np.ndarray, purpose: int, candidates: np.ndarray, wanted: np.
         wanted: at most as many as there are candidates, `(rows,)`.
     """
     time = candidates.shape[1]
-    words = draw(keys[:, None], purpose, np.arange(-(-time // 2)))
-    order = words.astype("<u8", copy=False).view("<u4")[:, :time]  # two places share 64 bits
-    low = np.uint32((1 << (time - 1).bit_length()) - 1)
-    order &= ~low
-    order |= np.arange(time, dtype=np.uint32)  # distinct within a row
-    np.copyto(order, _LAST, where=~candidates)
-    last = np.maximum(wanted - 1, 0)
-    chosen = candidates & (order <= np.take_along_axis(np.sort(order, axis=1), last[:, None], axis=1))
+    words = draw(keys[:, None], purpose, np.arange(-(-time // 4)))
+    order = words.astype("<u8", copy=False).view("<u2")[:, :time]  # four places share 64 bits
+    ranked, row = order.astype(np.uint32), np.arange(len(order))
+    np.copyto(ranked, _BEHIND, where=~candidates)
+    ranked.sort(axis=1)
+    last = ranked[row, np.maximum(wanted - 1, 0)]
+    chosen = candidates & (order <= last[:, None].astype(np.uint16))
     chosen[wanted == 0] = False
+    tied = (ranked[row, np.minimum(wanted, time - 1)] == last) & (wanted > 0) & (wanted < time)
+    if tied.any():
+        bits = np.where(candidates[tied], draw(keys[tied, None], purpose, np.arange(time, 2 * time)), _NEVER)
+        ranks = np.argsort(np.argsort(bits, axis=1, kind="stable"), axis=1)
+        chosen[tied] = ranks < wanted[tied, None]
     return chosen
 
 
@@ -123,7 +131,7 @@ def cut_evenly(keys: np.ndarray, purpose: int, items: np.ndarray, parts: np.ndar
         The sizes of all rows' parts one after another, `(parts,)`.
     """
     place = np.arange(max(most, 1))
-    real = place < items[:, None]
-    begins = smallest(keys, purpose, real & (place > 0), np.maximum(parts - 1, 0))
+    begins = smallest(keys, purpose, (place > 0) & (place < items[:, None]), np.maximum(parts - 1, 0))
     begins[:, 0] = items > 0
-    return np.diff(np.flatnonzero(begins[real]), append=items.sum())
+    row, first = np.divmod(np.flatnonzero(begins), len(place))
+    return np.diff((np.cumsum(items) - items)[row] + first, append=items.sum())

@@ -71,7 +71,7 @@ def permute_sentences(rows: Rows, vocabulary: Vocabulary) -> Rows:
     starts = np.flatnonzero(new | rows.sentences.ravel()[movable])
     lengths, owner = np.diff(starts, append=len(movable)), row[starts]
     number = np.arange(len(starts)) - np.searchsorted(owner, owner)
-    order = np.lexsort((draw(rows.keys[owner], _ORDER, number), owner))
+    order = np.lexsort((draw(rows.keys, _ORDER, number, owner), owner))
     ids, sentences = rows.ids.copy(), np.zeros_like(rows.sentences)
     ids.ravel()[movable] = rows.ids.ravel()[movable[ranges(starts[order], lengths[order])]]
     ends = np.cumsum(lengths[order])

@@ -34,10 +34,14 @@ def row_keys(base: np.uint64, k: np.ndarray) -> np.ndarray:
     return mix(np.atleast_1d(k).astype(np.uint64) * _GOLDEN + base)
 
 
-def draw(keys: np.ndarray, purpose: int, counters: np.ndarray) -> np.ndarray:
-    """64 random bits for each key and counter (broadcast together); another `purpose` gives independent ones."""
+def draw(keys: np.ndarray, purpose: int, counters: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
+    """64 random bits for each key and counter (broadcast together); another `purpose` gives independent ones.
+
+    Given `which`, the number of a key for each counter, it is `draw(keys[which], purpose, counters)`, in less time.
+    """
     offset = np.uint64((purpose * int(_GOLDEN)) & 0xFFFFFFFFFFFFFFFF)
-    return mix(mix(keys + offset) + (counters.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
+    start = mix(keys + offset)
+    return mix((start if which is None else start[which]) + (counters.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
 
 
 def uniform(bits: np.ndarray) -> np.ndarray:

@@ -63,13 +63,14 @@ def mask(
     """The rows' ids with the flat `positions` changed: to the mask token, to a random one, or not at all."""
     row = positions // rows.ids.shape[1]
     position = positions - row * rows.ids.shape[1]  # several times as fast as divmod
-    bits = draw(rows.keys[row], _CHANGE, position)
+    bits = draw(rows.keys, _CHANGE, position, row)
     coin = uniform(bits)
-    ids = rows.ids.copy()
-    ids.ravel()[positions[coin < mask_share]] = vocabulary.mask
+    ids, ordinary = rows.ids.copy(), _ordinary(vocabulary)
+    tokens = ids.ravel()[positions]
+    np.copyto(tokens, vocabulary.mask, where=coin < mask_share)
     random = np.flatnonzero((coin >= mask_share) & (coin < mask_share + random_share))
-    ordinary = _ordinary(vocabulary)
-    ids.ravel()[positions[random]] = ordinary[below(bits[random] << np.uint64(32), len(ordinary))]
+    tokens[random] = ordinary[below(bits[random] << np.uint64(32), len(ordinary))]
+    ids.ravel()[positions] = tokens
     return ids
 
 
@@ -165,7 +166,7 @@ class TokenReplacement(Corruption):
         positions = choose(rows, vocabulary, _settled(self.rate))
         ids = mask(rows, vocabulary, positions, self.mask_share, 0.0)
         row, position = np.divmod(positions, rows.ids.shape[1])
-        uniforms = uniform(draw(rows.keys[row], _SAMPLE, position))
+        uniforms = uniform(draw(rows.keys, _SAMPLE, position, row))
         counts = {"generator": len(positions), "discriminator": int(rows.lengths.sum())}
         targets = rows.ids.ravel()[positions]
         return as_view(rows, ids, self.attention, positions, targets, counts, uniforms)

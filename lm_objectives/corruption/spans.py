@@ -1,6 +1,7 @@
 """T5's span corruption: runs of tokens give way to sentinels, and the target says what stood there."""
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -19,9 +20,9 @@ from lm_objectives.corruption.base import (
     as_view,
     read_stream,
 )
-from lm_objectives.corruption.choosing import cut_evenly, ranges
+from lm_objectives.corruption.choosing import count_rows, cut_evenly, ranges
 from lm_objectives.corruption.named import ids_named
-from lm_objectives.corruption.splicing import splice
+from lm_objectives.corruption.splicing import close_up
 from lm_objectives.corruption.units import units_of
 
 _KEPT, _NOISE = range(2)  # what a random number is for
@@ -74,13 +75,11 @@ class SpanCorruption(Corruption):
 
     def tokens(self, window: int) -> tuple[str, ...]:
         """As many sentinels as a whole row needs, named as T5's tokenizer names them, and the mode's token."""
-        _, spans = self.noise_of(np.array([self.raw_length(window)]))
-        return (*_sentinels(spans[0]), *([] if self.mode is None else [self.mode]))
+        return (*_sentinels(_of_whole(self, self.raw_length(window))[1]), *([] if self.mode is None else [self.mode]))
 
     def written(self, window: int, vocabulary: Vocabulary) -> tuple[np.ndarray, float]:
         """Ids of the marks in the target of a whole row, its sentinels and the end, and each one's share of it."""
-        tokens = np.array([self.raw_length(window)])
-        (spans,), (length,) = self.noise_of(tokens)[1], self.lengths_of(tokens)[1]
+        _, spans, _, length = _of_whole(self, self.raw_length(window))
         return np.append(ids_named(vocabulary, _sentinels(spans)), vocabulary.eos), 1 / length
 
     def noise_of(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -96,10 +95,7 @@ class SpanCorruption(Corruption):
 
     def raw_length(self, window: int) -> int:
         """Tokens of the longest row whose input and target fit the window."""
-        tokens = np.arange(2, int(window / (1 - self.rate)) + 3)
-        source, target = self.lengths_of(tokens)
-        fits = source + target <= window if self.layout == "prefix" else np.maximum(source, target) <= window
-        return int(tokens[fits][-1])
+        return _raw_length(self, window)
 
     def spans(self, text: Text, window: int, packing: bool) -> Spans:
         del packing
@@ -120,34 +116,30 @@ class SpanCorruption(Corruption):
 
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
         """The view of rows that `read` made: as wide as the window for one row, of the raw length for two."""
-        time, pad, maskable = rows.ids.shape[1], vocabulary.pad, units_of(rows, vocabulary).maskable
+        time, pad, eos = rows.ids.shape[1], vocabulary.pad, vocabulary.eos
+        maskable = units_of(rows, vocabulary).maskable
         rows = replace(rows, lengths=self._fitting(rows.lengths, maskable))
-        maskable &= np.arange(time) < rows.lengths[:, None]
-        widths = np.array([[time], [time]])
+        real = np.arange(time) < rows.lengths[:, None]
+        noise, starts, spans = self._noise(rows, maskable & real)
+        widths = _of_whole(self, time)[2:] if self.layout == "encoder-decoder" else (time, time)
+        names = ids_named(vocabulary, _sentinels(spans.max(initial=0)))
+        sentinels = names[ranges(np.zeros_like(spans), spans)]
+        front = None if self.mode is None else int(ids_named(vocabulary, [self.mode])[0])
+
+        # a sentinel takes the place of a span's first token where the span goes, and of the one before where it stays
+        written, writes = rows.ids.copy(), noise.copy()
+        written.ravel()[starts - 1], writes.ravel()[starts - 1] = sentinels, True
+        target, target_lengths = close_up(written, writes, widths[1], pad, eos)
+        read, reads = rows.ids.copy(), real & ~noise
+        read.ravel()[starts], reads.ravel()[starts] = sentinels, True
+        source, lengths = close_up(read, reads, widths[0], pad, eos, front)
+
+        scored = np.flatnonzero(np.arange(target.shape[1]) < target_lengths[:, None])
+        targets = target.ravel()[scored]
         if self.layout == "encoder-decoder":
-            widths = np.stack(self.lengths_of(np.array([time])))
-        noise, starts = self._noise(rows, maskable)
-        spans = np.bincount(starts // time, minlength=len(rows.ids))
-        row = np.repeat(np.arange(len(spans)), spans + 1)  # sentinels, and the end
-        number = ranges(np.zeros_like(spans), spans + 1)
-        sentinel = number < spans[row]
-        column = np.full(len(row), time)
-        column[sentinel] = starts % time
-        names = np.append(ids_named(vocabulary, _sentinels(spans.max(initial=0))), vocabulary.eos)
-        fillers = names[np.where(sentinel, number, -1)]
-        target, target_lengths = splice(rows.ids, noise, row, column, fillers, int(widths[1, 0]), pad)
-        if self.mode is not None:
-            first = np.flatnonzero(number == 0)
-            row, column = np.insert(row, first, row[first]), np.insert(column, first, 0)
-            fillers = np.insert(fillers, first, ids_named(vocabulary, [self.mode])[0])
-        rest = ~noise & (np.arange(time) < rows.lengths[:, None])
-        source, lengths = splice(rows.ids, rest, row, column, fillers, int(widths[0, 0]), pad)
-        written = np.flatnonzero(np.arange(target.shape[1]) < target_lengths[:, None])
-        targets = target.ravel()[written]
-        if self.layout == "encoder-decoder":
-            view = _view(rows, source, lengths, self.attention, written, targets)
+            view = _view(rows, source, lengths, self.attention, scored, targets)
             return replace(view, decoder=torch.from_numpy(target))
-        row, place = np.divmod(written, time)
+        row, place = np.divmod(scored, time)
         behind = row * time + lengths[row] + place
         source.ravel()[behind] = targets
         view = _view(rows, source, lengths + target_lengths, self.attention, behind - 1, targets)
@@ -162,13 +154,13 @@ class SpanCorruption(Corruption):
     def _fitting(self, lengths: np.ndarray, maskable: np.ndarray) -> np.ndarray:
         """Tokens of each row that may stay, `(rows,)`, so that its input fits the encoder; the end goes."""
         time = maskable.shape[1]
-        place, most = np.arange(1, time + 1), int(self.lengths_of(np.array([time]))[0][0])
+        place, most = np.arange(1, time + 1), _of_whole(self, time)[2]
 
         def fits(lengths: np.ndarray, tokens: np.ndarray) -> np.ndarray:
             noise, spans = self._noise_among(lengths, tokens)
             return lengths - noise + spans + 1 + (self.mode is not None) <= most
 
-        long = np.flatnonzero(~fits(lengths, maskable.sum(axis=1)))
+        long = np.flatnonzero(~fits(lengths, count_rows(maskable)))
         if self.layout == "prefix" or not len(long):  # in one row, less noise only leaves more room
             return lengths
         fitting = fits(np.broadcast_to(place, (len(long), time)), np.cumsum(maskable[long], axis=1))
@@ -177,19 +169,35 @@ class SpanCorruption(Corruption):
         lengths[long] = time - np.argmax(fitting[:, ::-1], axis=1)
         return lengths
 
-    def _noise(self, rows: Rows, maskable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which tokens are noise, `(rows, time)`, special ones never, and the flat positions where its spans start."""
+    def _noise(self, rows: Rows, maskable: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Which tokens are noise, `(rows, time)`, special ones never; where spans start, flat; spans of each row."""
         time = rows.ids.shape[1]
-        maskable = maskable & (maskable.sum(axis=1) > 1)[:, None]  # one token would be all noise or none
-        tokens = maskable.sum(axis=1)
+        maskable = maskable & (count_rows(maskable) > 1)[:, None]  # one token would be all noise or none
+        tokens = count_rows(maskable)
         noise, spans = self._noise_among(rows.lengths, tokens)
         kept_parts = cut_evenly(rows.keys, _KEPT, tokens - noise, spans, time)
-        noise_parts = cut_evenly(rows.keys, _NOISE, noise, spans, int(self.noise_of(np.array([time]))[0][0]))
+        noise_parts = cut_evenly(rows.keys, _NOISE, noise, spans, _of_whole(self, time)[0])
         ends = np.cumsum(np.stack([kept_parts, noise_parts], axis=1))
         positions = np.flatnonzero(maskable)
         is_noise = np.zeros(rows.ids.shape, dtype=bool)
         is_noise.ravel()[positions[ranges(ends[0::2], noise_parts)]] = True
-        return is_noise, positions[ends[0::2]]
+        return is_noise, positions[ends[0::2]], spans
+
+
+@lru_cache(maxsize=32)
+def _of_whole(corruption: SpanCorruption, tokens: int) -> tuple[int, int, int, int]:
+    """Noise tokens, spans, and lengths of input and target of a row of so many tokens."""
+    row = np.array([tokens])
+    (noise, spans), (source, target) = corruption.noise_of(row), corruption.lengths_of(row)
+    return int(noise[0]), int(spans[0]), int(source[0]), int(target[0])
+
+
+@lru_cache(maxsize=32)
+def _raw_length(corruption: SpanCorruption, window: int) -> int:
+    tokens = np.arange(2, int(window / (1 - corruption.rate)) + 3)
+    source, target = corruption.lengths_of(tokens)
+    fits = source + target <= window if corruption.layout == "prefix" else np.maximum(source, target) <= window
+    return int(tokens[fits][-1])
 
 
 def _sentinels(count: int | np.integer) -> list[str]:

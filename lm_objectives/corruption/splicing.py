@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from lm_objectives.corruption.choosing import count_rows, ranges
+
 
 def splice(
     ids: np.ndarray,
@@ -37,7 +39,28 @@ def splice(
     stayed = np.ones(len(merged), dtype=bool)
     stayed[places] = False
     merged[places], merged[stayed] = fillers, ids.ravel()[kept]
-    lengths = np.count_nonzero(stays, axis=1) + np.bincount(row, minlength=len(ids))
+    lengths = count_rows(stays) + np.bincount(row, minlength=len(ids))
     made = np.full((len(ids), width), pad, dtype=np.int64)
     made[np.arange(width) < lengths[:, None]] = merged
+    return made, lengths
+
+
+def close_up(
+    ids: np.ndarray, stays: np.ndarray, width: int, pad: int, end: int, front: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of what stays alone, behind a token in front where there is one, and with another at the end.
+
+        ids        a  b  c  d
+        stays      x  ·  ·  x
+        result     F  a  d  E
+
+    Args and results are as in `splice`.
+    """
+    counts, first, rows = count_rows(stays), int(front is not None), np.arange(len(ids))
+    lengths = counts + first + 1
+    made = np.full((len(ids), width), pad, dtype=np.int64)
+    if front is not None:
+        made[:, 0] = front
+    made.ravel()[ranges(rows * width + first, counts)] = ids.ravel()[np.flatnonzero(stays)]
+    made[rows, lengths - 1] = end
     return made, lengths

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from lm_objectives.corruption.base import Rows, Vocabulary
+from lm_objectives.corruption.choosing import count_rows
 
 Unit = Literal["token", "word"]
 
@@ -30,7 +31,7 @@ class Units:
     @property
     def counts(self) -> np.ndarray:
         """Units of each row, `(rows,)`."""
-        return self.begins.sum(axis=1)
+        return count_rows(self.begins)
 
     def positions(self, chosen: np.ndarray) -> np.ndarray:
         """Flat positions, ascending, of all tokens of the units that are `chosen`, `(units,)`."""

@@ -36,6 +36,18 @@ def test_every_subset_is_as_likely() -> None:
     assert ((counts - 1000) ** 2 / 1000).sum() < 27.9
 
 
+def test_equal_numbers_leave_the_count_exact_and_the_choice_fair() -> None:
+    """Oracle: a draw of 16 bits for each of 512 places is tied at the edge in about one row of 200.
+
+    Every place is as likely: a count of n draws has √(np(1-p)) of spread, 4.5 of it allowed.
+    """
+    rows, time, wanted = 4000, 512, 77
+    found = smallest(keys(rows), 0, np.ones((rows, time), dtype=bool), np.full(rows, wanted))
+    assert (found.sum(1) == wanted).all()
+    chance = wanted / time
+    assert np.abs(found.sum(0) - rows * chance).max() < 4.5 * np.sqrt(rows * chance * (1 - chance))
+
+
 @each
 @pytest.mark.parametrize("least", [0, 1])
 @pytest.mark.parametrize("rate", [0.15, 0.5, 0.9])

@@ -52,12 +52,12 @@ def test_literal_example() -> None:
     the, cat, sat, on, mat = range(10, 15)
     rows = rows_of([BOS, the, cat, sat, on, the, mat, EOS])
     same = TokenMasking(0.5).corrupt(rows, VOCABULARY)
-    assert same.ids.tolist() == [[BOS, 66, cat, MASK, on, the, MASK, EOS]]
-    assert same.scored.tolist() == [1, 3, 6]
-    assert same.targets.tolist() == [the, sat, mat]
+    assert same.ids.tolist() == [[BOS, 66, cat, MASK, MASK, the, mat, EOS]]
+    assert same.scored.tolist() == [1, 3, 4]
+    assert same.targets.tolist() == [the, sat, on]
     previous = TokenMasking(0.5, predict_from="previous").corrupt(rows, VOCABULARY)
     assert previous.ids.tolist() == same.ids.tolist()
-    assert previous.scored.tolist() == [0, 2, 5]
+    assert previous.scored.tolist() == [0, 2, 3]
     assert previous.targets.tolist() == same.targets.tolist()
 
 

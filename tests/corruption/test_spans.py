@@ -58,7 +58,7 @@ def test_literal_example() -> None:
     vocabulary = vocabulary_for(corruption, 10)
     first, second = (dict(vocabulary.named)[f"<extra_id_{number}>"] for number in range(2))
     assert first == second + 1
-    view = corruption.corrupt(replace(rows, keys=keys(1, 7)), vocabulary)
+    view = corruption.corrupt(replace(rows, keys=keys(1, 17)), vocabulary)
     assert view.ids.tolist() == [[thank, you, first, me, to, your, party, second, EOS]]
     assert view.decoder is not None and view.decoder.tolist() == [[first, for_, inviting, second, last, week, EOS]]
     assert view.scored.tolist() == [0, 1, 2, 3, 4, 5, 6]
@@ -68,7 +68,7 @@ def test_literal_example() -> None:
     one = SpanCorruption(0.4, 2.0, "prefix", mode="[R]")
     padded = rows_of([thank, you, for_, inviting, me, to, your, party, last, week], window=18)
     named = (*vocabulary.named, ("[R]", 50))
-    view = one.corrupt(replace(padded, keys=keys(1, 7)), replace(vocabulary, named=named))
+    view = one.corrupt(replace(padded, keys=keys(1, 17)), replace(vocabulary, named=named))
     source = [50, thank, you, first, me, to, your, party, second, EOS]
     target = [first, for_, inviting, second, last, week, EOS]
     assert view.ids.tolist() == [[*source, *target, PAD]]
