@@ -116,7 +116,10 @@ class Pretraining(L.LightningModule):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if data is None:
             raise ValueError("expected a TextDataModule beside the module, found none: pass datamodule= to the Trainer")
-        self.build(data.vocabulary, data.window, training_steps(self.trainer, data.steps_per_epoch))
+        with torch.device(
+            "cpu"
+        ):  # not on the Trainer's device, whose generator draws other numbers; it moves the module
+            self.build(data.vocabulary, data.window, training_steps(self.trainer, data.steps_per_epoch))
         if self.backbone.frozen:
             log.info("the decoder of %s does not learn: no objective has it write", self.backbone.config.model_type)
 
@@ -131,9 +134,8 @@ class Pretraining(L.LightningModule):
         """
         self.vocabulary, self.window, self.steps = vocabulary, window, steps
         self._seed = torch.initial_seed()
-        cuda = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(cuda), torch.device(device or torch.get_default_device()):
-            torch.manual_seed(self._seed)  # whatever drew numbers before, weights depend on the seed alone
+        with torch.random.fork_rng(devices=[]), torch.device(device or torch.get_default_device()):
+            torch.default_generator.manual_seed(self._seed)  # whatever drew before, weights depend on the seed alone
             self.backbone.build(vocabulary, window, {name: source.corruption for name, source in self.sources.items()})
             for objective in self._each():
                 objective.build(self.backbone, vocabulary)

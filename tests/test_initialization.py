@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from families import VOCABULARY
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForPreTraining
 
@@ -53,6 +54,13 @@ BACKBONES: dict[str, tuple[dict[str, Any], float, dict[str, float]]] = {
         {},
     ),
 }
+
+
+class OnAnotherDevice(SingleDeviceStrategy):
+    """Has modules made on a device that draws no numbers, as Lightning has them made on a GPU, which draws others."""
+
+    def tensor_init_context(self, empty_init: bool | None = None) -> torch.device:
+        return torch.device("meta")
 
 
 def assert_spread(weights: Tensor, expected: float, name: str) -> None:
@@ -127,3 +135,13 @@ def test_heads_of_reference_classes(family: str, auto: Any, paths: tuple[str, ..
     model = auto.from_config(AutoConfig.for_model(family, vocab_size=IDS.size, **tokens | BACKBONES[family][0]))
     for path in paths:
         assert_spread(model.get_submodule(path).weight, usual, path)
+
+
+def test_weights_depend_on_the_seed_alone_and_on_no_device(train: Any) -> None:
+    """Oracle: the run that was made on the CPU, bit for bit after two steps."""
+    states = []
+    for settings in ({}, {"strategy": OnAnotherDevice("cpu")}):
+        checkpoint = train(Backbone("llama", SIZE), {"causal": CausalLM()}, **settings)
+        states.append(torch.load(checkpoint, weights_only=True)["state_dict"])
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
