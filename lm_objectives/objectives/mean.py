@@ -21,9 +21,10 @@ class Mean(Metric):
         self.add_state("weight", torch.zeros(()), dist_reduce_fx="sum")
 
     def update(self, value: Tensor, weight: Tensor | float | int = 1) -> None:
-        """Add values of any shape, each with its weight, or all with the same."""
-        weights = torch.as_tensor(weight, dtype=value.dtype, device=value.device).expand(value.shape)
-        self.total = self.total + (value * weights).sum()
+        """Add values of any shape, each with its weight, or all with the same; in single precision at least."""
+        dtype = torch.promote_types(value.dtype, torch.float32)
+        weights = torch.as_tensor(weight, dtype=dtype, device=value.device).expand(value.shape)
+        self.total = self.total + (value.to(dtype) * weights).sum()
         self.weight = self.weight + weights.sum()
 
     def compute(self) -> Tensor:

@@ -27,6 +27,15 @@ def test_perplexity_is_that_of_all_positions() -> None:
     assert float(metric.compute()) == pytest.approx(math.exp(3))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_values_are_summed_in_single_precision(dtype: torch.dtype) -> None:
+    """Oracle: their mean. In half the sum would stop growing, or be infinite at the third batch."""
+    metric = Mean().to(dtype)
+    for _ in range(64):
+        metric.update(torch.full((4096,), 6.5, dtype=dtype))
+    assert float(metric.compute()) == 6.5
+
+
 def test_a_nan_shows() -> None:
     metric = Mean()
     metric.update(torch.tensor([1.0, math.nan]))
