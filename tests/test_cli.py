@@ -687,6 +687,14 @@ def test_a_run_goes_on_with_its_own_text_alone(
     assert f"lm-objectives: error: expected the data.{change} of the run that goes on, " in capfd.readouterr().err
 
 
+def test_a_run_goes_on_with_its_own_rows_alone(place: Path, trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Pairs within documents are others than pairs within paragraphs."""
+    capfd.readouterr()
+    within = ["--model.objectives.order.within", "document"]
+    assert fit(place, trained, "--ckpt_path", "last", *within) == 2
+    assert "error: expected the rows of an epoch of the run that goes on, " in capfd.readouterr().err
+
+
 def test_a_run_goes_on_with_its_text_and_tokenizer_elsewhere(place: Path, trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path / "run")
     shutil.copy(place / "corpus.jsonl", tmp_path / "moved.jsonl")

@@ -154,6 +154,7 @@ class TextDataModule(L.LightningDataModule):
         self.settings = RowSettings(self.windows, self.seed, packing, rates, steps)
         self.settings.cuts(0)
         self._sources = sources
+        self._rows: RowDataset | None = None
         self.plan = self._plan()
 
     def _check_size(self) -> None:
@@ -182,6 +183,7 @@ class TextDataModule(L.LightningDataModule):
             "data.packing": settings.packing,
             "data.corpus_weights": _plain(settings.rates),
             "shares": {name: _plain(share) for name, share in shares.items()},
+            "rows of an epoch": {name: len(spans) for name, spans in self.training_rows().spans.items()},
             "trainer.max_steps": settings.steps if any(by_fraction(share) for share in shares.values()) else None,
         }
 
@@ -236,7 +238,9 @@ class TextDataModule(L.LightningDataModule):
 
     def training_rows(self) -> RowDataset:
         """The training text's rows by their keys."""
-        return RowDataset(self.text.training, self._sources, self.vocabulary, self.settings, "training")
+        if self._rows is None:
+            self._rows = RowDataset(self.text.training, self._sources, self.vocabulary, self.settings, "training")
+        return self._rows
 
     def val_dataloader(self) -> StepLoader:
         """Held-out rows in a fixed order, one objective a batch, every rank its own."""
