@@ -21,6 +21,7 @@ def equal_logits(
     decodes: bool,
     model: Any,
     outputs: Mapping[str, Callable[[Tensor], Tensor]],
+    reads: Callable[[View], Tensor] | None = None,
 ) -> bool:
     """Whether a row of random tokens, read and where a decoder writes also written, gets the same logits from both.
 
@@ -29,7 +30,8 @@ def equal_logits(
         attention: that of the model itself.
         decodes: whether a decoder writes.
         model: of transformers.
-        outputs: what each of its outputs is by our heads, from hidden states.
+        outputs: what each of its outputs is by our heads, from hidden states; one at least.
+        reads: gives the hidden states of a view, where the backbone does not.
     """
     time = min(backbone.window, _PROBE)
     ids = torch.randint(backbone.vocabulary.size, (1, time), generator=torch.Generator().manual_seed(0))
@@ -38,7 +40,8 @@ def equal_logits(
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if decodes:
         view, inputs["decoder_input_ids"] = replace(view, decoder=ids), backbone.read_to_write(ids)
-    [hidden] = backbone.encode([view])
+    assert outputs
+    hidden = backbone.encode([view])[0] if reads is None else reads(view)
     theirs = model(**inputs)
     for name, logits in outputs.items():
         ours = logits(hidden)

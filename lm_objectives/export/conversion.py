@@ -71,8 +71,8 @@ def _beside(module: Pretraining, name: str) -> MaskedLM | None:
 
 def _check_equal(module: Pretraining, objective: Objective, reference: Reference) -> None:
     """Raise where a class of transformers gives other logits than ours."""
-    corruption = objective.corruption
-    if not equal_logits(module.backbone, corruption.attention, corruption.decodes, reference.model, reference.outputs):
+    how = module.backbone, objective.corruption.attention, objective.corruption.decodes
+    if not equal_logits(*how, *reference):
         raise NotExportableError(
             f"{type(reference.model).__name__} gives other logits than this head under the backbone's configuration"
         )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lm_objectives.backbone import Backbone
+from lm_objectives.corruption.base import View
 from lm_objectives.heads import Names
 
 if TYPE_CHECKING:
@@ -20,10 +21,14 @@ class NotExportableError(ValueError):
 
 
 class Reference(NamedTuple):
-    """A model of transformers, and what each of its outputs is by our heads, from hidden states."""
+    """A model of transformers, and what each of its outputs is by our heads, from hidden states.
+
+    `reads` gives the hidden states of a view, where the backbone does not.
+    """
 
     model: "PreTrainedModel"
     outputs: dict[str, Callable[[Tensor], Tensor]]
+    reads: Callable[[View], Tensor] | None = None
 
 
 def around(kind: Any, backbone: Backbone, instead: Mapping[str, nn.Module] = MappingProxyType({})) -> Any:

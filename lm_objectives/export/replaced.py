@@ -1,6 +1,11 @@
 """ELECTRA's head for replaced tokens, and its generator."""
 
+from functools import partial
+
+from torch import Tensor
+
 from lm_objectives.backbone import Backbone
+from lm_objectives.corruption.base import View
 from lm_objectives.export.reference import NotExportableError, Reference, around, predict_by, put
 from lm_objectives.heads import generator_names, head_names
 from lm_objectives.objectives import MaskedLM, ReplacedToken
@@ -26,4 +31,8 @@ def generator(objective: ReplacedToken, backbone: Backbone) -> Reference:
     model = around(AutoModelForMaskedLM, objective.generator, {"embeddings": backbone.model.embeddings})
     put(objective, generator_names(objective, backbone.config.model_type), model)
     predict_by(backbone.embedding, objective.bias, model)
-    return Reference(model, {})
+
+    def reads(view: View) -> Tensor:
+        return objective.generate(view, backbone.embeddings())
+
+    return Reference(model, {"logits": partial(objective.generator_logits, embedding=backbone.embedding)}, reads)

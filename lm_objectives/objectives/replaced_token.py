@@ -93,7 +93,7 @@ class ReplacedToken(Objective):
     def complete(self, view: View, embeddings: Mapping[str, Tensor]) -> View:
         assert view.uniforms is not None
         embedding = embeddings[self.embedding_name]
-        [hidden] = self._generate(view, embeddings)
+        hidden = self.generate(view, embeddings)
         states = self.transform(at_positions(hidden, view.scored))
         nats = vocabulary_nats(states, embedding, view.targets, self.bias)
         samples = sample_vocabulary(states, embedding, view.uniforms, self.bias)
@@ -101,11 +101,18 @@ class ReplacedToken(Objective):
         filled = view.ids.view(-1).index_copy(0, view.scored, samples).view_as(view.ids)
         return replace(view, ids=filled, extra={"generator": nats, "labels": labels.view_as(view.ids)})
 
-    def _generate(self, view: View, embeddings: Mapping[str, Tensor]) -> list[Float[Tensor, "rows time dim"]]:
+    def generate(self, view: View, embeddings: Mapping[str, Tensor]) -> Float[Tensor, "rows time dim"]:
+        """Hidden states of the generator."""
         if self.project_in is None:
-            return self.generator.encode([view], dict(embeddings))
+            return self.generator.encode([view], dict(embeddings))[0]
         embedded = self.project_in(F.embedding(view.ids, embeddings[self.embedding_name]))
-        return self.generator.encode([view], embedded=embedded)
+        return self.generator.encode([view], embedded=embedded)[0]
+
+    def generator_logits(
+        self, hidden: Float[Tensor, "rows time dim"], embedding: Float[Tensor, "vocab width"]
+    ) -> Float[Tensor, "rows time vocab"]:
+        """Of each token, from the generator's hidden states."""
+        return F.linear(self.transform(hidden), embedding, self.bias)
 
     def score(
         self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
