@@ -1,5 +1,7 @@
 """The command `lm-objectives`: picks the command, and loads what it needs only then."""
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -48,7 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # a user's own objectives and balancers, by import path
-    return import_module("lm_objectives.cli").run(arguments)
+    try:
+        return import_module("lm_objectives.cli").run(arguments)
+    except BrokenPipeError:  # whoever reads has had enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
 
 
 if __name__ == "__main__":

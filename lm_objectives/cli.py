@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 import lm_objectives.balancers
 import lm_objectives.objectives  # noqa: F401 (makes short class names known)
 from lm_objectives.callbacks.curves import Curves
+from lm_objectives.callbacks.last_step import LastStep
 from lm_objectives.callbacks.last_validation import LastValidation
 from lm_objectives.callbacks.progress import Progress
 from lm_objectives.callbacks.report import Report
@@ -197,7 +198,7 @@ class CLI(LightningCLI):
             return super().instantiate_trainer(**kwargs)
         trainer: Namespace = self._get(self.config_init, "trainer")
         root = trainer.default_root_dir = trainer.default_root_dir or "runs"
-        own: list[Any] = [LastValidation(), Throughput(), StopCleanly()]
+        own: list[Any] = [LastValidation(), Throughput(), StopCleanly(), LastStep()]
         if trainer.enable_progress_bar is not False:
             own.append(Progress())
         plugins = (
