@@ -74,9 +74,10 @@ class Weighting:
 
 def gramian_of(gradients: Float[Tensor, "objectives parameters"]) -> Float[Tensor, "objectives objectives"]:
     """J Jᵀ in double precision, whatever precision matrix products are allowed elsewhere."""
-    gramian = gradients.new_zeros(len(gradients), len(gradients), dtype=torch.double)
+    device = torch.device("cpu") if gradients.device.type == "mps" else gradients.device  # mps has no doubles
+    gramian = torch.zeros(len(gradients), len(gradients), dtype=torch.double, device=device)
     for columns in gradients.split(_CHUNK, dim=1):
-        wide = columns.double()
+        wide = columns.to(device).double()
         gramian += wide @ wide.T
     return gramian
 
