@@ -60,7 +60,8 @@ def lines_of(name: str, folder: Path, threads: int, flags: list[str]) -> Iterato
     command(threads, "fit", "--config", RECIPES[name], "--trainer.default_root_dir", folder, *flags)
     minutes = (time.monotonic() - begun) / 60
     checkpoint = folder / "checkpoints" / "last.ckpt"
-    printed = command(threads, "validate", "--config", folder / "config.yaml", "--ckpt_path", checkpoint)
+    scored = ["--config", folder / "config.yaml", "--ckpt_path", checkpoint, "--data.validation_rows", 0]
+    printed = command(threads, "validate", *scored)
     run = open_run(str(checkpoint))
     parameters = sum(parameter.numel() for parameter in run.module.parameters())
     with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
