@@ -126,7 +126,7 @@ class View:
         return replace(self, **moved, extra={name: call(value) for name, value in self.extra.items()})
 
     def to(self, *args: Any, **kwargs: Any) -> "View":
-        """The view on another device; its tensors are integers and stay so. Page-locked ones are not waited for."""
+        """The view on another device; only a device may be given. Page-locked tensors are not waited for."""
         return self._map(lambda tensor: tensor.to(*args, **{"non_blocking": tensor.is_pinned()} | kwargs))
 
     def pin_memory(self) -> "View":

@@ -7,7 +7,7 @@ import numpy as np
 from lm_objectives.corruption.keyed import draw
 from lm_objectives.corruption.lengths import SpanLengths, lengths_from
 
-_LENGTHS, _SLOTS = 4, 5  # what a random number is for; corruption.masking has 0 to 3
+_LENGTHS, _SLOTS = 4, 5  # what a random number is for; corruption.masking has 0 to 2
 _NEVER = np.iinfo(np.uint64).max
 _BEHIND = np.uint32(2**16)  # all numbers of 16 bits
 _LOW = np.uint64(2**20 - 1)  # bits that tell slots apart; the others are drawn
