@@ -35,7 +35,16 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 2 where the input was wrong."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        code = _run(sys.argv[1:] if arguments is None else list(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has had enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return code
+
+
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         commands = "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
         print(USAGE.format(commands=commands), end="")
@@ -50,11 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # a user's own objectives and balancers, by import path
-    try:
-        return import_module("lm_objectives.cli").run(arguments)
-    except BrokenPipeError:  # whoever reads has had enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+    return import_module("lm_objectives.cli").run(arguments)
 
 
 if __name__ == "__main__":

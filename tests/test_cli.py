@@ -783,6 +783,17 @@ def test_module_and_script() -> None:
     assert re.fullmatch(r"lm-objectives \d+\.\d+\S*\n", version.stdout)
 
 
+def test_a_reader_may_leave() -> None:
+    """As with `| head`: 141, what the shell says of SIGPIPE."""
+    process = subprocess.Popen(
+        [*PROGRAM, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == ("", 141)
+    process.stderr.close()
+
+
 def test_help_imports_neither_torch_nor_lightning() -> None:
     code = (
         "import sys; from lm_objectives.__main__ import main; main(['--help']);"
