@@ -31,6 +31,7 @@ from lm_objectives.corruption.pairs import SegmentPairs
 from lm_objectives.corruption.permutation import permute
 from lm_objectives.corruption.spans import SpanCorruption
 from lm_objectives.data.cache import open_cache
+from lm_objectives.data.loader import keep_freed_memory
 from lm_objectives.data.prepare import prepare
 
 _TURN = 8  # batches
@@ -89,6 +90,7 @@ def main() -> None:
     parser.add_argument("--corpus", help="text to read, by default the shipped corpus")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         cache = open_cache(
             prepare(folder, arguments.corpus, validation_share=0.05, tokens=SpanCorruption().tokens(512))

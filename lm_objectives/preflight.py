@@ -94,8 +94,10 @@ def _check_rows(saved: dict[str, Any], data: TextDataModule, checkpoint: str, go
             f"expected the tokenizer that {checkpoint} was trained with, found another one: give the corpus and "
             "data.tokenizer of its run, or the folder of its tokenizer as data.tokenizer"
         )
+    if not goes_on:
+        return
     now = data.identity()
-    other = [name for name, value in saved.get("rows", now).items() if now.get(name) != value] if goes_on else []
+    other = [name for name, value in saved.get("rows", now).items() if now.get(name) != value]
     if other:
         raise ValueError(
             f"expected the {other[0]} of the run that goes on, {saved['rows'][other[0]]}, found {now.get(other[0])}: "

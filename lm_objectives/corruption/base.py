@@ -10,10 +10,6 @@ from jaxtyping import Float, Int
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
-# glibc hands freed memory back to the system beyond a threshold that follows the largest block freed so far. A batch is
-# made of arrays of some 100 KiB, and paging their memory in anew for each took a third of the time. Nothing elsewhere.
-np.empty(2**24, dtype=np.uint8)
-
 Attention = Literal["causal", "bidirectional", "prefix"]
 Layout = Literal["encoder-decoder", "prefix"]
 """Where what is read and what is written stand: behind an encoder and a decoder, or in one row, the former a prefix."""

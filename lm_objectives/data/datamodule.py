@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.data.cache import open_cache
-from lm_objectives.data.loader import MicroBatches, StepLoader
+from lm_objectives.data.loader import MicroBatches, StepLoader, keep_freed_memory
 from lm_objectives.data.mixture import mixing_rates
 from lm_objectives.data.plan import LAG, Decisions, Plan, RowSource
 from lm_objectives.data.prepare import prepare
@@ -261,9 +261,11 @@ class TextDataModule(L.LightningDataModule):
         return StepLoader(lambda: self._loader(dataset, keys, 1), len(keys), 1, None)
 
     def _loader(self, dataset: RowDataset, keys: Iterable[list[RowKey]], accumulate: int) -> DataLoader[Batch]:
+        keep_freed_memory()
         return DataLoader(
             dataset,
             batch_sampler=keys,
+            worker_init_fn=keep_freed_memory,
             collate_fn=_as_it_is,
             num_workers=self.num_workers,
             prefetch_factor=self._ahead(accumulate),

@@ -1,28 +1,24 @@
 """Writing the spans that sentinels stand for."""
 
-import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-from torchmetrics import Metric
 
-from lm_objectives.corruption.base import Layout, View, Vocabulary
+from lm_objectives.corruption.base import Layout, Vocabulary
 from lm_objectives.corruption.spans import SpanCorruption
 from lm_objectives.demo.restoring import restored
-from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
-from lm_objectives.objectives.tokens import YARDSTICKS, own_head, score_tokens, token_metrics, unigram_of
-from lm_objectives.scoring import at_positions
+from lm_objectives.objectives.own_head import OwnHead
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
     from lm_objectives.demo.stage import Stage
 
 
-class SpanDenoising(Objective):
+class SpanDenoising(OwnHead):
     """The spans that gave way to sentinels: L = −Σ ln p(y_t | y_<t, corrupted x), in nats per written token.
 
     T5 (Raffel et al. 2020, section 3.1.4); with other rates, means and modes UL2's R and X denoisers (Tay et al. 2023,
@@ -40,8 +36,6 @@ class SpanDenoising(Objective):
     """
 
     corruption: SpanCorruption
-    unigram: Tensor
-    yardsticks: ClassVar[Yardsticks] = YARDSTICKS
 
     def __init__(
         self,
@@ -55,30 +49,14 @@ class SpanDenoising(Objective):
         self.corruption = SpanCorruption(rate, mean, layout, mode)
 
     def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
-        self.vocabulary_size = vocabulary.size
-        self.head, self.scale = own_head(backbone), backbone.head_scale
-        unigram = unigram_of(vocabulary)
+        super().build(backbone, vocabulary)
         written, share = self.corruption.written(backbone.window, vocabulary)
-        shares = torch.zeros_like(unigram).index_fill(0, torch.from_numpy(written).to(unigram.device), share)
+        shares = torch.zeros_like(self.unigram).index_fill(0, torch.from_numpy(written).to(self.unigram.device), share)
         marks = sorted({*vocabulary.special, *(number for _, number in vocabulary.named)})
-        self.register_buffer("unigram", written_unigram(unigram, shares, marks), persistent=False)
-
-    def initial_loss(self) -> float:
-        return math.log(self.vocabulary_size)
-
-    def score(
-        self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
-    ) -> Outcome:
-        weight = embedding if self.head is None else self.head.weight
-        states = self.scale * at_positions(hidden, view.scored)
-        return score_tokens(states, weight, view.targets, self.unigram, self.training)
-
-    def metrics(self) -> dict[str, Metric]:
-        return token_metrics()
+        self.unigram = written_unigram(self.unigram, shares, marks)
 
     def exhibit(self, stage: "Stage") -> Iterator[str]:
-        weight = stage.backbone.embedding if self.head is None else self.head.weight
-        return restored(stage, self.corruption, lambda states: F.linear(self.scale * states, weight))
+        return restored(stage, self.corruption, partial(self.logits, backbone=stage.backbone))
 
 
 def written_unigram(

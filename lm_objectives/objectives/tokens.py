@@ -1,20 +1,16 @@
 """What objectives that predict tokens share: metrics and yardsticks over the vocabulary."""
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import Metric
 
 from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.objectives.base import Outcome, Yardsticks
 from lm_objectives.objectives.mean import Mean
 from lm_objectives.scoring import vocabulary_correct, vocabulary_nats
-
-if TYPE_CHECKING:
-    from lm_objectives.backbone import Backbone
 
 YARDSTICKS: Yardsticks = {"loss": ("uniform", "unigram"), "perplexity": (), "accuracy": ("commonest",)}
 
@@ -55,15 +51,6 @@ def unigram_of(vocabulary: Vocabulary) -> Float[Tensor, " vocab"]:
     if vocabulary.unigram is None:
         return torch.full((vocabulary.size,), math.log(vocabulary.size))
     return torch.from_numpy(vocabulary.unigram).float()
-
-
-def own_head(backbone: "Backbone") -> nn.Linear | None:
-    """A fresh linear map onto the vocabulary, `None` where the family's own head is its token embedding."""
-    if backbone.tied:
-        return None
-    head = nn.Linear(backbone.dim, len(backbone.embedding), bias=False)
-    nn.init.normal_(head.weight, std=backbone.initializer_range)
-    return head
 
 
 def score_tokens(

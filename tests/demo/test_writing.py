@@ -20,7 +20,7 @@ from lm_objectives.backbone import Backbone
 from lm_objectives.corruption.spans import SpanCorruption
 from lm_objectives.demo.sampling import likeliest
 from lm_objectives.demo.writing import reading, write
-from lm_objectives.objectives.tokens import own_head
+from lm_objectives.objectives.own_head import fresh_head
 
 MOST, WINDOW, PROMPT = 12, 24, 8
 DECODERS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -40,7 +40,7 @@ def lively(family: str, changes: dict[str, Any], corruption: Any = None) -> tupl
     torch.manual_seed(0)
     backbone = Backbone(family.split()[0], (FAMILIES | SEQ2SEQ)[family.split()[0]] | changes)
     backbone.build(VOCABULARY, WINDOW, {"spans": corruption} if corruption else None)
-    head = own_head(backbone)
+    head = fresh_head(backbone)
     for module in (backbone, head):
         for parameter in module.parameters() if module is not None else ():
             if parameter.ndim > 1:
