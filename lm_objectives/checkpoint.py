@@ -33,7 +33,9 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, OSError, EOFError, IndexError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        raise ValueError(f"expected a checkpoint at {path}, found a file of another kind: check the path") from error
+        with file.open("rb") as begun:
+            kind = "one that is cut off or damaged" if begun.read(2) == b"PK" else "a file of another kind"
+        raise ValueError(f"expected a checkpoint at {path}, found {kind}: check the path") from error
     if not isinstance(checkpoint, dict) or KEY not in checkpoint:
         raise ValueError(f"expected a checkpoint of lm-objectives at {path}, found another one: check the path")
     return checkpoint

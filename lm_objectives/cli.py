@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import sys
 import warnings
@@ -35,6 +36,7 @@ from lm_objectives.checkpoint_io import WholeFileCheckpoints
 from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.summary import summary
 from lm_objectives.explain import check_config_files, explain, is_about_input
+from lm_objectives.own_classes import check_own_classes
 from lm_objectives.plugin import describe
 from lm_objectives.preflight import preflight
 from lm_objectives.pretraining import NonFiniteError, Pretraining
@@ -76,10 +78,9 @@ def run(arguments: Sequence[str]) -> int:
         return _complain(str(error))
     except MisconfigurationException as error:
         reason = str(error).rstrip(".!")
-        return _complain(
-            f"expected trainer settings that this machine can carry out, found: {reason}: change them, for example "
-            "trainer.accelerator to auto"
-        )
+        hardware = re.search("accelerator|device|gpu|cuda|mps|tpu", reason, re.IGNORECASE)
+        mend = "change them, for example trainer.accelerator to auto" if hardware else "change them"
+        return _complain(f"expected trainer settings that can be carried out here, found: {reason}: {mend}")
     except ValueError as error:
         if not is_about_input(str(error)):
             raise  # a defect, whose traceback is wanted
@@ -164,6 +165,7 @@ class CLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         command, *rest = args
         check_config_files(rest, self._parser(command).keys())  # type: ignore[attr-defined]
+        check_own_classes(rest)
         super().parse_arguments(parser, [command, *begin_anew(rest)])
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

@@ -60,6 +60,7 @@ def preflight(
     finally:
         _log.setLevel(level)
     trial.schedule.factor(0, trial.steps)
+    trial.weights(0)
     _check_monitors(trial, trainer)
     try:
         trial.configure_optimizers()

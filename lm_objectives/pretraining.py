@@ -192,13 +192,18 @@ class Pretraining(L.LightningModule):
             needs = "last_layer"
         self._store = self._empty_store(needs)
         dtype = torch.promote_types(self.backbone.embedding.dtype, torch.float32)
-        weights = self.balancer.weights(step).to(self.device).clone()  # state may be moved in place
+        weights = self.weights(step).to(self.device).clone()  # state may be moved in place
+        self._step = WholeStep(self.names, weights, self._store, self.balancer.deferred, dtype)
+
+    def weights(self, step: int) -> Tensor:
+        """The balancer's weights of a step, one for each objective, `(objectives,)`."""
+        weights = self.balancer.weights(step)
         if weights.shape != (len(self.names),):
             raise ValueError(
                 f"expected a weight for each of {', '.join(self.names)} from {type(self.balancer).__name__}.weights, "
                 f"found shape {tuple(weights.shape)}: return {len(self.names)} numbers"
             )
-        self._step = WholeStep(self.names, weights, self._store, self.balancer.deferred, dtype)
+        return weights
 
     def _empty_store(self, needs: str) -> GradientStore | None:
         """Where per-objective gradients are collected, the one of the step before if it will do."""

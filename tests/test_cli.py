@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -371,8 +372,11 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["--model.balancer", "GradNrm"],
         r"expected a balancer .*found 'GradNrm': did you mean GradNorm\? there are .*Uncertainty.*my_module.MyClass",
     ),
-    "unknown module": (["--model.balancer", "foo.Bar"], r"expected a balancer .*found '?foo.*there are .*GradNorm"),
-    "no objective": (["--model.objectives.foo", "json.JSONDecoder"], r"expected an objective .*JSONDecoder.*CausalLM"),
+    "unknown module": (["--model.balancer", "foo.Bar"], r"expected a module foo for foo.Bar, found none: check"),
+    "no objective": (
+        ["--model.objectives.foo", "json.JSONDecoder"],
+        r"expected Objective or .*found json.JSONDecoder, which",
+    ),
     "balancer's unknown argument": (
         ["--model.balancer", "GradNorm", "--model.balancer.alpa", "1"],
         r"GradNorm.*'?alpa'?.*did you mean alpha\?",
@@ -530,7 +534,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "optimizer's import path": (
         ["--model.optimizer", "my_module.Foo"],
-        r"expected an optimizer in model.optimizer, found 'my_module': there are AdamW",
+        r"expected a module my_module for my_module.Foo, found none",
     ),
     "tokenizer": (["--data.tokenizer", "{tmp}/nope"], r"expected .*found .*nope|nope.*found"),
     "language": (["--data.language", "klingon"], r"expected .*found '?klingon"),
@@ -663,6 +667,37 @@ def test_bad_input_is_told_in_one_line(
     assert fit(place, root, *(text.format(tmp=bad_files, trained=trained) for text in given)) == 2
     assert re.search(told, complaint(capfd))
     assert not root.exists()
+
+
+def test_a_balancers_weights_are_tried_before_anything_is_written(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = """
+        import torch
+        from lm_objectives.balancers import Balancer
+        class Short(Balancer):
+            def weights(self, step): return torch.ones(2)
+    """
+    (tmp_path / "short_balancer.py").write_text(textwrap.dedent(text), encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    capfd.readouterr()
+    assert fit(place, tmp_path / "run", "--model.balancer", "short_balancer.Short") == 2
+    assert "from Short.weights, found shape (2,): return 3 numbers" in complaint(capfd)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_says_so(place: Path, trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    capfd.readouterr()
+    assert fit(place, trained, "--ckpt_path", "last") == 0
+    assert re.search(r"all \d+ steps are done: a higher trainer.max_steps goes on", capfd.readouterr().err)
+
+
+def test_a_checkpoint_that_is_cut_off(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    whole = (trained / "checkpoints" / "last.ckpt").read_bytes()
+    (tmp_path / "cut.ckpt").write_bytes(whole[: len(whole) // 2])
+    capfd.readouterr()
+    assert run("demo", "--ckpt_path", tmp_path / "cut.ckpt") == 2
+    assert "found one that is cut off or damaged: check the path" in complaint(capfd)
 
 
 def test_validate_explains_as_well(place: Path, trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
