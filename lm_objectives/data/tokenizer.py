@@ -41,7 +41,10 @@ def make_tokenizer(
     """
     checked_tokenizer(tokenizer, tokens)
     if isinstance(tokenizer, int):
-        return _train(tokenizer, pieces, tokens)
+        made = _train(tokenizer, pieces, tokens)
+        if len(made) < tokenizer:
+            _log.info("tokenizer: the text has pairs for %d of the %d tokens asked for", len(made), tokenizer)
+        return made
     loaded, added = _load(tokenizer, tokens)
     if added:
         _log.info("the tokenizer %s has no %s: added", tokenizer, ", ".join(added))

@@ -1,5 +1,6 @@
 """Trained and loaded tokenizers: special tokens, round trips and the unigram yardstick."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,15 @@ def test_vocabulary_too_small(size: int) -> None:
     with pytest.raises(ValueError, match=message):
         make_tokenizer(size, PIECES)
     assert len(make_tokenizer(260, PIECES)) == 260
+
+
+def test_a_vocabulary_that_the_text_does_not_fill_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "lm_objectives"):
+        made = make_tokenizer(1000, PIECES)
+        assert caplog.messages == [f"tokenizer: the text has pairs for {len(made)} of the 1000 tokens asked for"]
+        caplog.clear()
+        make_tokenizer(262, PIECES)
+    assert caplog.messages == []
 
 
 def test_nothing_to_load(tmp_path: Path) -> None:
