@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,8 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, OSError, EOFError, IndexError, KeyError, TypeError, pickle.UnpicklingError) as error:
         with file.open("rb") as begun:
-            kind = "one that is cut off or damaged" if begun.read(2) == b"PK" else "a file of another kind"
+            cut = begun.read(2) == b"PK" and not zipfile.is_zipfile(file)
+        kind = "one that is cut off or damaged" if cut else "a file of another kind"
         raise ValueError(f"expected a checkpoint at {path}, found {kind}: check the path") from error
     if not isinstance(checkpoint, dict) or KEY not in checkpoint:
         raise ValueError(f"expected a checkpoint of lm-objectives at {path}, found another one: check the path")
