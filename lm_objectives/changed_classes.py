@@ -42,10 +42,14 @@ def config_paths(arguments: Sequence[str]) -> Iterator[Path]:
 
 def _value(names: Sequence[str], argument: str, rest: Sequence[str]) -> str | None:
     """What an argument of some name gives, itself or by the one behind it."""
+    name, value = named_value(argument, rest)
+    return value if name in names else None
+
+
+def named_value(argument: str, rest: Sequence[str]) -> tuple[str, str | None]:
+    """An argument's name, and the value that it has itself or by the one behind it."""
     name, equals, value = argument.partition("=")
-    if name not in names:
-        return None
-    return value if equals else next(iter(rest), None)
+    return name, value if equals else next(iter(rest), None)
 
 
 def _classes(argument: str, rest: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -2,27 +2,18 @@
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from lm_objectives.backbone import Backbone
 from lm_objectives.configuration import is_decoder
 from lm_objectives.corruption.base import Attention
 from lm_objectives.equal_logits import equal_logits
-from lm_objectives.objectives import (
-    CausalLM,
-    MaskedLM,
-    NextSentence,
-    Objective,
-    PrefixLM,
-    ReplacedToken,
-    SentenceOrder,
-    SpanDenoising,
-    TextDenoising,
-)
+from lm_objectives.objectives import MaskedLM, NextSentence, Objective, ReplacedToken, SentenceOrder
+from lm_objectives.objectives.own_head import OwnHead
 from lm_objectives.pretrained import Found, read_config, read_folder
 
 _log = logging.getLogger("lm_objectives")
@@ -60,7 +51,6 @@ _TABLES: dict[type[Objective], dict[str, Names]] = {
     ReplacedToken: _REPLACED,
     SentenceOrder: _ORDER,
 }
-_OWN_HEAD = (CausalLM, PrefixLM, SpanDenoising, TextDenoising)  # a linear map, where it is not the embedding
 
 MASKED_FAMILIES = tuple(_MASKED)
 """Families of whose masked head the names are known."""
@@ -71,7 +61,7 @@ def head_names(objective: Objective, family: str) -> Names:
 
     Those of a generator are not among them.
     """
-    if isinstance(objective, _OWN_HEAD):
+    if isinstance(objective, OwnHead):
         return _each(objective, {"head": "lm_head"})
     if isinstance(objective, SentenceOrder) and objective.pooling != "first":
         return {}
@@ -108,7 +98,7 @@ def start_heads(backbone: Backbone, objectives: Mapping[str, Objective]) -> None
             held[name] = False  # ours predicts by the embedding
             continue
         held[name] = _copied(objective, head_names(objective, backbone.config.model_type), found)
-        if held[name] and isinstance(objective, _OWN_HEAD):
+        if held[name] and isinstance(objective, OwnHead):
             _check_logits(objective, backbone)
         if isinstance(objective, ReplacedToken):
             held[f"{name}'s generator"] = _start_generator(objective, backbone, found.folder / "generator")
@@ -117,16 +107,15 @@ def start_heads(backbone: Backbone, objectives: Mapping[str, Objective]) -> None
     _log.info("%s: begins with %s%s", found.folder, started or "no head", f"; fresh: {fresh}" if fresh else "")
 
 
-def _check_logits(objective: CausalLM | PrefixLM | SpanDenoising | TextDenoising, backbone: Backbone) -> None:
+def _check_logits(objective: OwnHead, backbone: Backbone) -> None:
     """Raise where the class that wrote the folder has logits that are not our head's: biased, scaled or capped ones."""
     found, writes = backbone.found, objective.corruption.decodes
     assert found is not None
     if not (writes or is_decoder(backbone.config.model_type)) or found.whole.get_output_embeddings() is None:
         return  # of itself it predicts no tokens so
-    weight = backbone.embedding if objective.head is None else objective.head.weight
     attention: Attention = "bidirectional" if writes else "causal"
     found.whole.eval()
-    ours = {"logits": lambda hidden: F.linear(backbone.head_scale * hidden, weight)}
+    ours = {"logits": partial(objective.logits, embedding=backbone.embedding)}
     equal = equal_logits(backbone, attention, writes, found.whole, ours)
     found.whole.train()
     if not equal:

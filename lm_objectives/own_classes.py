@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from lm_objectives.balancers import Balancer
-from lm_objectives.changed_classes import config_paths
+from lm_objectives.changed_classes import config_paths, named_value
 from lm_objectives.objectives import Objective
 
 _PLUGIN = re.compile(r"model\.(?:objectives\.\w+|balancer|optimizer)(?:\.class_path)?")
@@ -42,9 +42,8 @@ def check_own_classes(arguments: Sequence[str]) -> None:
 def _named(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Settings that take a plug-in, and the class that each is given."""
     for index, argument in enumerate(arguments):
-        name, equals, value = argument.partition("=")
-        value = value if equals else next(iter(arguments[index + 1 : index + 2]), "")
-        if name.startswith("--") and _PLUGIN.fullmatch(name[2:]):
+        name, value = named_value(argument, arguments[index + 1 : index + 2])
+        if value and name.startswith("--") and _PLUGIN.fullmatch(name[2:]):
             yield name[2:], value
     for file in config_paths(arguments):
         content = yaml.safe_load(file.read_text(encoding="utf-8"))

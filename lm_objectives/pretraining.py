@@ -116,9 +116,7 @@ class Pretraining(L.LightningModule):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if data is None:
             raise ValueError("expected a TextDataModule beside the module, found none: pass datamodule= to the Trainer")
-        with torch.device(
-            "cpu"
-        ):  # not on the Trainer's device, whose generator draws other numbers; it moves the module
+        with torch.device("cpu"):  # the Trainer's device would draw other numbers; it moves the module itself
             self.build(data.vocabulary, data.window, training_steps(self.trainer, data.steps_per_epoch))
         if self.backbone.frozen:
             log.info("the decoder of %s does not learn: no objective has it write", self.backbone.config.model_type)

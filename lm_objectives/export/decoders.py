@@ -1,6 +1,6 @@
 """Next-token heads on decoder-only backbones."""
 
-import torch.nn.functional as F
+from functools import partial
 
 from lm_objectives.backbone import Backbone
 from lm_objectives.configuration import is_decoder
@@ -17,9 +17,9 @@ def causal(objective: CausalLM, backbone: Backbone, beside: MaskedLM | None) -> 
     if not is_decoder(family):
         raise NotExportableError(f"{family} is an encoder, which transformers does not run causally")
     model = around(AutoModelForCausalLM, backbone)
-    weight = backbone.embedding if objective.head is None else objective.head.weight
+    weight = objective.weight(backbone.embedding)
     head = model.get_output_embeddings().weight
     if head.shape != weight.shape:
         raise NotExportableError(f"its head has {len(weight)} tokens and the backbone's configuration {len(head)}")
     predict_by(weight, None, model)
-    return Reference(model, {"logits": lambda hidden: F.linear(hidden, weight)})
+    return Reference(model, {"logits": partial(objective.logits, embedding=backbone.embedding)})

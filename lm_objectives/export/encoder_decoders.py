@@ -1,8 +1,7 @@
 """Heads that write behind an encoder."""
 
 import copy
-
-import torch.nn.functional as F
+from functools import partial
 
 from lm_objectives.backbone import Backbone
 from lm_objectives.export.reference import NotExportableError, Reference, predict_by
@@ -27,5 +26,4 @@ def written(
     model.base_model.load_state_dict(backbone.model.state_dict(), strict=False)  # T5's own has the head among the rest
     if objective.head is not None:
         predict_by(objective.head.weight, None, model)
-    weight, scale = backbone.embedding if objective.head is None else objective.head.weight, objective.scale
-    return Reference(model.eval(), {"logits": lambda hidden: F.linear(scale * hidden, weight)})
+    return Reference(model.eval(), {"logits": partial(objective.logits, embedding=backbone.embedding)})

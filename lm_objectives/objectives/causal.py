@@ -36,4 +36,4 @@ class CausalLM(OwnHead):
         self.corruption = NextToken()
 
     def exhibit(self, stage: "Stage") -> Iterator[str]:
-        return continued(stage, partial(self.logits, backbone=stage.backbone))
+        return continued(stage, partial(self.logits, embedding=stage.backbone.embedding))

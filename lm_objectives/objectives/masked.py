@@ -1,28 +1,20 @@
 """Masked-token prediction."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.lengths import SpanLengths
 from lm_objectives.corruption.masking import TokenMasking
 from lm_objectives.corruption.units import Unit
 from lm_objectives.demo.filling import filled
-from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
-from lm_objectives.objectives.tokens import (
-    YARDSTICKS,
-    check_extras,
-    score_tokens,
-    token_metrics,
-    uniform_loss,
-    unigram_of,
-)
+from lm_objectives.objectives.base import Outcome
+from lm_objectives.objectives.tokens import TokenObjective, check_extras
 from lm_objectives.ramps import Ramp
 from lm_objectives.scoring import at_positions
 
@@ -31,7 +23,7 @@ if TYPE_CHECKING:
     from lm_objectives.demo.stage import Stage
 
 
-class MaskedLM(Objective):
+class MaskedLM(TokenObjective):
     """Each masked token from both sides: L = −Σ ln p(x_t | corrupted x), in nats per masked token.
 
     BERT (Devlin et al. 2019, section 3.1) with masks drawn anew for each epoch of the rows, as RoBERTa does (Liu et
@@ -56,8 +48,6 @@ class MaskedLM(Objective):
     """
 
     corruption: TokenMasking
-    unigram: Tensor
-    yardsticks: ClassVar[Yardsticks] = YARDSTICKS
 
     def __init__(
         self,
@@ -77,7 +67,7 @@ class MaskedLM(Objective):
         self.corruption = TokenMasking(mask_rate, mask_share, random_share, predict_from, unit, lengths)
 
     def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
-        self.vocabulary_size = vocabulary.size
+        super().build(backbone, vocabulary)
         self.transform = self.bias = None
         self.scale = backbone.embedding_scale
         width = backbone.embedding.shape[1]
@@ -89,10 +79,6 @@ class MaskedLM(Objective):
                 "expected an embedding as wide as the hidden states for predict_from previous, found "
                 f"{width} and {backbone.dim}: set embedding_size to {backbone.dim} in model.backbone.config"
             )
-        self.register_buffer("unigram", unigram_of(vocabulary), persistent=False)
-
-    def initial_loss(self) -> float:
-        return uniform_loss(self.vocabulary_size, self.z_loss)
 
     def score(
         self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
@@ -102,11 +88,7 @@ class MaskedLM(Objective):
             states = self.transform(states)
         elif self.scale != 1:
             states = self.scale * states
-        extras = self.label_smoothing, self.z_loss
-        return score_tokens(states, embedding, view.targets, self.unigram, self.training, self.bias, *extras)
-
-    def metrics(self) -> dict[str, Metric]:
-        return token_metrics()
+        return self.outcome(states, embedding, view.targets, self.bias)
 
     def exhibit(self, stage: "Stage") -> Iterator[str]:
         def head(states: Tensor) -> Tensor:

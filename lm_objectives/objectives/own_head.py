@@ -1,58 +1,49 @@
 """What objectives share whose tokens a family's own head predicts."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from lm_objectives.corruption.base import View, Vocabulary
-from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
-from lm_objectives.objectives.tokens import YARDSTICKS, score_tokens, token_metrics, uniform_loss, unigram_of
+from lm_objectives.objectives.base import Outcome
+from lm_objectives.objectives.tokens import TokenObjective
 from lm_objectives.scoring import at_positions
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
 
 
-class OwnHead(Objective):
+class OwnHead(TokenObjective):
     """Predicts tokens by the family's own head: the token embedding, or a linear map where it is not tied.
 
     Attributes:
         head: that map, `None` where the embedding stands for it.
         scale: what hidden states are multiplied by in front of either, as T5 does.
-        label_smoothing, z_loss: of the training loss, as in `CausalLM`.
     """
 
-    unigram: Tensor
-    yardsticks: ClassVar[Yardsticks] = YARDSTICKS
-    label_smoothing = z_loss = 0.0
-
     def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
-        self.vocabulary_size = vocabulary.size
+        super().build(backbone, vocabulary)
         self.head, self.scale = fresh_head(backbone), backbone.head_scale
-        self.register_buffer("unigram", unigram_of(vocabulary), persistent=False)
-
-    def initial_loss(self) -> float:
-        return uniform_loss(self.vocabulary_size, self.z_loss)
 
     def score(
         self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
     ) -> Outcome:
-        weight = embedding if self.head is None else self.head.weight
-        states, extras = self._scaled(at_positions(hidden, view.scored)), (self.label_smoothing, self.z_loss)
-        return score_tokens(states, weight, view.targets, self.unigram, self.training, None, *extras)
+        return self.outcome(self._scaled(at_positions(hidden, view.scored)), self.weight(embedding), view.targets)
 
-    def logits(self, states: Float[Tensor, "*shape dim"], backbone: "Backbone") -> Float[Tensor, "*shape vocab"]:
+    def weight(self, embedding: Float[Tensor, "vocab width"]) -> Float[Tensor, "vocab dim"]:
+        """What states are multiplied by, a row for each token."""
+        return embedding if self.head is None else self.head.weight
+
+    def logits(
+        self, hidden: Float[Tensor, "*shape dim"], embedding: Float[Tensor, "vocab width"]
+    ) -> Float[Tensor, "*shape vocab"]:
         """Of each token, from hidden states."""
-        return F.linear(self._scaled(states), backbone.embedding if self.head is None else self.head.weight)
+        return F.linear(self._scaled(hidden), self.weight(embedding))
 
     def _scaled(self, states: Tensor) -> Tensor:
         return states if self.scale == 1 else self.scale * states
-
-    def metrics(self) -> dict[str, Metric]:
-        return token_metrics()
 
 
 def fresh_head(backbone: "Backbone") -> nn.Linear | None:

@@ -35,5 +35,5 @@ class PrefixLM(OwnHead):
 
     def exhibit(self, stage: "Stage") -> Iterator[str]:
         mode = ids_named(stage.vocabulary, self.corruption.tokens(stage.window)).tolist()
-        head = partial(self.logits, backbone=stage.backbone)
+        head = partial(self.logits, embedding=stage.backbone.embedding)
         return continued_behind_prefix(stage, head, mode, self.corruption.decodes)

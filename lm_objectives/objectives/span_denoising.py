@@ -56,7 +56,7 @@ class SpanDenoising(OwnHead):
         self.unigram = written_unigram(self.unigram, shares, marks)
 
     def exhibit(self, stage: "Stage") -> Iterator[str]:
-        return restored(stage, self.corruption, partial(self.logits, backbone=stage.backbone))
+        return restored(stage, self.corruption, partial(self.logits, embedding=stage.backbone.embedding))
 
 
 def written_unigram(

@@ -41,4 +41,4 @@ class TextDenoising(OwnHead):
         self.corruption = TextInfilling(rate, lengths or Poisson(), unit, permute_sentences)
 
     def exhibit(self, stage: "Stage") -> Iterator[str]:
-        return rewritten(stage, self.corruption, partial(self.logits, backbone=stage.backbone))
+        return rewritten(stage, self.corruption, partial(self.logits, embedding=stage.backbone.embedding))

@@ -1,6 +1,7 @@
 """What objectives that predict tokens share: metrics and yardsticks over the vocabulary."""
 
 import math
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -8,20 +9,60 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lm_objectives.corruption.base import Vocabulary
-from lm_objectives.objectives.base import Outcome, Yardsticks
+from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
 from lm_objectives.objectives.mean import Mean
 from lm_objectives.scoring import vocabulary_correct, vocabulary_nats
+
+if TYPE_CHECKING:
+    from lm_objectives.backbone import Backbone
 
 YARDSTICKS: Yardsticks = {"loss": ("uniform", "unigram"), "perplexity": (), "accuracy": ("commonest",)}
 
 
-def token_metrics() -> dict[str, Metric]:
-    """Perplexity, accuracy, and what predictors without context reach.
+class TokenObjective(Objective):
+    """An objective whose targets are tokens of the vocabulary.
 
-    These are `uniform` and `unigram` in nats, and `commonest`, the share of the commonest token.
+    Attributes:
+        label_smoothing, z_loss: of the training loss, as in `CausalLM`.
     """
-    means: dict[str, Metric] = {name: Mean() for name in ("accuracy", "uniform", "unigram", "commonest")}
-    return {"perplexity": Perplexity(), **means}
+
+    unigram: Tensor
+    yardsticks: ClassVar[Yardsticks] = YARDSTICKS
+    label_smoothing = z_loss = 0.0
+
+    def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
+        del backbone
+        self.vocabulary_size = vocabulary.size
+        self.register_buffer("unigram", unigram_of(vocabulary), persistent=False)
+
+    def initial_loss(self) -> float:
+        return uniform_loss(self.vocabulary_size, self.z_loss)
+
+    def metrics(self) -> dict[str, Metric]:
+        """Perplexity, accuracy, and what predictors without context reach.
+
+        These are `uniform` and `unigram` in nats, and `commonest`, the share of the commonest token.
+        """
+        means: dict[str, Metric] = {name: Mean() for name in ("accuracy", "uniform", "unigram", "commonest")}
+        return {"perplexity": Perplexity(), **means}
+
+    def outcome(
+        self,
+        states: Float[Tensor, "scored dim"],
+        weight: Float[Tensor, "vocab dim"],
+        targets: Int[Tensor, " scored"],
+        bias: Float[Tensor, " vocab"] | None = None,
+    ) -> Outcome:
+        """Nats summed over scored positions, and outside training what the metrics observe.
+
+        Label smoothing and z-loss (see `scoring.vocabulary_nats`) belong to the training alone.
+        """
+        if self.training:
+            extras = self.label_smoothing, self.z_loss
+            return Outcome({"loss": vocabulary_nats(states, weight, targets, bias, *extras)})
+        sums = {"loss": vocabulary_nats(states, weight, targets, bias)}
+        correct = vocabulary_correct(states, weight, targets, bias)
+        return Outcome(sums, observe_tokens(sums["loss"], correct, targets, self.unigram))
 
 
 def check_extras(label_smoothing: float, z_loss: float) -> None:
@@ -53,34 +94,13 @@ def unigram_of(vocabulary: Vocabulary) -> Float[Tensor, " vocab"]:
     return torch.from_numpy(vocabulary.unigram).float()
 
 
-def score_tokens(
-    states: Float[Tensor, "scored dim"],
-    weight: Float[Tensor, "vocab dim"],
-    targets: Int[Tensor, " scored"],
-    unigram: Float[Tensor, " vocab"],
-    training: bool,
-    bias: Float[Tensor, " vocab"] | None = None,
-    label_smoothing: float = 0.0,
-    z_loss: float = 0.0,
-) -> Outcome:
-    """Nats summed over scored positions, and outside training what `token_metrics` observe.
-
-    Label smoothing and z-loss (see `scoring.vocabulary_nats`) belong to the training alone.
-    """
-    if training:
-        return Outcome({"loss": vocabulary_nats(states, weight, targets, bias, label_smoothing, z_loss)})
-    sums = {"loss": vocabulary_nats(states, weight, targets, bias)}
-    correct = vocabulary_correct(states, weight, targets, bias)
-    return Outcome(sums, observe_tokens(sums["loss"], correct, targets, unigram))
-
-
 def observe_tokens(
     nats: Float[Tensor, ""],
     correct: Float[Tensor, " scored"],
     targets: Int[Tensor, " scored"],
     unigram: Float[Tensor, " vocab"],
 ) -> dict[str, tuple[Tensor, ...]]:
-    """Updates for `token_metrics` from the sum of nats, and from what each scored position got and wanted."""
+    """Updates for the metrics from the sum of nats, and from what each scored position got and wanted."""
     count = torch.full_like(nats, len(targets))
     return {
         "perplexity": (nats / count.clamp_min(1), count),
