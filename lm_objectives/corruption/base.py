@@ -61,11 +61,14 @@ class Text(Protocol):
 
     @property
     def tokens(self) -> np.ndarray:
-        """Ids of all documents, `(tokens,)`; a document is bos, sentences with a separator between paragraphs, eos."""
+        """Ids of all documents, `(tokens,)`; a document is bos, its text, eos."""
 
     @property
     def sentences(self) -> np.ndarray:
-        """Where each sentence starts and stops in `tokens`, `(sentences, 2)`; bos, eos, separators lie in none."""
+        """Where each starts and stops in `tokens`, `(sentences, 2)`; those of a paragraph follow one another.
+
+        Bos, eos and the white space between paragraphs lie in none.
+        """
 
     @property
     def paragraphs(self) -> np.ndarray:
@@ -207,6 +210,10 @@ class Corruption(ABC):
 
     marks_sentences: ClassVar[bool] = False
     """Whether `Rows.sentences` is wanted."""
+
+    cuts_pairs: ClassVar[bool] = False
+    """Whether its rows are pairs of sentences, which it reads from a text in which each sentence is encoded alone: in
+    the text as it stands a missing space, or a line break, would tell which of them begins a paragraph."""
 
     @property
     def decodes(self) -> bool:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,6 +27,8 @@ class NextSentencePairs(Corruption):
     second segment is as long, and begins and ends as a second segment does, whichever it is: only the words tell.
     Sentences too long for half a window are left out, and so are runs without a second one.
     """
+
+    cuts_pairs: ClassVar[bool] = True
 
     def spans(self, text: Text, window: int, packing: bool) -> np.ndarray:
         del packing

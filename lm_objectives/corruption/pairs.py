@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -39,6 +39,8 @@ class SegmentPairs(Corruption):
     """
 
     within: Within = "paragraph"
+
+    cuts_pairs: ClassVar[bool] = True
 
     def spans(self, text: Text, window: int, packing: bool) -> np.ndarray:
         del packing

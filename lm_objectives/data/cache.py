@@ -10,16 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lm_objectives.corruption.base import Vocabulary
+from lm_objectives.corruption.base import Corruption, Vocabulary
 from lm_objectives.data.tokenizer import load_tokenizer, unigram_nats
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+SPLITS = ("training", "validation")
+PAIRS = "pairs"
+"""Folder, below a split's, of the same documents with each sentence encoded alone."""
+
 
 @dataclass(frozen=True, eq=False)
 class TokenText:
-    """The `corruption.base.Text` of one split, memory-mapped; pickled as its folder's path, never as its content."""
+    """The `corruption.base.Text` of one split, memory-mapped; pickled as its folder's path, never as its content.
+
+    Attributes:
+        corpora: where each corpus starts in `tokens`, and where the last one stops, `(corpora + 1,)`.
+        pairs: the same documents with each sentence encoded alone, where an objective cuts pairs.
+    """
 
     folder: Path
     tokens: np.ndarray
@@ -27,6 +36,22 @@ class TokenText:
     paragraphs: np.ndarray
     documents: np.ndarray
     corpora: np.ndarray
+    pairs: "TokenText | None" = None
+
+    def stream(self, corruption: Corruption) -> "TokenText":
+        """The stream of tokens that a corruption reads.
+
+        Raises:
+            ValueError: where it is not there.
+        """
+        if not corruption.cuts_pairs:
+            return self
+        if self.pairs is None:
+            raise ValueError(
+                f"expected a text with sentences encoded alone for {type(corruption).__name__}, found one without: "
+                "prepare it with pairs"
+            )
+        return self.pairs
 
     @staticmethod
     def open(folder: str | Path) -> "TokenText":
@@ -38,9 +63,9 @@ class TokenText:
         arrays = ("tokens", "sentences", "paragraphs", "documents", "corpora")
         folder = Path(folder)
         with _whole(folder.parent):
-            return TokenText(
-                folder, *(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in arrays)
-            )
+            found = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in arrays}
+            pairs = TokenText.open(folder / PAIRS) if (folder / PAIRS).is_dir() else None
+            return TokenText(folder, **found, pairs=pairs)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TokenText.open, (self.folder,)
@@ -53,16 +78,19 @@ class Census:
     Attributes:
         words: between white space.
         characters: of the texts.
+        training_bytes, validation_bytes: of the texts of each split, in UTF-8.
         unspaced: letters of scripts that put no spaces between words.
         unknown: tokens that stand for what the tokenizer does not know.
         empty: documents without text, which were left out.
-        without_tokens: documents in which the tokenizer found nothing, which were left out.
+        without_tokens: documents of which the tokenizer made nothing, which were left out.
         trained_on: share of the training text that the tokenizer was trained on, in (0, 1]; 0 for a loaded one.
         seconds: that it took, from what an interrupted preparation had left.
     """
 
     words: int
     characters: int
+    training_bytes: int
+    validation_bytes: int
     unspaced: int
     unknown: int
     empty: int

@@ -13,16 +13,15 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from lm_objectives.data.cache import PAIRS, SPLITS
 from lm_objectives.data.encoding import Encoder, Part, token_dtype
 from lm_objectives.data.growing import GrowingArray
 from lm_objectives.data.pieces import Piece
 from lm_objectives.whole_file import whole_file
 
-SPLITS = ("training", "validation")
-
 _CHUNK = 2**20  # characters, about; the same for any number of cores
 _MOST_THREADS = 16  # more would wait for one another, and each holds a chunk
-_COUNTS = ("words", "characters", "unspaced", "without_tokens")
+_COUNTS = ("words", "characters", "bytes", "unspaced", "unknown", "without_tokens")
 
 
 @dataclass(frozen=True)
@@ -78,9 +77,11 @@ def encode_chunks(
         except (OSError, EOFError, ValueError, BadZipFile):  # not there, or not whole
             arrays: dict[str, Any] = {"corpus": chunk.corpus}
             for split, parts in chunk.parts.items():
-                layout = encoder(parts)
-                arrays |= {f"{split}/{name}": array for name, array in layout.arrays(size).items()}
-                arrays[f"{split}/counts"] = np.array([getattr(layout, name) for name in _COUNTS])
+                made = encoder(parts)
+                for stream, layout in {split: made.text, f"{split}/{PAIRS}": made.pairs}.items():
+                    if layout is not None:
+                        arrays |= {f"{stream}/{name}": array for name, array in layout.arrays(size).items()}
+                arrays[f"{split}/counts"] = np.array([getattr(made, name) for name in _COUNTS])
             with whole_file(path) as file:
                 np.savez(file, **arrays)
             tokens = _tokens_in(path)
@@ -107,8 +108,8 @@ def _tokens_in(path: Path) -> int:
         return sum(len(found[f"{split}/tokens"]) for split in SPLITS)
 
 
-def join_chunks(files: list[Path], corpora: int, size: int, folder: Path, split: str) -> dict[str, Any]:
-    """Put the chunks of a split together.
+def join_chunks(files: list[Path], corpora: int, size: int, folder: Path, stream: str) -> None:
+    """Put a stream of the chunks together.
 
     Args:
         files: of the chunks, in their order.
@@ -116,13 +117,8 @@ def join_chunks(files: list[Path], corpora: int, size: int, folder: Path, split:
         size: tokens in the vocabulary.
         folder: gets the arrays of `corruption.base.Text` as `.npy` files, and `corpora.npy`, where each corpus starts
             in the tokens and where the last one stops.
-        split: training or validation.
-
-    Returns:
-        What was counted, and `unigram`, how often each token comes, `(vocab,)`.
+        stream: training or validation, or the sentences of one.
     """
-    totals = np.zeros(len(_COUNTS), dtype=np.int64)
-    unigram = np.zeros(size, dtype=np.int64)
     bounds = [0] * (corpora + 1)
     offset = np.dtype(np.int64)
     folder.mkdir()
@@ -133,21 +129,29 @@ def join_chunks(files: list[Path], corpora: int, size: int, folder: Path, split:
         documents = stack.enter_context(GrowingArray(folder / "documents.npy", offset))
         for path in files:
             with np.load(path) as found:
-                part = {name.removeprefix(f"{split}/"): found[name] for name in found if name.startswith(f"{split}/")}
+                names = ("tokens", "sentences", "paragraphs", "documents")
+                part = {name: found[f"{stream}/{name}"] for name in names}
                 corpus = int(found["corpus"])
             documents.append(part["documents"] + tokens.length)
             paragraphs.append(part["paragraphs"] + sentences.length)
             sentences.append(part["sentences"] + tokens.length)
             tokens.append(part["tokens"])
-            unigram += np.bincount(part["tokens"], minlength=size)
-            totals += part["counts"]
             bounds[corpus + 1 :] = [tokens.length] * (corpora - corpus)
         documents.append([tokens.length])
         paragraphs.append([sentences.length])
         corpora_file = stack.enter_context(GrowingArray(folder / "corpora.npy", offset))
         corpora_file.append(bounds)
-        counts = {"tokens": tokens.length, "sentences": sentences.length, "documents": documents.length - 1}
-    return {**counts, **dict(zip(_COUNTS, totals.tolist(), strict=True)), "unigram": unigram}
+
+
+def add_counts(files: list[Path], size: int, split: str) -> dict[str, Any]:
+    """What was counted of a split in all chunks, and `unigram`, how often each token comes, `(vocab,)`."""
+    totals = np.zeros(len(_COUNTS), dtype=np.int64)
+    unigram = np.zeros(size, dtype=np.int64)
+    for path in files:
+        with np.load(path) as found:
+            totals += found[f"{split}/counts"]
+            unigram += np.bincount(found[f"{split}/tokens"], minlength=size)
+    return {**dict(zip(_COUNTS, totals.tolist(), strict=True)), "unigram": unigram}
 
 
 def cores() -> int:

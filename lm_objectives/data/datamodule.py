@@ -116,6 +116,7 @@ class TextDataModule(L.LightningDataModule):
             seed=self.seed,
             txt_documents=self.txt_documents,
             tokens=tuple(token for source in sources.values() for token in source.corruption.tokens(self.window)),
+            pairs=any(source.corruption.cuts_pairs and source.view_of is None for source in sources.values()),
         )
 
     def setup(self, stage: str | None = None) -> None:

@@ -1,29 +1,34 @@
-"""Documents into a stream of tokens, with the places of their sentences."""
+"""Documents into streams of tokens, with the places of their sentences."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lm_objectives.corruption.base import Vocabulary
-from lm_objectives.data.sentences import split_document
+from lm_objectives.data.pieces import cut_place
+from lm_objectives.data.sentences import Span, find_sentences, leads_in_paragraph, sentences_at
+from lm_objectives.data.tokenizer import unknown_token
 from lm_objectives.data.words import unspaced
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
 PARAGRAPH_BREAK = "\n\n"
 
-_SENTENCES_AT_ONCE = 1024  # what the tokenizer says of each is many times as large as its ids
+_LONGEST = 2**16  # characters of a text that is encoded in one piece
+_AT_ONCE = 2**18  # characters of texts that are encoded together: what is said of their tokens is many times as large
+_OFFSET = np.dtype(np.int64)
 
 
 class Part(NamedTuple):
     """A document, or a part of one, to be encoded.
 
     Attributes:
-        text: whole paragraphs.
+        text: of the part.
         begins, ends: whether it is the first part of its document, and the last.
     """
 
@@ -34,33 +39,83 @@ class Part(NamedTuple):
 
 @dataclass
 class Layout:
-    """Tokens of documents, the arrays of `corruption.base.Text` without their last bounds, and what was counted.
+    """Tokens of documents, as the arrays of `corruption.base.Text` without their last bounds.
 
     Attributes:
-        tokens, sentences, paragraphs, documents: as there, counted from the layout's own start.
-        words: between white space.
-        characters: of the texts.
-        unspaced: letters of scripts that put no spaces between words.
-        without_tokens: documents in which the tokenizer found nothing, and which are left out.
+        tokens, sentences, paragraphs, documents: as there, counted from the layout's own start; arrays one after
+            another.
+        length, sentence_count: how many there are so far.
     """
 
-    tokens: list[int] = field(default_factory=list)
-    sentences: list[tuple[int, int]] = field(default_factory=list)
-    paragraphs: list[int] = field(default_factory=list)
+    tokens: list[np.ndarray] = field(default_factory=list)
+    sentences: list[np.ndarray] = field(default_factory=list)
+    paragraphs: list[np.ndarray] = field(default_factory=list)
     documents: list[int] = field(default_factory=list)
-    words: int = 0
-    characters: int = 0
-    unspaced: int = 0
-    without_tokens: int = 0
+    length: int = 0
+    sentence_count: int = 0
+
+    def add(
+        self,
+        tokens: np.ndarray,
+        sentences: np.ndarray,
+        paragraphs: np.ndarray,
+        part: Part,
+        vocabulary: Vocabulary,
+    ) -> None:
+        """Add a part of a document: bos where it begins, its tokens, eos where it ends.
+
+            tokens 5 6 9 8, sentences (0, 2) (3, 4), paragraphs 0 1
+            tokens bos 5 6 9 8 eos, sentences (1, 3) (4, 5), paragraphs 0 1
+
+        Args:
+            tokens: `(tokens,)`.
+            sentences: where each starts and stops in `tokens`, `(sentences, 2)`.
+            paragraphs: number of the first sentence of each paragraph, `(paragraphs,)`.
+            part: which of its document it is.
+            vocabulary: has bos and eos.
+        """
+        if part.begins:
+            self.documents.append(self.length)
+        self.paragraphs.append(paragraphs + self.sentence_count)
+        self.sentences.append(sentences + self.length + part.begins)
+        self.sentence_count += len(sentences)
+        bos, eos = [vocabulary.bos] * part.begins, [vocabulary.eos] * part.ends
+        self.tokens.append(np.concatenate([bos, tokens, eos], dtype=np.uint32, casting="unsafe"))
+        self.length += len(tokens) + part.begins + part.ends
 
     def arrays(self, vocabulary_size: int) -> dict[str, np.ndarray]:
         """The arrays by name: tokens as narrow as the vocabulary allows, offsets in int64."""
+        tokens = np.concatenate([np.empty(0, np.uint32), *self.tokens])
         return {
-            "tokens": np.array(self.tokens, dtype=token_dtype(vocabulary_size)),
-            "sentences": np.array(self.sentences, dtype=np.int64).reshape(-1, 2),
-            "paragraphs": np.array(self.paragraphs, dtype=np.int64),
-            "documents": np.array(self.documents, dtype=np.int64),
+            "tokens": tokens.astype(token_dtype(vocabulary_size)),
+            "sentences": np.concatenate([np.empty((0, 2), _OFFSET), *self.sentences]),
+            "paragraphs": np.concatenate([np.empty(0, _OFFSET), *self.paragraphs]),
+            "documents": np.array(self.documents, dtype=_OFFSET),
         }
+
+
+@dataclass
+class Encoded:
+    """What an encoder makes of some documents.
+
+    Attributes:
+        text: their tokens.
+        pairs: the tokens of their sentences, each encoded alone; `None` where they are not wanted.
+        words: between white space.
+        characters, bytes: of the texts, in UTF-8.
+        unspaced: letters of scripts that put no spaces between words.
+        unknown: tokens that stand for what the tokenizer does not know.
+        without_tokens: documents of which the tokenizer makes nothing, and which are left out.
+    """
+
+    text: Layout = field(default_factory=Layout)
+    pairs: Layout | None = None
+    words: int = 0
+    characters: int = 0
+    bytes: int = 0
+    unspaced: int = 0
+    unknown: int = 0
+    without_tokens: int = 0
 
 
 def token_dtype(vocabulary_size: int) -> np.dtype:
@@ -68,107 +123,168 @@ def token_dtype(vocabulary_size: int) -> np.dtype:
     return np.dtype(np.uint16 if vocabulary_size <= 2**16 else np.uint32)
 
 
-def lay_out(
-    layout: Layout,
-    paragraphs: Sequence[Sequence[Sequence[int]]],
-    vocabulary: Vocabulary,
-    separator: list[int],
-    begins: bool = True,
-    ends: bool = True,
-) -> None:
-    """Add one document to a layout: bos, sentences with a separator between paragraphs, eos.
-
-        paragraphs  [[[5, 6], [7]], [[8]]], separator [9]
-        tokens      bos 5 6 7 9 8 eos
-        sentences   (1, 3) (3, 4) (5, 6)
-        paragraphs  0 2
-
-    Sentences without tokens, and paragraphs and documents without sentences, are left out. A document's further parts
-    lead their paragraphs in by a separator too; only the first has bos, and only the last eos.
-    """
-    filled = [kept for paragraph in paragraphs if (kept := [sentence for sentence in paragraph if sentence])]
-    if begins and ends and not filled:
-        layout.without_tokens += 1
-        return
-    tokens = layout.tokens
-    if begins:
-        layout.documents.append(len(tokens))
-        tokens.append(vocabulary.bos)
-    for number, paragraph in enumerate(filled):
-        if number or not begins:
-            tokens += separator
-        layout.paragraphs.append(len(layout.sentences))
-        for sentence in paragraph:
-            layout.sentences.append((len(tokens), len(tokens) + len(sentence)))
-            tokens += sentence
-    if ends:
-        tokens.append(vocabulary.eos)
-
-
-def training_pieces(texts: Iterable[str], language: str) -> Iterator[str]:
-    """What a tokenizer is trained on: sentences with one leading space, and the breaks between paragraphs."""
-    for text in texts:
-        for number, paragraph in enumerate(split_document(text, language)):
-            if number:
-                yield PARAGRAPH_BREAK
-            for sentence in paragraph:
-                yield " " + sentence
-
-
 class Encoder:
     """Makes documents into tokens; may be used by several threads at once.
 
-    Every sentence is encoded by itself after one space, so that nothing marks a paragraph's start. What looks like a
-    special token in the text is encoded as the text that it is.
+    A document is encoded as it stands, so that decoding gives it back. Its sentences are places in that stream. What
+    looks like a special token in the text is encoded as the text that it is.
 
     Args:
         tokenizer: copied, so that its own settings stay.
         vocabulary: the same tokenizer's ids.
-        language: as in `split_document`.
+        language: as in `find_sentences`.
+        pairs: whether sentences are encoded alone too, each as the beginning of a text, so that neither white space
+            nor a capital's token tells what stood in front of it.
     """
 
-    def __init__(self, tokenizer: "Tokenizer", vocabulary: Vocabulary, language: str) -> None:
-        from tokenizers import Tokenizer
+    def __init__(self, tokenizer: "Tokenizer", vocabulary: Vocabulary, language: str, pairs: bool = False) -> None:
+        self._first, self._further = _plain(tokenizer), _plain(tokenizer, leads=False)
+        self._vocabulary, self._language, self._pairs = vocabulary, language, pairs
+        unknown = unknown_token(tokenizer)
+        self._unknown = None if unknown is None else tokenizer.token_to_id(unknown)
+        self._separator = self._further.encode(PARAGRAPH_BREAK, add_special_tokens=False).ids
 
-        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
-        self._tokenizer.encode_special_tokens = True
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._vocabulary, self._language = vocabulary, language
-        # No second space where the tokenizer itself begins each text with one, as Llama's does.
-        self._lead = "" if _first_word(self._tokenizer, "x").startswith("▁") else " "
-        self._separator = next(self._encode([PARAGRAPH_BREAK]))
-
-    def __call__(self, parts: Iterable[Part]) -> Layout:
-        """The layout of documents, or of parts of them, in their order."""
-        layout = Layout()
+    def __call__(self, parts: Iterable[Part]) -> Encoded:
+        """What documents, or parts of them, are made into, in their order."""
+        made = Encoded(pairs=Layout() if self._pairs else None)
         for part in parts:
-            paragraphs = split_document(part.text, self._language)
-            encoded = self._encode([self._lead + sentence for paragraph in paragraphs for sentence in paragraph])
-            ids = [list(islice(encoded, len(paragraph))) for paragraph in paragraphs]
-            lay_out(layout, ids, self._vocabulary, self._separator, part.begins, part.ends)
-            layout.words += len(part.text.split())
-            layout.characters += len(part.text)
-            layout.unspaced += unspaced(part.text)
-        return layout
+            paragraphs = find_sentences(part.text, self._language)
+            tokens, starts, stops = self._tokens(part)
+            made.words += len(part.text.split())
+            made.characters += len(part.text)
+            made.bytes += len(part.text.encode())
+            made.unspaced += unspaced(part.text)
+            made.unknown += int(np.count_nonzero(tokens == self._unknown))
+            if part.begins and part.ends and not len(tokens):
+                made.without_tokens += 1
+                continue
+            goes_on = not part.begins and bool(paragraphs) and not leads_in_paragraph(part.text, paragraphs[0][0][0])
+            sentences, firsts = place_sentences(starts, stops, paragraphs)
+            made.text.add(tokens, sentences, firsts[goes_on:], part, self._vocabulary)
+            if made.pairs is not None:
+                alone, sentences, firsts = self._alone(
+                    sentences_at(part.text, paragraphs), not part.begins and not goes_on
+                )
+                made.pairs.add(alone, sentences, firsts[goes_on:], part, self._vocabulary)
+        return made
 
-    def _encode(self, sentences: list[str]) -> Iterator[list[int]]:
-        for at in range(0, len(sentences), _SENTENCES_AT_ONCE):
-            several = sentences[at : at + _SENTENCES_AT_ONCE]
-            try:
-                encodings = self._tokenizer.encode_batch_fast(several, add_special_tokens=False)
-            except Exception as error:  # the library raises nothing narrower
-                raise ValueError(
-                    f"expected a tokenizer with a token for words that it does not know, found none ({error}); give "
-                    "it an unk_token, or choose another tokenizer"
-                ) from error
-            for encoding in encodings:
-                yield encoding.ids
+    def _tokens(self, part: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Tokens of a part, and the characters where each starts and stops, `(tokens,)` each."""
+        bounds = [0]
+        while len(part.text) - bounds[-1] > _LONGEST:
+            bounds.append(cut_place(part.text, bounds[-1], _LONGEST))
+        bounds.append(len(part.text))
+        texts = [part.text[start:stop] for start, stop in pairwise(bounds)]
+        first = encoded(self._first, texts[: part.begins])
+        ids, places = [np.empty(0, np.int64)], [np.empty((0, 2), np.int64)]
+        for offset, encoding in zip(bounds, [*first, *encoded(self._further, texts[part.begins :])], strict=False):
+            ids.append(np.array(encoding.ids, dtype=np.int64))
+            places.append(np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2) + offset)
+        starts, stops = np.concatenate(places).T
+        return np.concatenate(ids), starts, stops
+
+    def _alone(self, paragraphs: list[list[str]], divided: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Tokens of sentences, each encoded alone, with a separator between paragraphs.
+
+        Args:
+            paragraphs: sentences of each.
+            divided: whether one stands in front of the first paragraph too.
+        """
+        sentences = encoded(self._first, [sentence for paragraph in paragraphs for sentence in paragraph])
+        tokens: list[int] = []
+        spans: list[Span] = []
+        firsts: list[int] = []
+        for paragraph in paragraphs:
+            filled = [ids for encoding in islice(sentences, len(paragraph)) if (ids := encoding.ids)]
+            if filled:
+                firsts.append(len(spans))
+                tokens += self._separator if spans or divided else []
+            for ids in filled:
+                spans.append((len(tokens), len(tokens) + len(ids)))
+                tokens += ids
+        return np.array(tokens), np.array(spans, dtype=_OFFSET).reshape(-1, 2), np.array(firsts, dtype=_OFFSET)
 
 
-def _first_word(tokenizer: "Tokenizer", text: str) -> str:
-    """What a tokenizer makes the first word of a text into before it looks for tokens, which may know none of it."""
-    if tokenizer.normalizer is not None:
-        text = tokenizer.normalizer.normalize_str(text)
-    words = [(text, None)] if tokenizer.pre_tokenizer is None else tokenizer.pre_tokenizer.pre_tokenize_str(text)
-    return next((word for word, _ in words), "")
+def place_sentences(
+    starts: np.ndarray, stops: np.ndarray, paragraphs: Sequence[Sequence[Span]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The sentences of a text as places among its tokens.
+
+        text        "It rained.\\n\\nWe stayed in. We"
+        tokens      It| rained|.|\\n|\\n|We| stayed| in|.| We
+        sentences   (0, 3)              (5, 9)          (9, 10)
+        paragraphs  0                   1
+
+    White space between sentences of a paragraph begins the second; between paragraphs it lies in none.
+
+    Args:
+        starts, stops: the characters where each token starts and stops, `(tokens,)`.
+        paragraphs: the places of the sentences of each paragraph, in characters.
+
+    Returns:
+        First token of each sentence and one past its last, `(sentences, 2)`, and the number of the first sentence of
+        each paragraph. A token that lies in two sentences belongs to the first; sentences without one are left out.
+    """
+    spans = np.array([span for paragraph in paragraphs for span in paragraph], dtype=_OFFSET).reshape(-1, 2)
+    bounds = np.cumsum([0, *map(len, paragraphs)])
+    begins = np.concatenate([[0], spans[:-1, 1]])[: len(spans)]  # where the sentence before stops
+    begins[bounds[:-1]] = spans[bounds[:-1], 0]
+    first = np.searchsorted(np.maximum.accumulate(stops), begins, side="right")
+    last = np.searchsorted(np.minimum.accumulate(starts[::-1])[::-1], spans[:, 1], side="left")
+    first = np.maximum(first, np.concatenate([[0], last[:-1]])[: len(first)])
+    kept = first < last
+    numbers = np.append(np.cumsum(kept) - kept, 0)[bounds]  # of the sentences that stay, before each paragraph
+    numbers[-1] = kept.sum()
+    firsts = numbers[:-1][numbers[:-1] < numbers[1:]]
+    return np.stack([first, last], axis=1)[kept], firsts.astype(_OFFSET)
+
+
+def encoded(tokenizer: "Tokenizer", texts: Iterable[str]) -> Iterator["Encoding"]:
+    """What a tokenizer makes of texts, each without special tokens."""
+    together: list[str] = []
+    size = 0
+    for text in texts:
+        together.append(text)
+        size += len(text)
+        if size >= _AT_ONCE:
+            yield from _encoded(tokenizer, together)
+            together, size = [], 0
+    yield from _encoded(tokenizer, together)
+
+
+def _encoded(tokenizer: "Tokenizer", texts: list[str]) -> list["Encoding"]:
+    try:
+        return tokenizer.encode_batch(texts, add_special_tokens=False)
+    except Exception as error:  # the library raises nothing narrower
+        raise ValueError(
+            f"expected a tokenizer with a token for words that it does not know, found none ({error}); give "
+            "it an unk_token, or choose another tokenizer"
+        ) from error
+
+
+def _plain(tokenizer: "Tokenizer", leads: bool = True) -> "Tokenizer":
+    """A copy that takes special tokens in a text for text, and cuts and pads nothing.
+
+    Args:
+        leads: whether it puts a space in front of a text, where the tokenizer does.
+    """
+    from tokenizers import Tokenizer
+
+    plan = json.loads(tokenizer.to_str())
+    if not leads:
+        plan = plan | {name: _without_lead(plan[name]) for name in ("normalizer", "pre_tokenizer")}
+    copy = Tokenizer.from_str(json.dumps(plan))
+    copy.encode_special_tokens = True
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
+
+
+def _without_lead(plan: Any) -> Any:
+    """A normalizer or pre-tokenizer, as JSON describes it, without what it puts in front of a text."""
+    if isinstance(plan, list):
+        return [kept for item in plan if (kept := _without_lead(item)) is not None]
+    if not isinstance(plan, dict) or plan.get("type") == "Prepend":
+        return plan if not isinstance(plan, dict) else None
+    own: dict[str, Any] = {"Metaspace": {"prepend_scheme": "never"}, "ByteLevel": {"add_prefix_space": False}}
+    return {key: _without_lead(value) for key, value in plan.items()} | own.get(plan.get("type", ""), {})

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lm_objectives.data.cache import Census
-from lm_objectives.data.chunks import SPLITS, encode_chunks, in_chunks, join_chunks
+from lm_objectives.data.cache import PAIRS, SPLITS, Census
+from lm_objectives.data.chunks import add_counts, encode_chunks, in_chunks, join_chunks
 from lm_objectives.data.corpus import find_sources
-from lm_objectives.data.encoding import Encoder, training_pieces
+from lm_objectives.data.encoding import Encoder
 from lm_objectives.data.fingerprint import digest_of, fingerprint, identify_files, identify_tokenizer, versions
 from lm_objectives.data.growing import write_array
 from lm_objectives.data.pieces import Piece
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 # Raise it when the same settings come to give other files.
-_FORMAT = 6
+_FORMAT = 7
 
 _TRAINED_ON = 2**26  # English characters that a tokenizer's training may remember, some 150 MB
 
@@ -65,6 +65,7 @@ def prepare(
     seed: int = 0,
     txt_documents: TxtDocuments = "file",
     tokens: tuple[str, ...] = (),
+    pairs: bool = False,
 ) -> Path:
     """Make the token cache of a corpus, or find the one made before.
 
@@ -82,6 +83,7 @@ def prepare(
         seed: chooses which are held out.
         txt_documents: whether a `.txt` file is one document, or each of its blocks between blank lines is one.
         tokens: special tokens that corruptions ask for.
+        pairs: whether an objective cuts pairs, for which each sentence is encoded alone as well.
 
     Returns:
         The cache's folder, for `open_cache`.
@@ -99,6 +101,7 @@ def prepare(
         "seed": seed,
         "txt_documents": txt_documents,
         "tokens": tokens,
+        "pairs": pairs,
     }
     identity = fingerprint(
         corpora=[[[s.kind, s.name if s.kind == "hub" else len(s.files)] for s in corpus] for corpus in sources],
@@ -113,7 +116,7 @@ def prepare(
                 _say_what_is_older(target, identity, makers)
                 documents = Documents(sources, text_field, txt_documents)
                 meta = {"corpus": corpus, **settings, "makers": makers}
-                _Preparation(work, documents, language, tokenizer, validation_share, seed, tokens).run(meta)
+                _Preparation(work, documents, language, tokenizer, validation_share, seed, tokens, pairs).run(meta)
                 os.rename(work / "cache", target)
     return target
 
@@ -129,6 +132,7 @@ class _Preparation:
     validation_share: float
     seed: int
     tokens: tuple[str, ...]
+    pairs: bool
 
     def run(self, meta: dict[str, Any]) -> None:
         """Make `work/cache`."""
@@ -136,7 +140,7 @@ class _Preparation:
         survey = self._survey()
         made = self._tokenizer(survey)
         vocabulary = vocabulary_of(made, None, self.tokens)
-        encoder = Encoder(made.backend_tokenizer, vocabulary, self.language)
+        encoder = Encoder(made.backend_tokenizer, vocabulary, self.language, self.pairs)
         (self.work / "chunks").mkdir(exist_ok=True)
         with stage("tokens", "documents", survey.documents) as told:
             chunks = in_chunks(with_sides(self._pieces(survey), self._held_out(survey)))
@@ -145,21 +149,23 @@ class _Preparation:
         shutil.rmtree(cache, ignore_errors=True)
         shutil.copytree(self.work / "tokenizer", cache / "tokenizer")
         files = sorted((self.work / "chunks").glob("*.npz"))
-        counts = {
-            split: join_chunks(files, len(self.documents.corpora), vocabulary.size, cache / split, split)
-            for split in SPLITS
-        }
-        if not all(split["documents"] for split in counts.values()):
-            raise ValueError("expected tokens in training and held-out documents, found none in one; add text")
+        counts = {split: add_counts(files, vocabulary.size, split) for split in SPLITS}
+        for split, found in counts.items():
+            if not found["unigram"].any():
+                raise ValueError(
+                    f"expected {split} documents that the tokenizer makes tokens of, found none among its "
+                    f"{found['without_tokens']:,}: add text, or choose a tokenizer whose normalizer leaves it"
+                )
+            for stream in (split, *([f"{split}/{PAIRS}"] if self.pairs else [])):
+                join_chunks(files, len(self.documents.corpora), vocabulary.size, cache / stream, stream)
         write_array(cache / "unigram_counts.npy", counts["training"]["unigram"])
         assert vocabulary.starts_word is not None
         write_array(cache / "starts_word.npy", vocabulary.starts_word)
-        unknown = made.unk_token_id
+        summed = ("words", "characters", "unspaced", "unknown", "without_tokens")
         census = Census(
-            **{name: sum(split[name] for split in counts.values()) for name in ("words", "characters", "unspaced")},
-            unknown=0 if unknown is None else int(sum(split["unigram"][unknown] for split in counts.values())),
+            **{name: sum(split[name] for split in counts.values()) for name in summed},
+            **{f"{split}_bytes": found["bytes"] for split, found in counts.items()},
             empty=survey.empty,
-            without_tokens=sum(split["without_tokens"] for split in counts.values()),
             trained_on=self._trained_on(survey),
             seconds=round(time.monotonic() - started, 1),
         )
@@ -195,7 +201,7 @@ class _Preparation:
         with stage("tokenizer", "characters") as told:
             pieces = with_sides(self._pieces(survey), self._held_out(survey))
             texts = _thinned((piece.text for held_out, piece in pieces if not held_out), self._trained_on(survey), told)
-            made = make_tokenizer(self.tokenizer, training_pieces(texts, self.language), self.tokens)
+            made = make_tokenizer(self.tokenizer, texts, self.tokens)
         save_tokenizer(made, beside)
         os.rename(beside, path)
         return made

@@ -67,7 +67,7 @@ class Documents:
         else:
             texts = _dataset_texts(source, self.text_field)
         for text in texts:
-            yield from cut_document(text)
+            yield from cut_document([text])
 
 
 def _json_texts(file: Path, field: str) -> Iterator[str]:

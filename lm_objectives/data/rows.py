@@ -115,6 +115,10 @@ class RowDataset(Dataset[Batch]):
         vocabulary: token ids for the corruptions.
         settings: what else rows depend on.
         split: name of the split; keeps its random numbers apart from the other's.
+
+    Attributes:
+        texts: the stream of tokens that each objective with rows of its own reads, by name.
+        spans: where its windows start and stop there.
     """
 
     def __init__(
@@ -125,13 +129,15 @@ class RowDataset(Dataset[Batch]):
         settings: RowSettings,
         split: str,
     ) -> None:
-        self.text, self.sources, self.vocabulary, self.settings = text, dict(sources), vocabulary, settings
+        self.sources, self.vocabulary, self.settings = dict(sources), vocabulary, settings
+        self.texts: dict[str, TokenText] = {}
         self.spans: dict[str, Spans] = {}
         self._corpora: dict[str, list[int]] = {}
         self._mixtures: dict[str, Mixture] = {}
         for name, source in self.sources.items():
             if source.view_of is None:
-                self.spans[name] = spans = source.corruption.spans(text, settings.largest, settings.packing)
+                self.texts[name] = stream = text.stream(source.corruption)
+                self.spans[name] = spans = source.corruption.spans(stream, settings.largest, settings.packing)
                 if not len(spans):
                     raise ValueError(
                         f"expected a {split} text with windows for objective {name}, found none: its documents are too "
@@ -147,7 +153,7 @@ class RowDataset(Dataset[Batch]):
             return
         ends = [
             bisect_left(range(len(spans)), offset, key=lambda i: spans[np.array([i])][0, 0])
-            for offset in self.text.corpora[1:]
+            for offset in self.texts[name].corpora[1:]
         ]
         starts = [0, *ends[:-1]]
         filled = [rate * (end > start) for rate, start, end in zip(self.settings.rates, starts, ends, strict=True)]
@@ -182,7 +188,7 @@ class RowDataset(Dataset[Batch]):
         settings, vocabulary = self.settings, self.vocabulary
         corruption, keys = self._at(host, step), row_keys(self._domains[host], k)
         spans = self.spans[host][self._order(host, k)]
-        whole = corruption.read(self.text, spans, keys, settings.largest, vocabulary)
+        whole = corruption.read(self.texts[host], spans, keys, settings.largest, vocabulary)
         cuts = 1 if arranges(corruption) else settings.cuts(step)
         rows = cut_rows(whole, cuts)
         view = corruption.corrupt(rows, vocabulary)

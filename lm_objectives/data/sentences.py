@@ -1,19 +1,23 @@
-"""Documents into paragraphs of sentences."""
+"""Where the paragraphs and sentences of a document stand."""
 
 import re
 from collections.abc import Iterator
+
+Span = tuple[int, int]
+"""First character and one past the last."""
 
 _BLANK_LINE = re.compile(r"\n\s*\n")
 _AFTER_FULL_STOP = re.compile(r"(?<=[。！？])[0-9a-z]")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]+)*")
 
 
-def split_document(text: str, language: str) -> list[list[str]]:
-    """Sentences of each paragraph of a document; blank lines divide paragraphs.
+def find_sentences(text: str, language: str) -> list[list[Span]]:
+    """The places of the sentences of each paragraph of a document; blank lines divide paragraphs.
 
-        "One. Two.\\n\\nThree."  ->  [["One.", "Two."], ["Three."]]
+        "One. Two.\\n\\nThree."  ->  [[(0, 4), (5, 9)], [(11, 17)]]
 
-    Sentences lose the white space around them, and keep what is within. Empty sentences and paragraphs are left out.
+    White space around a sentence lies in none. Empty sentences and paragraphs are left out. Lines may end in LF or
+    CRLF; it makes no other sentences.
 
     Args:
         text: a document.
@@ -25,14 +29,40 @@ def split_document(text: str, language: str) -> list[list[str]]:
         ValueError: when `language` is not shaped like a code.
     """
     code = checked_language(language)
+    text = text.replace("\r\n", " \n")  # of one length, so that places stay
     paragraphs = (
-        [sentence for part in _parts(code, paragraph) if (sentence := part.strip())]
-        for paragraph in _BLANK_LINE.split(text.replace("\r\n", "\n"))
+        [found for span in _parts(code, text[start:stop], start) if (found := _stripped(text, *span))]
+        for start, stop in find_paragraphs(text)
     )
     return [paragraph for paragraph in paragraphs if paragraph]
 
 
-def _parts(code: str, paragraph: str) -> Iterator[str]:
+def find_paragraphs(text: str) -> list[Span]:
+    """The places of the paragraphs of a document that hold anything but white space."""
+    bounds = [0, *(place for found in _BLANK_LINE.finditer(text) for place in found.span()), len(text)]
+    pairs = zip(bounds[::2], bounds[1::2], strict=True)
+    return [(start, stop) for start, stop in pairs if start < stop and not text[start:stop].isspace()]
+
+
+def leads_in_paragraph(text: str, start: int) -> bool:
+    """Whether a blank line stands in front of the character `start`, from the beginning of the text on."""
+    return _BLANK_LINE.search(text, 0, start) is not None
+
+
+def split_document(text: str, language: str) -> list[list[str]]:
+    """Sentences of each paragraph of a document, without the white space around them (see `find_sentences`).
+
+    "One. Two.\\n\\nThree."  ->  [["One.", "Two."], ["Three."]]
+    """
+    return sentences_at(text, find_sentences(text, language))
+
+
+def sentences_at(text: str, paragraphs: list[list[Span]]) -> list[list[str]]:
+    """The sentences at these places, their lines ending in LF."""
+    return [[text[start:stop].replace("\r\n", "\n") for start, stop in paragraph] for paragraph in paragraphs]
+
+
+def _parts(code: str, paragraph: str, offset: int) -> Iterator[Span]:
     """What `sentencex` divides a paragraph into, put together the paragraph again.
 
     Where a digit or a small letter follows, `sentencex` takes a sentence to go on. Behind 。！？, which end nothing but
@@ -40,15 +70,16 @@ def _parts(code: str, paragraph: str) -> Iterator[str]:
     """
     import sentencex
 
-    start = 0
     for part in sentencex.segment(code, _AFTER_FULL_STOP.sub("一", paragraph)):
-        yield paragraph[start : start + len(part)]
-        start += len(part)
+        yield offset, offset + len(part)
+        offset += len(part)
 
 
-def split_paragraphs(text: str) -> list[str]:
-    """The paragraphs of a document that hold anything but white space."""
-    return [paragraph for paragraph in _BLANK_LINE.split(text.replace("\r\n", "\n")) if paragraph.strip()]
+def _stripped(text: str, start: int, stop: int) -> Span | None:
+    """The span without the white space at its ends; `None` where it holds nothing else."""
+    sentence = text[start:stop]
+    start += len(sentence) - len(sentence.lstrip())
+    return (start, start + len(sentence.strip())) if sentence.strip() else None
 
 
 def checked_language(language: str) -> str:

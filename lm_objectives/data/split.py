@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lm_objectives.data.pieces import Piece
-from lm_objectives.data.sentences import split_paragraphs
+from lm_objectives.data.sentences import find_paragraphs
 from lm_objectives.data.words import training_cost
 from lm_objectives.whole_file import whole_file
 
@@ -105,7 +105,7 @@ def paragraphs_that_train(pieces: Iterable[Piece], share: float) -> int:
     Raises:
         ValueError: when there is only one paragraph, or none.
     """
-    paragraphs = sum(len(split_paragraphs(piece.text)) for piece in pieces)
+    paragraphs = sum(len(find_paragraphs(piece.text)) for piece in pieces)
     if paragraphs < 2:
         raise ValueError(
             "expected a corpus of two documents or two paragraphs, so that one can be held out; "
@@ -118,12 +118,14 @@ def cut_in_two(pieces: Iterable[Piece], cut: int) -> Iterator[Piece]:
     """An only document as two, the second from its paragraph number `cut` on."""
     seen = 0
     for piece in pieces:
-        paragraphs = split_paragraphs(piece.text)
-        first = max(cut - seen, 0)
+        paragraphs = find_paragraphs(piece.text)
+        first = max(cut - seen, 0)  # paragraphs that train
+        ends = first < len(paragraphs)
         if first and paragraphs:
-            yield piece._replace(text="\n\n".join(paragraphs[:first]), begins=seen == 0)
-        if first < len(paragraphs):
-            yield piece._replace(text="\n\n".join(paragraphs[first:]), begins=seen <= cut)
+            stop = paragraphs[first - 1][1] if ends else len(piece.text)
+            yield piece._replace(text=piece.text[:stop], begins=seen == 0)
+        if ends:
+            yield piece._replace(text=piece.text[paragraphs[first][0] if first else 0 :], begins=seen <= cut)
         seen += len(paragraphs)
 
 

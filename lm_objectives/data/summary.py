@@ -48,7 +48,9 @@ def _objective(rows: RowDataset, name: str) -> tuple[str, ...]:
     spans = rows.spans[host]
     tried = min(len(spans), _TRIED)
     view = rows.__getitems__([RowKey(host, k) for k in range(tried)]).views[name]
-    skipped = rows.sources[host].corruption.skipped(rows.text, settings.largest, settings.packing, rows.vocabulary)
+    skipped = rows.sources[host].corruption.skipped(
+        rows.texts[host], settings.largest, settings.packing, rows.vocabulary
+    )
     reasons = ", ".join(f"{number:,} {reason}" for reason, number in skipped.items() if number)
     count = f"{len(spans):,}" if host == name else f"those of {host}"
     return name, count, *_shares(view), reasons or "nothing"

@@ -7,11 +7,11 @@ import re
 import zlib
 from collections.abc import Generator, Iterable, Iterator
 from io import BufferedIOBase
-from itertools import chain
+from itertools import chain, groupby, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from lm_objectives.data.pieces import PIECE, Piece
+from lm_objectives.data.pieces import Piece, cut_document
 
 TxtDocuments = Literal["file", "blank-line"]
 
@@ -21,22 +21,19 @@ _BETWEEN = re.compile(r"[\s,]*")  # what stands between the records of an array
 
 def read_txt(path: Path, documents: TxtDocuments) -> Iterator[Piece]:
     """The documents of a plain text file: the file as a whole, or each of its blocks between blank lines."""
-    block: list[str] = []
-    size, begins = 0, True
-    for line in _lines(path):
-        blank = line.isspace()
-        if blank and documents == "blank-line":
-            if block:
-                yield Piece("".join(block), begins)
-            block, size, begins = [], 0, True
-            continue
-        block.append(line)
-        size += len(line)
-        if size >= PIECE or (blank and size >= PIECE // 2):
-            yield Piece("".join(block), begins)
-            block, size, begins = [], 0, False
-    if block:
-        yield Piece("".join(block), begins)
+    if documents == "file":
+        yield from cut_document(_lines(path, _BLOCK))
+        return
+    for blank, block in groupby(_lines(path), str.isspace):
+        if not blank:
+            yield from cut_document(_inner(block))
+
+
+def _inner(block: Iterator[str]) -> Iterator[str]:
+    """The lines of a block, the last without its end, which belongs to the blank line behind it."""
+    for line, following in pairwise(chain(block, [None])):
+        assert line is not None
+        yield line if following is not None else line.removesuffix("\n").removesuffix("\r")
 
 
 def read_json(path: Path) -> Iterator[tuple[int, Any]]:

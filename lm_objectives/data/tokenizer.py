@@ -1,5 +1,6 @@
 """The tokenizer, its special tokens made sure of once, and what corruptions need to know of it."""
 
+import json
 import logging
 import re
 import tempfile
@@ -11,9 +12,10 @@ import numpy as np
 
 from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.data.hub import may_be_on_hub
-from lm_objectives.data.words import starts_word
+from lm_objectives.data.words import is_byte_level, starts_word
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
 _SPECIAL = ["[PAD]", "[BOS]", "[EOS]", "[MASK]"]
@@ -24,7 +26,7 @@ _log = logging.getLogger("lm_objectives")
 
 
 def make_tokenizer(
-    tokenizer: int | str, pieces: Iterable[str], tokens: tuple[str, ...] = ()
+    tokenizer: int | str, texts: Iterable[str], tokens: tuple[str, ...] = ()
 ) -> "PreTrainedTokenizerFast":
     """A trained or a loaded tokenizer that has pad, bos, eos and mask tokens; what a loaded one lacked is logged.
 
@@ -32,8 +34,7 @@ def make_tokenizer(
         tokenizer: tokens in the vocabulary of a byte-level BPE to train (Sennrich et al. 2016, section 3.2; on bytes as
             in Radford et al. 2019, section 2.2), at least 260: the bytes and four special tokens; fewer come out where
             the text has too few pairs to merge. Or a folder, or a name on the hub, of a fast tokenizer.
-        pieces: what is trained on, each cut and led in as it will be encoded (see `data.encoding.training_pieces`); not
-            read for a loaded tokenizer.
+        texts: documents that are trained on, whole or in pieces; not read for a loaded tokenizer.
         tokens: further special tokens, within the vocabulary of a trained one.
 
     Raises:
@@ -41,7 +42,7 @@ def make_tokenizer(
     """
     checked_tokenizer(tokenizer, tokens)
     if isinstance(tokenizer, int):
-        made = _train(tokenizer, pieces, tokens)
+        made = _train(tokenizer, texts, tokens)
         if len(made) < tokenizer:
             _log.info("tokenizer: the text has pairs for %d of the %d tokens asked for", len(made), tokenizer)
         return made
@@ -134,7 +135,10 @@ def _load(name: str, tokens: tuple[str, ...]) -> tuple["PreTrainedTokenizerFast"
             f"check the path, or give a number to train one ({reason})"
         ) from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise ValueError(f"expected a fast tokenizer, found a slow one at {name}; convert it to tokenizer.json")
+        raise ValueError(
+            f"expected a fast tokenizer, which tells where its tokens stand in a text, found a slow one at {name}; "
+            "convert it to tokenizer.json"
+        )
     before = tokenizer.get_vocab()
     found = {
         "pad_token": tokenizer.pad_token,
@@ -143,10 +147,65 @@ def _load(name: str, tokens: tuple[str, ...]) -> tuple["PreTrainedTokenizerFast"
         "mask_token": tokenizer.mask_token,
     }
     kinds = {kind: token or new for (kind, token), new in zip(found.items(), _SPECIAL, strict=True)}
-    tokenizer.add_special_tokens({kind: token for kind, token in kinds.items() if getattr(tokenizer, kind) != token})
+    # A mask stands for a token that brings its space along, so that a space in front of it is the mask's.
+    added = {kind: AddedToken(token, lstrip=kind == "mask_token", special=True) for kind, token in kinds.items()}
+    tokenizer.add_special_tokens({kind: added[kind] for kind, token in kinds.items() if token not in before})
     tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in tokens], special_tokens=True)
     after = tokenizer.get_vocab()
-    return tokenizer, sorted(after.keys() - before.keys(), key=after.__getitem__)
+    lead_in(tokenizer.backend_tokenizer)
+    return as_read(tokenizer.backend_tokenizer, **kinds), sorted(after.keys() - before.keys(), key=after.__getitem__)
+
+
+def lead_in(tokenizer: "Tokenizer") -> None:
+    """Let a byte-level tokenizer read each text behind one space, so that its first word is what it is elsewhere.
+
+    Of all ways to do that this one leaves alone what stands behind a special token in the text.
+    """
+    from tokenizers import pre_tokenizers
+
+    if is_byte_level(tokenizer) and tokenizer.pre_tokenizer.pre_tokenize_str("x")[0][0] == "x":
+        space = pre_tokenizers.Metaspace(replacement=" ", prepend_scheme="first", split=False)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([space, tokenizer.pre_tokenizer])
+
+
+def as_read(
+    tokenizer: "Tokenizer", pad_token: str, bos_token: str, eos_token: str, mask_token: str
+) -> "PreTrainedTokenizerFast":
+    """A tokenizer that makes of a document what a training reads: bos, the text, eos.
+
+    A pair of texts is bos, the first, eos, the second, eos, whose segments are 0 and 1.
+    """
+    from tokenizers import processors
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{bos_token} $A {eos_token}",
+        pair=f"{bos_token} $A {eos_token} $B:1 {eos_token}:1",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in dict.fromkeys((bos_token, eos_token))],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token=unknown_token(tokenizer),
+        pad_token=pad_token,
+        bos_token=bos_token,
+        eos_token=eos_token,
+        mask_token=mask_token,
+        cls_token=bos_token,
+        sep_token=eos_token,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def unknown_token(tokenizer: "Tokenizer") -> str | None:
+    """The token that a tokenizer's model has for what it does not know, `None` where it knows every text.
+
+    What transformers calls so may be another one, such as GPT-2's end of text.
+    """
+    model = json.loads(tokenizer.to_str())["model"]
+    if model.get("unk_id") is not None:  # Unigram's
+        return tokenizer.id_to_token(model["unk_id"])
+    token = model.get("unk_token")
+    return None if token is None or tokenizer.token_to_id(token) is None else token
 
 
 def read_tokenizer_files(folder: str | Path) -> dict[str, str]:
@@ -169,26 +228,19 @@ def tokenizer_from_files(files: Mapping[str, str]) -> "PreTrainedTokenizerFast":
         return load_tokenizer(folder)
 
 
-def _train(size: int, pieces: Iterable[str], tokens: tuple[str, ...]) -> "PreTrainedTokenizerFast":
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
+def _train(size: int, texts: Iterable[str], tokens: tuple[str, ...]) -> "PreTrainedTokenizerFast":
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
+    lead_in(bpe)
+    pad, bos, eos, mask = _SPECIAL
     trainer = trainers.BpeTrainer(
         vocab_size=size,
-        special_tokens=list(dict.fromkeys([*_SPECIAL, *tokens])),
+        special_tokens=[AddedToken(token, lstrip=token == mask) for token in dict.fromkeys([*_SPECIAL, *tokens])],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    bpe.train_from_iterator(pieces, trainer)
-    pad, bos, eos, mask = _SPECIAL
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        pad_token=pad,
-        bos_token=bos,
-        eos_token=eos,
-        mask_token=mask,
-        clean_up_tokenization_spaces=False,
-    )
+    bpe.train_from_iterator(texts, trainer)
+    return as_read(bpe, pad, bos, eos, mask)

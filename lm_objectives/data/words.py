@@ -65,6 +65,12 @@ def starts_word(tokenizer: "Tokenizer", special: set[int], size: int) -> np.ndar
     return starts
 
 
+def is_byte_level(tokenizer: "Tokenizer") -> bool:
+    """Whether a tokenizer's letters are bytes, of which every text is made."""
+    plan = json.loads(tokenizer.to_str())
+    return "ByteLevel" in _kinds(plan["pre_tokenizer"], plan["decoder"])
+
+
 def _kinds(*parts: Any) -> set[str]:
     """Types of a tokenizer's parts, those within others too."""
     found: set[str] = set()

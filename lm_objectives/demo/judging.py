@@ -44,13 +44,14 @@ def orders_judged(objective: "Objective", stage: "Stage", corruption: SegmentPai
     Raises:
         ValueError: where the text has no pair.
     """
-    spans = corruption.spans(stage.text, stage.window, packing=False)
+    text = stage.text.stream(corruption)
+    spans = corruption.spans(text, stage.window, packing=False)
     if not len(spans):
         raise ValueError(
             f"expected two sentences in a {corruption.within} that fit the window of {stage.window} tokens together, "
             "found none in the text: give a longer text, or one of shorter sentences"
         )
-    drawn = corruption.read(stage.text, spans[np.array([0])], stage.key, stage.window, stage.vocabulary)
+    drawn = corruption.read(text, spans[np.array([0])], stage.key, stage.window, stage.vocabulary)
     assert drawn.labels is not None
     ordered, swapped = (drawn, swap(drawn)) if not drawn.labels[0] else (swap(drawn), drawn)
     first, second = segments_of(ordered)
@@ -64,7 +65,7 @@ def successions_judged(objective: "Objective", stage: "Stage") -> Iterator[str]:
     Raises:
         ValueError: where the text has no pair.
     """
-    text, half = stage.with_another, (stage.window - MARKS) // 2
+    text, half = stage.with_another.stream(objective.corruption), (stage.window - MARKS) // 2
     [own, another] = np.split(np.asarray(text.sentences), np.searchsorted(text.sentences[:, 0], text.documents[1:2]))
     middle = _fitting(own[:-1], min(half, len(stage.text.tokens) // 2))
     first, second = own[:middle], own[middle:]

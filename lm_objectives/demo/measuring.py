@@ -21,14 +21,15 @@ def measured(objective: Objective, stage: "Stage") -> Iterator[str]:
         ValueError: where the text is too short for a row.
     """
     corruption = objective.corruption.at(stage.module.steps, stage.module.steps).validating()
-    spans = corruption.spans(stage.text, stage.window, packing=False)
+    text = stage.text.stream(corruption)
+    spans = corruption.spans(text, stage.window, packing=False)
     if not len(spans):
         raise ValueError(
             f"expected a text with a row for {type(objective).__name__}, found none in it: give a longer text"
         )
     chosen = spans[np.arange(min(len(spans), _ROWS))]
     keys = row_keys(domain("demo", stage.sampling.seed), np.arange(len(chosen)))
-    rows = corruption.read(stage.text, chosen, keys, stage.window, stage.vocabulary)
+    rows = corruption.read(text, chosen, keys, stage.window, stage.vocabulary)
     view = objective.complete(corruption.corrupt(rows, stage.vocabulary), stage.backbone.embeddings())
     outcome = objective.score(stage.hidden(view), view, stage.backbone.embedding)
     parts = {part: float(total) / max(view.counts[part], 1) for part, total in outcome.sums.items()}

@@ -9,7 +9,7 @@ import numpy as np
 from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.corruption.keyed import domain
 from lm_objectives.data.cache import TokenText
-from lm_objectives.data.encoding import Encoder, Part
+from lm_objectives.data.encoding import Encoder, Layout, Part
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -90,11 +90,17 @@ def tokenize(texts: Sequence[str], tokenizer: "PreTrainedTokenizerFast", vocabul
     Raises:
         ValueError: where the tokenizer finds nothing in one.
     """
-    encode = Encoder(tokenizer.backend_tokenizer, vocabulary, "en")  # English rules know all scripts' full stops
-    layout = encode(Part(text) for text in texts)
-    if layout.without_tokens:
+    # English rules know all scripts' full stops
+    made = Encoder(tokenizer.backend_tokenizer, vocabulary, "en", pairs=True)(Part(text) for text in texts)
+    if made.without_tokens:
         raise ValueError("expected a text with words, found one in which the tokenizer knows none: give another text")
-    arrays = layout.arrays(vocabulary.size)
+    assert made.pairs is not None
+    return _whole(made.text, vocabulary.size, _whole(made.pairs, vocabulary.size))
+
+
+def _whole(layout: Layout, vocabulary_size: int, pairs: TokenText | None = None) -> TokenText:
+    """A layout as a text of its own."""
+    arrays = layout.arrays(vocabulary_size)
     return TokenText(
         folder=Path(),
         tokens=arrays["tokens"],
@@ -102,4 +108,5 @@ def tokenize(texts: Sequence[str], tokenizer: "PreTrainedTokenizerFast", vocabul
         paragraphs=np.append(arrays["paragraphs"], len(arrays["sentences"])),
         documents=np.append(arrays["documents"], len(arrays["tokens"])),
         corpora=np.array([0, len(arrays["tokens"])]),
+        pairs=pairs,
     )

@@ -10,7 +10,7 @@ from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.masking import TokenMasking, TokenReplacement
 from lm_objectives.corruption.pairs import SegmentPairs
 from lm_objectives.corruption.shifting import NextToken
-from lm_objectives.data.cache import TokenText
+from lm_objectives.data.cache import PAIRS, TokenText
 from lm_objectives.data.plan import RowSource
 from lm_objectives.data.rows import RowSettings
 
@@ -43,9 +43,11 @@ def write(folder: Path, documents: int) -> TokenText:
         arrays["documents"].append(len(tokens))
     arrays["paragraphs"].append(len(arrays["sentences"]))
     arrays["corpora"] = [0, arrays["documents"][documents // 3], len(tokens)]
-    np.save(folder / "tokens.npy", np.array(tokens, dtype=np.uint16))
-    for name, values in arrays.items():
-        np.save(folder / f"{name}.npy", np.array(values, dtype=np.int64))
+    for stream in (folder, folder / PAIRS):  # one text for both, whose sentences nothing divides
+        stream.mkdir(exist_ok=True)
+        np.save(stream / "tokens.npy", np.array(tokens, dtype=np.uint16))
+        for name, values in arrays.items():
+            np.save(stream / f"{name}.npy", np.array(values, dtype=np.int64))
     return TokenText.open(folder)
 
 

@@ -1,117 +1,245 @@
-"""The stream of tokens against a literal example, and its offsets against the text they delimit."""
+"""The stream of tokens against the text that it is, and its offsets against the sentences that they delimit."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from lm_objectives.corruption.base import Vocabulary
-from lm_objectives.data.encoding import Encoder, Layout, Part, lay_out, training_pieces
+from lm_objectives.data import encoding
+from lm_objectives.data.encoding import Encoded, Encoder, Layout, Part, place_sentences
+from lm_objectives.data.pieces import cut_document
 from lm_objectives.data.sentences import split_document
-from lm_objectives.data.tokenizer import make_tokenizer, vocabulary_of
+from lm_objectives.data.tokenizer import lead_in, load_tokenizer, make_tokenizer, save_tokenizer, vocabulary_of
 
 VOCABULARY = Vocabulary(size=10, pad=0, bos=1, eos=2, mask=3)
 DOCUMENTS = ["One two. Three!\n\nFour [MASK] [EOS] five. 你好。好。", "Six.", "Seven.\n\nEight?\n\nNine."]
+KINDS = {
+    "english": 'Dr. Smith came in.  "Really?" she asked.\n\nNobody  knew.\n',
+    "chinese": "他来了。2001年，我们去了北京。天气很好！\n\n第二段从这里开始。“真的吗？”他问。\n",
+    "thai": "สวัสดีครับ ผมชื่อสมชาย\n\nวันนี้อากาศดีมาก",
+    "arabic": "مرحبا بالعالم. كيف حالك؟\n\nهذا نصٌّ مُشَكَّل.",
+    "emoji": "A family 👩‍👩‍👧, a flag 🇨🇭 and é as e\u0301; zero\u200bwidth, nbsp\u00a0here.",
+    "source code": 'def f(x):\n    """Doc."""\n    if x:\n\treturn {\n        "a": 1,\n\t}\n\n\n    # end.\n',
+    "verse": "Tyger Tyger, burning bright,\nIn the forests of the night;\n\n    In what distant deeps or skies.\n",
+    "crlf": "One line.\r\nAnother.\r\n\r\nA paragraph.\r\n",
+    "tabs": "\ta\tb\t\tc \t d\n\t\te",
+    "led in": " A text that begins with a space.",
+    "line first": "\n\nA text that begins with lines.",
+    "special": "What looks like [MASK] or [EOS] <s> is text.",
+}
+SOURCE = "\n\n".join(path.read_text(encoding="utf-8") for path in sorted(Path(encoding.__file__).parent.glob("*.py")))
 
 
-PARAGRAPHS = [[[5, 6], [7]], [[8]]]
+def byte_level() -> PreTrainedTokenizerFast:
+    return make_tokenizer(600, KINDS.values())
+
+
+def word_piece() -> Tokenizer:
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.train_from_iterator(KINDS.values(), trainers.WordPieceTrainer(vocab_size=800, special_tokens=["[UNK]"]))
+    return tokenizer
+
+
+def unigram() -> Tokenizer:
+    """As T5's: NFKC, runs of white space made one, words behind `▁`."""
+    tokenizer = Tokenizer(models.Unigram())
+    collapsed = normalizers.Replace(Regex(r"\s+"), " ")
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), collapsed])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=500, special_tokens=["<unk>"], unk_token="<unk>")
+    tokenizer.train_from_iterator(KINDS.values(), trainer)
+    return tokenizer
+
+
+def sentence_piece() -> Tokenizer:
+    """As Llama's: every text behind `▁`, spaces made `▁`; no token goes beyond a word, though nothing divides words."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(content=" ", left=1)]
+    )
+    alphabet = sorted({letter for text in KINDS.values() for letter in text} | {"▁"})
+    trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=["<unk>"], initial_alphabet=alphabet)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+    tokenizer.train_from_iterator(KINDS.values(), trainer)
+    return Tokenizer.from_str(json.dumps({**json.loads(tokenizer.to_str()), "pre_tokenizer": None}))
+
+
+def loaded(model: Tokenizer, folder: Path) -> PreTrainedTokenizerFast:
+    save_tokenizer(PreTrainedTokenizerFast(tokenizer_object=model), folder)
+    return load_tokenizer(str(folder))
+
+
+def read(tokenizer: PreTrainedTokenizerFast, *parts: str) -> Encoded:
+    """A document in parts."""
+    encode = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer, None), "en", pairs=True)
+    last = len(parts) - 1
+    return encode(Part(part, number == 0, number == last) for number, part in enumerate(parts))
+
+
+def inner(made: Encoded) -> list[int]:
+    return made.text.arrays(2**20)["tokens"].tolist()[1:-1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_decoded_byte_level_tokens_are_the_document(kind: str) -> None:
+    text = KINDS[kind]
+    tokenizer = byte_level()
+    decoded = tokenizer.decode(inner(read(tokenizer, text)))
+    assert decoded == (text if text.startswith(" ") else f" {text}")
+
+
+def test_decoded_module_is_the_module() -> None:
+    """Every indented line survives, and Python still reads it."""
+    tokenizer = byte_level()
+    decoded = tokenizer.decode(inner(read(tokenizer, SOURCE)))
+    assert decoded == f" {SOURCE}"
+    compile(decoded[1:], "decoded", "exec")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_others_give_the_document_up_to_their_normalizer(kind: str, tmp_path: Path) -> None:
+    """Oracle: the normalizer of each, applied to the text alone."""
+    text = KINDS[kind]
+    for name, model in {"unigram": unigram(), "sentencepiece": sentence_piece(), "wordpiece": word_piece()}.items():
+        tokenizer = loaded(model, tmp_path / name)
+        normalized = model.normalizer.normalize_str(text)
+        decoded = tokenizer.decode(inner(read(tokenizer, text)))
+        if name == "wordpiece":  # its decoder puts spaces between words
+            assert "".join(decoded.split()) == "".join(normalized.split())
+        elif name == "unigram":
+            assert decoded == normalized.removeprefix(" ")
+        else:
+            assert decoded == text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_transformers_reads_what_training_reads(kind: str, tmp_path: Path) -> None:
+    """Oracle: the tokenizer as transformers calls it, with special tokens in the text read as text."""
+    text = KINDS[kind]
+    models_by_name = {"unigram": unigram(), "sentencepiece": sentence_piece(), "wordpiece": word_piece()}
+    for tokenizer in [byte_level(), *(loaded(model, tmp_path / name) for name, model in models_by_name.items())]:
+        expected = tokenizer(text, split_special_tokens=True)["input_ids"]
+        assert read(tokenizer, text).text.arrays(2**20)["tokens"].tolist() == expected
+
+
+@pytest.mark.parametrize("longest", [200, 1000])
+def test_tokens_do_not_depend_on_where_long_documents_are_cut(
+    longest: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Oracle: the document in one piece. Prose, source code and Chinese, cut for reading and again for encoding."""
+    prose = " ".join(f"Word {number} follows, and goes on." for number in range(300))
+    chinese = "".join(f"第{number}句话在这里结束。我们走吧。" for number in range(600))
+    for text in (prose, SOURCE[:20_000], chinese):
+        for tokenizer in (byte_level(), loaded(sentence_piece(), tmp_path), loaded(unigram(), tmp_path / "unigram")):
+            whole = inner(read(tokenizer, text))
+            monkeypatch.setattr(encoding, "_LONGEST", longest)
+            monkeypatch.setattr("lm_objectives.data.pieces.PIECE", 3 * longest)
+            pieces = [piece.text for piece in cut_document([text])]
+            assert len(pieces) > 2 and "".join(pieces) == text
+            assert inner(read(tokenizer, *pieces)) == whole
+            monkeypatch.undo()
 
 
 def test_literal_example() -> None:
-    oracle = Layout([1, 5, 6, 7, 9, 8, 2], [(1, 3), (3, 4), (5, 6)], [0, 2], [0])
-    for paragraphs in (PARAGRAPHS, [[[]], [[5, 6], [], [7]], [[], []], [[8]]]):
-        layout = Layout()
-        lay_out(layout, paragraphs, VOCABULARY, [9])
-        assert layout == oracle
+    """It| rained|.|\\n|\\n|We| stayed| in|.| We, with the places of its characters."""
+    starts = np.array([0, 2, 9, 10, 11, 12, 14, 21, 24, 25])
+    stops = np.array([2, 9, 10, 11, 12, 14, 21, 24, 25, 28])
+    sentences, paragraphs = place_sentences(starts, stops, [[(0, 10)], [(12, 25), (26, 28)]])
+    assert (sentences.tolist(), paragraphs.tolist()) == ([[0, 3], [5, 9], [9, 10]], [0, 1])
 
 
-def test_parts_of_a_document_are_the_document() -> None:
-    whole, parts = Layout(), Layout()
-    for paragraphs in (PARAGRAPHS, [[[4]]]):
-        lay_out(whole, paragraphs, VOCABULARY, [9])
-    lay_out(parts, PARAGRAPHS[:1], VOCABULARY, [9], ends=False)
-    lay_out(parts, [[[]]], VOCABULARY, [9], begins=False, ends=False)
-    lay_out(parts, PARAGRAPHS[1:], VOCABULARY, [9], begins=False)
-    lay_out(parts, [[[4]]], VOCABULARY, [9])
-    assert parts == whole
+def test_token_in_two_sentences_belongs_to_the_first() -> None:
+    """Tokens 0-2, 2-6, 6-8; sentences end at 3 and 5, and the one in between has no token of its own."""
+    starts, stops = np.array([0, 2, 6]), np.array([2, 6, 8])
+    sentences, paragraphs = place_sentences(starts, stops, [[(0, 3)], [(3, 5), (5, 8)]])
+    assert (sentences.tolist(), paragraphs.tolist()) == ([[0, 2], [2, 3]], [0, 1])
+    assert place_sentences(starts[:0], stops[:0], [])[0].shape == (0, 2)
 
 
-def test_without_tokens_there_is_no_document() -> None:
-    layout = Layout()
-    for paragraphs in ([[[]]], []):
-        lay_out(layout, paragraphs, VOCABULARY, [9])
-    assert layout == Layout(without_tokens=2)
+def test_sentences_are_where_they_stand_in_the_text() -> None:
+    """Oracle: the sentences of the text. Each begins with the space that divides it from the one before.
+
+    Tokens of one byte, none of which lies in two sentences.
+    """
+    tokenizer = make_tokenizer(260, ())
+    for text in [*DOCUMENTS, *KINDS.values()]:
+        found = read(tokenizer, text).text.arrays(2**20)
+        decoded = [tokenizer.decode(found["tokens"][start:stop]) for start, stop in found["sentences"]]
+        paragraphs = split_document(text, "en")
+        assert [sentence.strip().replace("\r\n", "\n") for sentence in decoded] == [s for p in paragraphs for s in p]
+        assert found["paragraphs"].tolist() == np.cumsum([0, *map(len, paragraphs)]).tolist()[:-1]
+        bounds = {int(number) for number in found["paragraphs"]}
+        for number, ((_, stop), (start, _)) in enumerate(pairwise(found["sentences"]), 1):
+            assert stop == start or number in bounds
 
 
-def test_training_reads_what_encoding_reads() -> None:
-    assert list(training_pieces(["One. Two.\n\nThree.", "Four."], "en")) == [
-        " One.",
-        " Two.",
-        "\n\n",
-        " Three.",
-        " Four.",
-    ]
+def test_sentences_of_pairs_are_encoded_alone() -> None:
+    """Oracle: each sentence behind one space, whatever stood in front of it; paragraphs divided by a blank line."""
+    tokenizer = byte_level()
+    for document in DOCUMENTS:
+        made = read(tokenizer, document)
+        assert made.pairs is not None
+        found = made.pairs.arrays(600)
+        paragraphs = split_document(document, "en")
+        decoded = [tokenizer.decode(found["tokens"][start:stop]) for start, stop in found["sentences"]]
+        assert decoded == [f" {sentence}" for paragraph in paragraphs for sentence in paragraph]
+        assert found["paragraphs"].tolist() == np.cumsum([0, *map(len, paragraphs)]).tolist()[:-1]
+        texts = ["".join(f" {sentence}" for sentence in paragraph) for paragraph in paragraphs]
+        assert tokenizer.decode(found["tokens"][1:-1]) == "\n\n".join(texts)
 
 
-@pytest.fixture(params=[1, 3, 1024])
-def arrays(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> tuple[PreTrainedTokenizerFast, dict[str, np.ndarray]]:
-    monkeypatch.setattr("lm_objectives.data.encoding._SENTENCES_AT_ONCE", request.param)
-    tokenizer = make_tokenizer(300, training_pieces(DOCUMENTS, "en"))
-    encode = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer, None), "en")
-    return tokenizer, encode(Part(document) for document in DOCUMENTS).arrays(300)
-
-
-def test_offsets_delimit_the_sentences(arrays: tuple) -> None:
-    tokenizer, text = arrays
-    paragraphs = [paragraph for document in DOCUMENTS for paragraph in split_document(document, "en")]
-    decoded = [tokenizer.decode(text["tokens"][start:stop]) for start, stop in text["sentences"]]
-    assert decoded == [" " + sentence for paragraph in paragraphs for sentence in paragraph]
-    assert text["paragraphs"].tolist() == np.cumsum([0, *map(len, paragraphs)]).tolist()[:-1]
-
-
-def test_documents_are_bos_sentences_eos(arrays: tuple) -> None:
-    tokenizer, text = arrays
+def test_documents_are_bos_text_eos() -> None:
+    tokenizer = byte_level()
     vocabulary = vocabulary_of(tokenizer, None)
+    encode = Encoder(tokenizer.backend_tokenizer, vocabulary, "en")
+    made = encode(Part(document) for document in DOCUMENTS)
+    assert made.pairs is None
+    text = made.text.arrays(600)
     bounds = [*text["documents"], len(text["tokens"])]
-    for start, stop, document in zip(bounds[:-1], bounds[1:], DOCUMENTS, strict=True):
+    for (start, stop), document in zip(pairwise(bounds), DOCUMENTS, strict=True):
         assert (text["tokens"][start], text["tokens"][stop - 1]) == (vocabulary.bos, vocabulary.eos)
-        paragraphs = ["".join(" " + s for s in p) for p in split_document(document, "en")]
-        assert tokenizer.decode(text["tokens"][start + 1 : stop - 1]) == "\n\n".join(paragraphs)
-
-
-def test_special_tokens_come_from_the_layout_alone(arrays: tuple) -> None:
-    tokenizer, text = arrays
-    vocabulary = vocabulary_of(tokenizer, None)
-    special = np.isin(text["tokens"], vocabulary.special)
-    assert special.sum() == 2 * len(DOCUMENTS)
-    inside = np.concatenate([text["tokens"][start:stop] for start, stop in text["sentences"]])
-    assert not np.isin(inside, vocabulary.special).any()
+        assert tokenizer.decode(text["tokens"][start + 1 : stop - 1]) == f" {document}"
+    assert np.isin(text["tokens"], vocabulary.special).sum() == 2 * len(DOCUMENTS)
 
 
 def test_what_is_counted() -> None:
     tokenizer = make_tokenizer(260, ())
-    layout = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer, None), "en")(map(Part, [*DOCUMENTS, " "]))
-    assert layout.words == sum(len(document.split()) for document in DOCUMENTS)
-    assert layout.characters == sum(map(len, DOCUMENTS)) + 1
-    assert layout.without_tokens == 1
-
-
-def test_same_tokens_as_transformers() -> None:
-    """Oracle: the tokenizer as its own library calls it, with special tokens in the text read as text."""
-    texts = [" One two [MASK]. Three! [EOS] [PAD]", " 你好 \U0001f600 é", "\n\n", " a  b\tc"]
-    tokenizer = make_tokenizer(300, texts * 3)
-    tokenizer.backend_tokenizer.enable_truncation(3)
-    tokenizer.backend_tokenizer.enable_padding(length=9)
     encode = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer, None), "en")
-    oracle = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, truncation=False, padding=False)
-    assert list(encode._encode(texts)) == oracle["input_ids"]
+    made = encode(map(Part, [*DOCUMENTS, ""]))
+    assert made.words == sum(len(document.split()) for document in DOCUMENTS)
+    assert made.characters == sum(map(len, DOCUMENTS))
+    assert made.bytes == len("".join(DOCUMENTS).encode())
+    assert made.without_tokens == 1
+    assert len(made.text.documents) == len(DOCUMENTS)
+
+
+def test_unknown_is_what_the_model_does_not_know(tmp_path: Path) -> None:
+    """By hand. Transformers calls GPT-2's end of text its unknown token, and a bare `tokenizer.json` none."""
+    known = Tokenizer(models.WordLevel({"[UNK]": 0, "One": 1, ".": 2}, unk_token="[UNK]"))
+    known.pre_tokenizer = pre_tokenizers.Whitespace()
+    assert read(loaded(known, tmp_path / "words"), "One. Two. 三. One.").unknown == 2
+    bytes_ = Tokenizer(models.BPE({letter: n for n, letter in enumerate(pre_tokenizers.ByteLevel.alphabet())}, []))
+    bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    end = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
+    PreTrainedTokenizerFast(tokenizer_object=bytes_, **end).save_pretrained(tmp_path / "bytes")
+    assert read(load_tokenizer(str(tmp_path / "bytes")), "Plain ASCII.").unknown == 0
 
 
 def test_types_are_as_narrow_as_the_vocabulary_allows() -> None:
     for size, dtype in ((2**16, "uint16"), (2**16 + 1, "uint32")):
-        found = Layout([1, 2], [(0, 2)], [0], [0]).arrays(size)
+        layout = Layout()
+        layout.add(np.array([5]), np.array([[0, 1]]), np.array([0]), Part("x"), VOCABULARY)
+        found = layout.arrays(size)
         assert found["tokens"].dtype == dtype
         assert {found[name].dtype.name for name in ("sentences", "paragraphs", "documents")} == {"int64"}
 
@@ -120,24 +248,28 @@ def test_tokenizer_of_few_letters_needs_not_know_others() -> None:
     letters = {letter: number for number, letter in enumerate("ACGTN ")}
     tokenizer = Tokenizer(models.BPE(letters, []))
     assert tokenizer.encode("x").tokens == []
-    assert Encoder(tokenizer, VOCABULARY, "en")([Part("GATTACA")]).tokens == [1, 5, 2, 0, 3, 3, 0, 1, 0, 2]
+    made = Encoder(tokenizer, VOCABULARY, "en")([Part("GATTACA")])
+    assert made.text.arrays(10)["tokens"].tolist() == [1, 2, 0, 3, 3, 0, 1, 0, 2]
 
 
 def test_unknown_word_without_a_token_for_it_is_one_clear_line() -> None:
     tokenizer = Tokenizer(models.WordLevel({"One": 0, ".": 1}))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     encode = Encoder(tokenizer, VOCABULARY, "en")
-    assert encode([Part("One.")]).tokens == [1, 0, 1, 2]
+    assert encode([Part("One.")]).text.arrays(10)["tokens"].tolist() == [1, 0, 1, 2]
     told = r"^expected a tokenizer with a token for words .*, found none \(.*\); give it an unk_token, or choose"
     with pytest.raises(ValueError, match=told) as error:
         encode([Part("Two.")])
     assert "\n" not in str(error.value)
 
 
-def test_tokenizer_that_leads_texts_in_itself_gets_no_second_space() -> None:
-    words = ["[PAD]", "[BOS]", "[EOS]", "[MASK]", "[UNK]", "▁x", "▁One.", "▁Two."]
-    model = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
-    # As in Llama's: every text is led in, also one that begins with a space.
-    model.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=model, unk_token="[UNK]")
-    assert Encoder(tokenizer.backend_tokenizer, VOCABULARY, "en")([Part("One. Two.")]).tokens == [1, 6, 7, 2]
+def test_lead_leaves_alone_what_follows_a_special_token(tmp_path: Path) -> None:
+    """A masked text is read as the text whose word is masked: only the first word is led in, and that once."""
+    tokenizer = byte_level()
+    lead_in(tokenizer.backend_tokenizer)
+    save_tokenizer(tokenizer, tmp_path)
+    mask = tokenizer.mask_token_id
+    for again in (tokenizer, load_tokenizer(str(tmp_path))):
+        ids = again("Nobody [MASK] it, [MASK].")["input_ids"]
+        cut = [0, *(place for place, token in enumerate(ids) if token == mask), len(ids)]
+        assert [again.decode(ids[a + 1 : b]) for a, b in pairwise(cut)] == [" Nobody", " it,", ".[EOS]"]

@@ -4,7 +4,7 @@ import logging
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from prepare_cases import DOCUMENTS, WORDS, content, make, texts, write
 from lm_objectives.data import chunks, words
 from lm_objectives.data import prepare as preparing
 from lm_objectives.data.cache import TokenText, open_cache
-from lm_objectives.data.encoding import training_pieces
 from lm_objectives.data.prepare import prepare
 from lm_objectives.data.tokenizer import make_tokenizer
 
@@ -85,11 +84,11 @@ def test_corpora_lie_one_after_the_other(tmp_path: Path, corpus: str) -> None:
 def test_long_documents_are_as_short_ones(tmp_path: Path, corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: the same corpus with all documents in one piece and one chunk."""
     tokenizer = str(make(tmp_path / "trained", corpus) / "tokenizer")
-    oracle = content(make(tmp_path / "a", corpus, tokenizer=tokenizer))
-    for name in ("pieces", "text_files"):
-        monkeypatch.setattr(f"lm_objectives.data.{name}.PIECE", 20)
+    oracle = content(make(tmp_path / "a", corpus, tokenizer=tokenizer, pairs=True))
+    monkeypatch.setattr("lm_objectives.data.pieces.PIECE", 100)
+    monkeypatch.setattr("lm_objectives.data.encoding._LONGEST", 60)
     monkeypatch.setattr(chunks, "_CHUNK", 50)
-    assert content(make(tmp_path / "b", corpus, tokenizer=tokenizer)) == oracle
+    assert content(make(tmp_path / "b", corpus, tokenizer=tokenizer, pairs=True)) == oracle
 
 
 def test_held_out_text_never_trains_the_tokenizer(tmp_path: Path, corpus: str) -> None:
@@ -99,10 +98,16 @@ def test_held_out_text_never_trains_the_tokenizer(tmp_path: Path, corpus: str) -
     ]
     trained = [document for number, document in enumerate(DOCUMENTS) if number not in held_out]
     vocabulary = found.tokenizer.get_vocab()
-    assert vocabulary == make_tokenizer(300, training_pieces(trained, "en")).get_vocab()
-    assert vocabulary != make_tokenizer(300, training_pieces(DOCUMENTS, "en")).get_vocab()
+    assert vocabulary == make_tokenizer(300, trained).get_vocab()
+    assert vocabulary != make_tokenizer(300, DOCUMENTS).get_vocab()
     merged = {number for number, word in enumerate(WORDS) if "Ġ" + word in vocabulary}
     assert merged and not merged & {*held_out}
+
+
+def _noted(texts: Iterable[str], read: list[str]) -> Iterator[str]:
+    for text in texts:
+        read.append(text)
+        yield text
 
 
 def test_tokenizer_is_trained_on_a_share_of_a_large_corpus(
@@ -110,7 +115,9 @@ def test_tokenizer_is_trained_on_a_share_of_a_large_corpus(
 ) -> None:
     read: list[str] = []
     monkeypatch.setattr(preparing, "_TRAINED_ON", sum(map(words.training_cost, DOCUMENTS)) // 2)
-    monkeypatch.setattr(preparing, "training_pieces", lambda texts, _: (read.append(text) or text for text in texts))
+    monkeypatch.setattr(
+        preparing, "make_tokenizer", lambda size, texts, tokens: make_tokenizer(size, _noted(texts, read), tokens)
+    )
     found = open_cache(make(tmp_path / "caches", corpus))
     assert len(read) == 3
     assert found.census.trained_on == pytest.approx(0.5, abs=0.01)
@@ -211,8 +218,8 @@ def test_cache_of_other_versions_is_made_anew_and_that_is_said(
     assert second != first
     assert second.name.rpartition("-")[0] == first.name.rpartition("-")[0]
     [line] = [record.getMessage() for record in caplog.records if "anew" in record.getMessage()]
-    assert line.startswith(f"{first.name} was made by format 6, tokenizers 0.")
-    assert line.endswith("making it anew with format 6, tokenizers 9.9, sentencex 9.9")
+    assert line.startswith(f"{first.name} was made by format 7, tokenizers 0.")
+    assert line.endswith("making it anew with format 7, tokenizers 9.9, sentencex 9.9")
 
 
 def test_an_older_cache_that_is_spoilt_is_passed_over(
@@ -248,22 +255,20 @@ def test_corpus_of_one_document(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("One. Two.\n\nThree.\n\nFour.")
     found = open_cache(make(tmp_path / "caches", str(tmp_path / "a.txt")))
     decode = found.tokenizer.decode
-    assert decode(found.training.tokens) == "[BOS] One. Two.\n\n Three.[EOS]"
+    assert decode(found.training.tokens) == "[BOS] One. Two.\n\nThree.[EOS]"
     assert decode(found.validation.tokens) == "[BOS] Four.[EOS]"
 
 
 def test_chinese(tmp_path: Path) -> None:
-    """Sentences stand where 。！？ end them, and put together again they are the text."""
+    """Sentences stand where 。！？ end them, and nothing stands between them but what stands in the text."""
     text = "她几点来？2001年的冬天很冷！没有人出门。\n\n“好。”他说。"
     (tmp_path / "a.txt").write_text(f"{text}\n\n再见。", encoding="utf-8")
     found = open_cache(make(tmp_path / "caches", str(tmp_path / "a.txt"), language="zh"))
     training, decode = found.training, found.tokenizer.decode
     sentences = [decode(training.tokens[start:stop]) for start, stop in training.sentences]
-    assert sentences == [" 她几点来？", " 2001年的冬天很冷！", " 没有人出门。", " “好。”", " 他说。"]
+    assert sentences == [" 她几点来？", "2001年的冬天很冷！", "没有人出门。", "“好。”", "他说。"]
     assert training.paragraphs.tolist() == [0, 3, 5]
-    assert [decode(training.tokens[a:b]) for a, b in pairwise(training.documents)] == [
-        "[BOS] 她几点来？ 2001年的冬天很冷！ 没有人出门。\n\n “好。” 他说。[EOS]"
-    ]
+    assert [decode(training.tokens[a:b]) for a, b in pairwise(training.documents)] == [f"[BOS] {text}[EOS]"]
     assert found.census.unspaced == sum("\u4e00" <= letter <= "\u9fff" for letter in f"{text}再见")
 
 

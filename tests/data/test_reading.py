@@ -11,7 +11,7 @@ import pytest
 
 from lm_objectives.data import pieces, text_files
 from lm_objectives.data.corpus import find_sources, shipped_corpus
-from lm_objectives.data.pieces import Piece, cut_document
+from lm_objectives.data.pieces import Piece, cut_document, filled
 from lm_objectives.data.reading import Documents
 from lm_objectives.data.split import read_keys, write_keys
 
@@ -67,7 +67,7 @@ def test_shipped_corpus() -> None:
 
 
 @pytest.mark.parametrize(
-    ("txt_documents", "oracle"), [("file", ["A.\nB.\n\n \nC.\n"]), ("blank-line", ["A.\nB.\n", "C.\n"])]
+    ("txt_documents", "oracle"), [("file", ["A.\nB.\n\n \nC.\n"]), ("blank-line", ["A.\nB.", "C."])]
 )
 def test_plain_text(tmp_path: Path, txt_documents: str, oracle: list[str]) -> None:
     (tmp_path / "a.txt").write_text("\ufeffA.\nB.\n\n \nC.\n")
@@ -78,7 +78,7 @@ def test_a_paragraph_is_the_same_document_within_a_file_and_at_its_end(tmp_path:
     (tmp_path / "a.txt").write_bytes(b"A.\nB.\n\n\nC.\r\nD.\r\n\r\nC.\nD.\n\n")
     documents = Documents(find_sources(str(tmp_path / "a.txt")), "text", "blank-line")
     texts = [piece.text for piece in write_keys(documents, 0, tmp_path / "keys")]
-    assert texts == ["A.\nB.\n", "C.\r\nD.\r\n", "C.\nD.\n"]
+    assert texts == ["A.\nB.", "C.\r\nD.", "C.\nD."]
     one, other, again = read_keys(tmp_path / "keys")
     assert one != other == again
     assert documents.empty == 0
@@ -106,8 +106,7 @@ def test_corpora_are_told_apart_and_read_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".txt", ".json"])
 def test_long_documents_come_in_pieces(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (pieces, text_files):
-        monkeypatch.setattr(module, "PIECE", 100)
+    monkeypatch.setattr(pieces, "PIECE", 100)
     monkeypatch.setattr(text_files, "_BLOCK", 64)
     text = "\n\n".join(f"é {number} " + "x" * number for number in range(150))
     path = tmp_path / f"a{suffix}"
@@ -117,21 +116,38 @@ def test_long_documents_come_in_pieces(tmp_path: Path, suffix: str, monkeypatch:
     found = list(Documents(find_sources(str(path)), "text", "file"))
     assert "".join(piece.text for piece in found if piece.text != "b") == text
     assert [piece.begins for piece in found].count(True) == (1 if suffix == ".txt" else 2)
-    assert max(len(piece.text) for piece in found) <= 250
-    assert all(piece.text.endswith("\n") for piece in found[:-2])
+    assert max(len(piece.text) for piece in found) <= 100
 
 
-def test_cut_at_paragraphs_or_else_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "PIECE", 10)
+def test_where_documents_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last quarter of a piece decides: a sentence's end, a word's, white space, or the middle of a word."""
+    monkeypatch.setattr(pieces, "PIECE", 12)
     cases = {
-        "aaa\n\nbbb\n\nccc": ["aaa\n\nbbb\n\n", "ccc"],
-        "aaa\nbbb\nccc\n": ["aaa\nbbb\n", "ccc\n"],
-        "aaaaaaaaaaaaaa\nb": ["aaaaaaaaaaaaaa\n", "b"],
-        "aaaaaaaaaaaaaa": ["aaaaaaaaaaaaaa"],
+        "One it is. Two it is.": ["One it is.", " Two it is."],
+        "One and two three": ["One and two", " three"],
+        "aaaaa\nbbbb\nccc\n": ["aaaaa\nbbbb", "\nccc\n"],
+        "一二三四五六七八九。十一二三": ["一二三四五六七八九。", "十一二三"],
+        "a" * 26: ["a" * 12, "a" * 12, "aa"],
         "": [""],
     }
     for text, oracle in cases.items():
-        assert [piece.text for piece in cut_document(text)] == oracle
+        for parts in ([text], list(text)):
+            found = list(cut_document(parts))
+            assert [piece.text for piece in found] == oracle
+            assert [piece.begins for piece in found] == [True, *[False] * (len(oracle) - 1)]
+
+
+def test_white_space_is_text_where_a_document_holds_more() -> None:
+    """Only documents without anything else are left out."""
+    found = [Piece(" "), Piece("\n", False), Piece("a", False), Piece("\n\n", False), Piece(""), Piece(" ", False)]
+    assert list(filled(found)) == found[:4]
+
+
+def test_blocks_end_before_the_blank_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\n One.\r\nTwo.\r\n \r\n\n Three.\nFour.")
+    found = [piece.text for piece in Documents(find_sources(str(path)), "text", "blank-line")]
+    assert found == [" One.\r\nTwo.", " Three.\nFour."]
 
 
 def test_settings_of_datasets_stay(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

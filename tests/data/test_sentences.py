@@ -2,7 +2,7 @@
 
 import pytest
 
-from lm_objectives.data.sentences import split_document, split_paragraphs
+from lm_objectives.data.sentences import find_paragraphs, find_sentences, split_document
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,16 @@ def test_nothing_but_white_space_is_lost() -> None:
     assert "".join("".join(sentences).split()) == "".join(text.split())
 
 
-def test_paragraphs_agree_with_the_split_by_sentences() -> None:
-    assert split_paragraphs("A.\r\n\r\nB. C.\n \n\n \n") == ["A.", "B. C."]
+def test_places_are_of_the_text() -> None:
+    text = "A.\r\n\r\nB. See\r\nd.\n \n\n \n"
+    assert [text[start:stop] for start, stop in find_paragraphs(text)] == ["A.\r", "B. See\r\nd."]
+    found = find_sentences(text, "en")
+    assert [[text[start:stop] for start, stop in p] for p in found] == [["A."], ["B.", "See\r\nd."]]
+
+
+def test_line_ends_make_no_other_sentences() -> None:
+    text = "One. Two.\nA line. Dr.\nX!\n\nNew.\n \nLast"
+    assert split_document(text.replace("\n", "\r\n"), "en") == split_document(text, "en")
 
 
 @pytest.mark.parametrize("language", ["english", "", "e", "en_US", "../en"])

@@ -41,7 +41,9 @@ def text(documents: list[list[list[int]]]) -> TokenText:
 
 def test_numbers() -> None:
     training, validation = text([[[3, 4], [20], [2]], [[5, 5, 5, 5]]]), text([[[2]]])
-    found = TokenCache(Path("caches/a"), training, validation, VOCABULARY, Census(20, 244, 12, 6, 2, 0, 0.5, 1.25), "")
+    training = replace(training, pairs=training)
+    census = Census(20, 244, 200, 44, 12, 6, 2, 0, 0.5, 1.25)
+    found = TokenCache(Path("caches/a"), training, validation, VOCABULARY, census, "")
     sources = {
         "causal": RowSource(NextToken()),
         "masked": RowSource(TokenMasking(rate=0.25)),
@@ -84,7 +86,7 @@ def test_numbers() -> None:
 
 def test_words_of_scripts_without_spaces_are_not_counted() -> None:
     split = text([[[8]]])
-    found = TokenCache(Path("caches/a"), split, split, VOCABULARY, Census(2, 20, 11, 0, 0, 0, 1.0, 0.0), "")
+    found = TokenCache(Path("caches/a"), split, split, VOCABULARY, Census(2, 20, 40, 0, 11, 0, 0, 0, 1.0, 0.0), "")
     lines = summary(
         found, RowDataset(split, {"causal": RowSource(NextToken())}, VOCABULARY, RowSettings(8), "training")
     )
