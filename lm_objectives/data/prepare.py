@@ -14,7 +14,7 @@ from lm_objectives.data.cache import Census
 from lm_objectives.data.chunks import SPLITS, encode_chunks, in_chunks, join_chunks
 from lm_objectives.data.corpus import find_sources
 from lm_objectives.data.encoding import Encoder, training_pieces
-from lm_objectives.data.fingerprint import digest_of, fingerprint, identify_files, identify_tokenizer, versions
+from lm_objectives.data.fingerprint import fingerprint, identify_files, identify_tokenizer, versions
 from lm_objectives.data.growing import write_array
 from lm_objectives.data.pieces import Piece
 from lm_objectives.data.progress import stage
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 # Raise it when the same settings come to give other files.
-_FORMAT = 6
+_FORMAT = 7
 
 _TRAINED_ON = 2**26  # English characters that a tokenizer's training may remember, some 150 MB
 
@@ -62,7 +62,7 @@ def prepare(
     text_field: str = "text",
     language: str = "en",
     tokenizer: int | str = 8192,
-    seed: int = 0,
+    split_seed: int = 0,
     txt_documents: TxtDocuments = "file",
     tokens: tuple[str, ...] = (),
 ) -> Path:
@@ -75,11 +75,11 @@ def prepare(
     Args:
         folder: where caches lie; made when missing.
         corpus: paths of the text, as in `find_sources`; `None` is the shipped corpus.
-        validation_share: part of the different documents that is held out, in (0, 1). Equal ones stay together.
+        validation_share: part of the documents that is held out, in (0, 1), about: each by its own text alone.
         text_field: column of the text.
         language: code of the text's language, for its sentences.
         tokenizer: tokens in a vocabulary to train on the training documents, at least 260, or a tokenizer's path.
-        seed: chooses which are held out.
+        split_seed: chooses which are held out.
         txt_documents: whether a `.txt` file is one document, or each of its blocks between blank lines is one.
         tokens: special tokens that corruptions ask for.
 
@@ -96,7 +96,7 @@ def prepare(
         "language": checked_language(language),
         "tokenizer": checked_tokenizer(tokenizer, tokens),
         "validation_share": checked_share(validation_share),
-        "seed": seed,
+        "split_seed": split_seed,
         "txt_documents": txt_documents,
         "tokens": tokens,
     }
@@ -113,7 +113,7 @@ def prepare(
                 _say_what_is_older(target, identity, makers)
                 documents = Documents(sources, text_field, txt_documents)
                 meta = {"corpus": corpus, **settings, "makers": makers}
-                _Preparation(work, documents, language, tokenizer, validation_share, seed, tokens).run(meta)
+                _Preparation(work, documents, language, tokenizer, validation_share, split_seed, tokens).run(meta)
                 os.rename(work / "cache", target)
     return target
 
@@ -127,7 +127,7 @@ class _Preparation:
     language: str
     tokenizer: int | str
     validation_share: float
-    seed: int
+    split_seed: int
     tokens: tuple[str, ...]
 
     def run(self, meta: dict[str, Any]) -> None:
@@ -173,7 +173,7 @@ class _Preparation:
         if path.is_file():
             return Survey(**json.loads(path.read_text(encoding="utf-8")))
         with stage("reading", "documents") as told:
-            documents, cost = take_survey(_counted(write_keys(self.documents, self.seed, keys), told))
+            documents, cost, identity = take_survey(_counted(write_keys(self.documents, self.split_seed, keys), told))
         if not documents:
             names = ", ".join(dict.fromkeys(source.name for corpus in self.documents.corpora for source in corpus))
             raise ValueError(f"expected documents with text, found only empty ones in {names}; check the corpus")
@@ -182,7 +182,7 @@ class _Preparation:
             below = key_below_which(keys, self.validation_share)
         else:
             cut = paragraphs_that_train(self.documents, self.validation_share)
-        survey = Survey(documents, self.documents.empty, cost, below, digest_of(keys)[:16], cut)
+        survey = Survey(documents, self.documents.empty, cost, below, identity, cut)
         with whole_file(path) as file:
             file.write(json.dumps(asdict(survey)).encode())
         return survey
