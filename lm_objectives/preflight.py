@@ -92,8 +92,8 @@ def _check_rows(saved: dict[str, Any], data: TextDataModule, checkpoint: str, go
     before = (saved.get("tokenizer", files)[file], saved["vocabulary"])
     if before != (files[file], data.vocabulary.ids()):  # the other files tell where it was loaded from, too
         raise ValueError(
-            f"expected the tokenizer that {checkpoint} was trained with, found another one: give the corpus and "
-            "data.tokenizer of its run, or the folder of its tokenizer as data.tokenizer"
+            f"expected the tokenizer that {checkpoint} was trained with, found another one: give the corpus, "
+            "data.tokenizer and data.split_seed of its run, or the folder of its tokenizer as data.tokenizer"
         )
     if not goes_on:
         return

@@ -708,7 +708,7 @@ def test_validate_explains_as_well(place: Path, trained: Path, capfd: pytest.Cap
     assert "expected a checkpoint of this model, found one of another" in complaint(capfd)
 
 
-@pytest.mark.parametrize("change", ["validation_share", "language", "corpus"])
+@pytest.mark.parametrize("change", ["validation_share", "split_seed", "language", "corpus"])
 def test_a_run_goes_on_with_its_own_text_alone(
     change: str, place: Path, trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -716,9 +716,10 @@ def test_a_run_goes_on_with_its_own_text_alone(
     tokenizer = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)[KEY]["cache"] + "/tokenizer"
     text = (place / "corpus.jsonl").read_text(encoding="utf-8")
     (tmp_path / "other.jsonl").write_text(text + '{"text": "Another one."}\n', encoding="utf-8")
-    other = {"validation_share": "0.4", "language": "de", "corpus": str(tmp_path / "other.jsonl")}[change]
+    others = {"validation_share": 0.4, "split_seed": 1, "language": "de", "corpus": tmp_path / "other.jsonl"}
+    other = [f"--data.{change}", others[change]]
     capfd.readouterr()
-    assert fit(place, trained, "--ckpt_path", "last", "--data.tokenizer", tokenizer, f"--data.{change}", other) == 2
+    assert fit(place, trained, "--ckpt_path", "last", "--data.tokenizer", tokenizer, *other) == 2
     assert f"lm-objectives: error: expected the data.{change} of the run that goes on, " in capfd.readouterr().err
 
 

@@ -52,10 +52,12 @@ class TextDataModule(L.LightningDataModule):
         rows_per_step: rows in an optimizer step, over all objectives, devices and accumulated micro-batches.
         unit: each objective's rows of a step are a multiple of this; devices x accumulate_grad_batches must divide it.
         num_workers: processes that make rows; 0 makes them in the training process.
-        validation_share: part of the documents held out, in (0, 1).
+        validation_share: part of the documents held out, in (0, 1), about: each by its own text alone.
         validation_rows: held-out rows of each objective in a validation pass, at most; 0 means all.
         cache: folder for tokenized text, by default lm-objectives in the user's cache folder.
-        seed: another one gives another split, another order of rows and other corruptions.
+        seed: another one gives the training rows another order and other corruptions.
+        split_seed: another one gives another split, so another tokenizer where one is trained, and other held-out rows;
+            by default the seed. Runs of one split_seed and several seeds share all of these.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class TextDataModule(L.LightningDataModule):
         validation_rows: int = 512,
         cache: str | None = None,
         seed: int = 0,
+        split_seed: int | None = None,
     ) -> None:
         super().__init__()
         _at_least("data.rows_per_step", rows_per_step, 1)
@@ -89,7 +92,8 @@ class TextDataModule(L.LightningDataModule):
         self.windows, self.window, self.packing = window, largest_window(window), packing
         self.rows_per_step, self.unit, self.num_workers = rows_per_step, unit, num_workers
         self.validation_share, self.validation_rows = validation_share, validation_rows
-        self.cache, self.seed = cache or default_cache(), seed
+        self.cache = cache or default_cache()
+        self.seed, self.split_seed = seed, seed if split_seed is None else split_seed
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -113,7 +117,7 @@ class TextDataModule(L.LightningDataModule):
             language=self.language,
             tokenizer=self.tokenizer_source,
             validation_share=self.validation_share,
-            seed=self.seed,
+            split_seed=self.split_seed,
             txt_documents=self.txt_documents,
             tokens=tuple(token for source in sources.values() for token in source.corruption.tokens(self.window)),
             pairs=any(source.corruption.cuts_pairs and source.view_of is None for source in sources.values()),
@@ -177,6 +181,7 @@ class TextDataModule(L.LightningDataModule):
             "data.rows_per_step": self.rows_per_step,
             "data.unit": self.unit,
             "data.seed": self.seed,
+            "data.split_seed": self.split_seed,
             "data.validation_share": self.validation_share,
             "data.language": self.language,
             "data.corpus": self.text.identity,
@@ -250,7 +255,7 @@ class TextDataModule(L.LightningDataModule):
             name: RowSource(source.corruption.validating(), source.share, source.view_of)
             for name, source in self._sources.items()
         }
-        settings = RowSettings(self.window, self.seed, self.settings.packing)
+        settings = RowSettings(self.window, self.split_seed, self.settings.packing)
         dataset = RowDataset(self.text.validation, sources, self.vocabulary, settings, "validation")
         size = max(min(self.rows_per_step, 64), 1)
         keys: list[list[RowKey]] = []

@@ -14,7 +14,7 @@ from lm_objectives.data.cache import PAIRS, SPLITS, Census
 from lm_objectives.data.chunks import add_counts, encode_chunks, in_chunks, join_chunks
 from lm_objectives.data.corpus import find_sources
 from lm_objectives.data.encoding import Encoder
-from lm_objectives.data.fingerprint import digest_of, fingerprint, identify_files, identify_tokenizer, versions
+from lm_objectives.data.fingerprint import fingerprint, identify_files, identify_tokenizer, versions
 from lm_objectives.data.growing import write_array
 from lm_objectives.data.pieces import Piece
 from lm_objectives.data.progress import stage
@@ -62,7 +62,7 @@ def prepare(
     text_field: str = "text",
     language: str = "en",
     tokenizer: int | str = 8192,
-    seed: int = 0,
+    split_seed: int = 0,
     txt_documents: TxtDocuments = "file",
     tokens: tuple[str, ...] = (),
     pairs: bool = False,
@@ -76,11 +76,11 @@ def prepare(
     Args:
         folder: where caches lie; made when missing.
         corpus: paths of the text, as in `find_sources`; `None` is the shipped corpus.
-        validation_share: part of the different documents that is held out, in (0, 1). Equal ones stay together.
+        validation_share: part of the documents that is held out, in (0, 1), about: each by its own text alone.
         text_field: column of the text.
         language: code of the text's language, for its sentences.
         tokenizer: tokens in a vocabulary to train on the training documents, at least 260, or a tokenizer's path.
-        seed: chooses which are held out.
+        split_seed: chooses which are held out.
         txt_documents: whether a `.txt` file is one document, or each of its blocks between blank lines is one.
         tokens: special tokens that corruptions ask for.
         pairs: whether an objective cuts pairs, for which each sentence is encoded alone as well.
@@ -98,7 +98,7 @@ def prepare(
         "language": checked_language(language),
         "tokenizer": checked_tokenizer(tokenizer, tokens),
         "validation_share": checked_share(validation_share),
-        "seed": seed,
+        "split_seed": split_seed,
         "txt_documents": txt_documents,
         "tokens": tokens,
         "pairs": pairs,
@@ -116,7 +116,8 @@ def prepare(
                 _say_what_is_older(target, identity, makers)
                 documents = Documents(sources, text_field, txt_documents)
                 meta = {"corpus": corpus, **settings, "makers": makers}
-                _Preparation(work, documents, language, tokenizer, validation_share, seed, tokens, pairs).run(meta)
+                settled = language, tokenizer, validation_share, split_seed, tokens, pairs
+                _Preparation(work, documents, *settled).run(meta)
                 os.rename(work / "cache", target)
     return target
 
@@ -130,7 +131,7 @@ class _Preparation:
     language: str
     tokenizer: int | str
     validation_share: float
-    seed: int
+    split_seed: int
     tokens: tuple[str, ...]
     pairs: bool
 
@@ -179,7 +180,7 @@ class _Preparation:
         if path.is_file():
             return Survey(**json.loads(path.read_text(encoding="utf-8")))
         with stage("reading", "documents") as told:
-            documents, cost = take_survey(_counted(write_keys(self.documents, self.seed, keys), told))
+            documents, cost, identity = take_survey(_counted(write_keys(self.documents, self.split_seed, keys), told))
         if not documents:
             names = ", ".join(dict.fromkeys(source.name for corpus in self.documents.corpora for source in corpus))
             raise ValueError(f"expected documents with text, found only empty ones in {names}; check the corpus")
@@ -188,7 +189,7 @@ class _Preparation:
             below = key_below_which(keys, self.validation_share)
         else:
             cut = paragraphs_that_train(self.documents, self.validation_share)
-        survey = Survey(documents, self.documents.empty, cost, below, digest_of(keys)[:16], cut)
+        survey = Survey(documents, self.documents.empty, cost, below, identity, cut)
         with whole_file(path) as file:
             file.write(json.dumps(asdict(survey)).encode())
         return survey

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from lm_objectives.data.folding import folded
 from lm_objectives.data.pieces import Piece
 from lm_objectives.data.sentences import find_paragraphs
 from lm_objectives.data.words import training_cost
 from lm_objectives.whole_file import whole_file
 
 _AT_ONCE = 2**20  # keys in memory
+_BEGINS = b"\xff"  # a byte that no text in UTF-8 has
 
 
 @dataclass(frozen=True)
@@ -36,29 +38,49 @@ class Survey:
     cut: int = 0
 
 
-def write_keys(pieces: Iterable[Piece], seed: int, path: Path) -> Iterator[Piece]:
-    """Give the pieces back, and write each document's key to `path`: the hash of the seed and its text, in 64 bits.
+class DocumentKey:
+    """A document's 64 bits: the hash of `split_seed` and of its text folded as by `folded`.
 
-    Equal documents have equal keys, wherever they stand and whatever white space stands around them or ends their
-    lines; the same on every machine and with every numpy.
+    A pure function of the two, the same on every machine and wherever the document stands, so that a copy of it with
+    other case, white space or punctuation is on its side. A text that folds to nothing, as one of punctuation alone,
+    keeps all but its white space.
+
+    Args:
+        split_seed: another one gives all documents other keys.
     """
+
+    def __init__(self, split_seed: int) -> None:
+        self._unfolded = blake2b(f"{split_seed}:".encode(), digest_size=8)
+        self._folded = self._unfolded.copy()
+        self._found = False
+
+    def update(self, text: str) -> None:
+        """Add the document's next piece."""
+        if rest := folded(text):
+            self._found = True
+            self._folded.update(rest)
+        elif not self._found:
+            self._unfolded.update("".join(text.split()).encode())
+
+    def digest(self) -> bytes:
+        """The key, its lowest byte first."""
+        return (self._folded if self._found else self._unfolded).digest()
+
+
+def write_keys(pieces: Iterable[Piece], split_seed: int, path: Path) -> Iterator[Piece]:
+    """Give the pieces back, and write each document's key to `path`, 8 bytes a document."""
     with whole_file(path) as file:
-        digest, held = None, ""
+        key = None
         for piece in pieces:
             if piece.begins:
-                if digest is not None:
-                    file.write(digest.digest())
-                digest = blake2b(f"{seed}:".encode(), digest_size=8)
-                held = ""
-            assert digest is not None
-            text = held + piece.text.replace("\r\n", "\n")
-            text = text.lstrip() if piece.begins else text
-            inner = text.rstrip()
-            digest.update(inner.encode())
-            held = text[len(inner) :]  # white space that ends the document, or lies within it
+                if key is not None:
+                    file.write(key.digest())
+                key = DocumentKey(split_seed)
+            assert key is not None
+            key.update(piece.text)
             yield piece
-        if digest is not None:
-            file.write(digest.digest())
+        if key is not None:
+            file.write(key.digest())
 
 
 def read_keys(path: Path) -> Iterator[int]:
@@ -68,28 +90,30 @@ def read_keys(path: Path) -> Iterator[int]:
 
 
 def key_below_which(path: Path, share: float) -> int:
-    """The key below which documents are held out: round(share × different documents), at least one and never all.
+    """The key below which documents are held out: share × 2^64, whatever the documents.
+
+    Where that would leave a side empty, as it may with few documents, it is the nearest key that does not: the document
+    with the smallest key is held out, or the one with the largest trains, each with all that have the same key.
 
     Raises:
-        ValueError: when all documents are equal.
+        ValueError: when all documents have one key.
     """
-    buckets = path.stat().st_size // 8 // _AT_ONCE + 1  # of keys of one size, so that memory holds one
-    different = [len(_bucket(path, number, buckets)) for number in range(buckets)]
-    if sum(different) < 2:
+    lowest, highest = 2**64, -1
+    for block in _blocks(path):
+        lowest, highest = min(lowest, int(block.min())), max(highest, int(block.max()))
+    if lowest == highest:
         raise ValueError(
-            "expected two different documents, so that one can be held out; found the same one again and again; "
-            "add text"
+            "expected two different documents, in more than case, space and punctuation, so that one can be held out; "
+            "found the same one again and again; add text"
         )
-    wanted = number_held_out(sum(different), share)
-    bucket = int(np.searchsorted(np.cumsum(different), wanted, side="right"))
-    return int(_bucket(path, bucket, buckets)[wanted - sum(different[:bucket])])
+    return min(max(int(share * 2**64), lowest + 1), highest)
 
 
 def checked_share(share: float) -> float:
     """The share, when it is one."""
     if not 0 < share < 1:
         raise ValueError(
-            f"expected validation_share above 0 and below 1, found {share}; 0.05 holds out one document in twenty"
+            f"expected validation_share above 0 and below 1, found {share}; 0.05 holds out about one document in twenty"
         )
     return share
 
@@ -129,13 +153,15 @@ def cut_in_two(pieces: Iterable[Piece], cut: int) -> Iterator[Piece]:
         seen += len(paragraphs)
 
 
-def take_survey(pieces: Iterable[Piece]) -> tuple[int, int]:
-    """Number of documents, and what their text would cost a tokenizer's training."""
+def take_survey(pieces: Iterable[Piece]) -> tuple[int, int, str]:
+    """Number of documents, what their text would cost a tokenizer's training, and their identity as in `Survey`."""
     documents = cost = 0
+    identity = blake2b(digest_size=8)
     for piece in pieces:
         documents += piece.begins
         cost += training_cost(piece.text)
-    return documents, cost
+        identity.update(_BEGINS * piece.begins + piece.text.encode())
+    return documents, cost, identity.hexdigest()
 
 
 def with_sides(pieces: Iterable[Piece], held_out: Iterator[bool]) -> Iterator[tuple[bool, Piece]]:
@@ -151,11 +177,3 @@ def _blocks(path: Path) -> Iterator[np.ndarray]:
     with path.open("rb") as file:
         while len(block := np.frombuffer(file.read(8 * _AT_ONCE), dtype="<u8")):
             yield block
-
-
-def _bucket(path: Path, number: int, buckets: int) -> np.ndarray:
-    """The different keys of one of the parts into which their range is divided, ascending."""
-    width = 2**64 // buckets + 1
-    low, high = number * width, min((number + 1) * width, 2**64) - 1
-    kept = [block[(block >= np.uint64(low)) & (block <= np.uint64(high))] for block in _blocks(path)]
-    return np.unique(np.concatenate([np.empty(0, "<u8"), *kept]))

@@ -1,5 +1,6 @@
 """Documents are held out by what is written in them, and never all or none."""
 
+import unicodedata
 from hashlib import blake2b
 from pathlib import Path
 
@@ -8,73 +9,146 @@ import pytest
 from lm_objectives.data import split
 from lm_objectives.data.pieces import Piece
 from lm_objectives.data.split import (
+    DocumentKey,
     checked_share,
     cut_in_two,
     key_below_which,
     paragraphs_that_train,
     read_keys,
+    take_survey,
     with_sides,
     write_keys,
 )
 
-DOCUMENTS = [f"Document {number}." for number in range(40)]
+DOCUMENTS = [f"Document {number}." for number in range(400)]
 
 
-def held_out(documents: list[str], share: float, seed: int, folder: Path) -> set[str]:
+def held_out(documents: list[str], share: float, split_seed: int, folder: Path) -> set[str]:
     pieces = [Piece(text) for text in documents]
-    assert list(write_keys(pieces, seed, folder / "keys")) == pieces
+    assert list(write_keys(pieces, split_seed, folder / "keys")) == pieces
     below = key_below_which(folder / "keys", share)
     sides = with_sides(pieces, (key < below for key in read_keys(folder / "keys")))
     return {piece.text for side, piece in sides if side}
 
 
-def test_share_of_the_different_documents(tmp_path: Path) -> None:
-    assert len(held_out(DOCUMENTS, 0.1, 0, tmp_path)) == 4
-    assert held_out(DOCUMENTS[::-1] + DOCUMENTS[:5] * 20, 0.1, 0, tmp_path) == held_out(DOCUMENTS, 0.1, 0, tmp_path)
+def key(*pieces: str, split_seed: int = 0) -> int:
+    found = DocumentKey(split_seed)
+    for piece in pieces:
+        found.update(piece)
+    return int.from_bytes(found.digest(), "little")
 
 
-def test_seed_and_text_alone_decide(tmp_path: Path) -> None:
-    def key(text: str) -> int:
-        return int.from_bytes(blake2b(f"3:{text}".encode(), digest_size=8).digest(), "little")
+def test_seed_and_folded_text_alone_decide(tmp_path: Path) -> None:
+    """Oracle: the hash and the threshold, written out."""
 
-    ranked = sorted(DOCUMENTS, key=key)
-    assert held_out(DOCUMENTS, 0.5, 3, tmp_path) == set(ranked[:20])
-    assert held_out(DOCUMENTS, 0.5, 4, tmp_path) != set(ranked[:20])
-    # Pinned, so that a later version does not move a document from one side to the other.
-    numbers = {DOCUMENTS.index(text) for text in held_out(DOCUMENTS, 0.1, 0, tmp_path)}
-    assert numbers == {4, 10, 22, 37}
+    def oracle(number: int) -> bool:
+        digest = blake2b(f"3:document{number}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "little") / 2**64 < 0.25
+
+    assert held_out(DOCUMENTS, 0.25, 3, tmp_path) == {text for n, text in enumerate(DOCUMENTS) if oracle(n)}
 
 
-@pytest.mark.parametrize(("share", "number"), [(0.001, 1), (0.999, 2)])
-def test_neither_side_is_empty(share: float, number: int, tmp_path: Path) -> None:
-    assert len(held_out(DOCUMENTS[:3], share, 0, tmp_path)) == number
+@pytest.mark.parametrize(
+    ("text", "golden"),
+    [
+        ("Document 0.", 5648148742742192928),
+        ("\uff24ocument\u3000⓪", 5648148742742192928),
+        ("Él dijo: «¡Niño, 25 €!»", 7835256448172591953),
+        ("她几点来？2001年的冬天很冷！", 10245804548923766336),
+        ("สวัสดีชาวโลก", 9997179066620201989),
+        ("한국어 문장", 3761565889457942260),
+        ("🙂🇫🇷", 15779639719204787415),
+        ("?!", 2323801534721018048),
+    ],
+)
+def test_keys_are_the_same_on_every_machine(text: str, golden: int) -> None:
+    """Pinned, so that neither a later version nor another Python moves a document from one side to the other.
+
+    Oracle: a loop over the characters of NFKD and their categories.
+    """
+    assert key(text) == golden
 
 
-@pytest.mark.parametrize("at_once", [1, 7, 39, 40, 41])
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
+def test_share_of_the_documents(share: float, tmp_path: Path) -> None:
+    """Property: a binomial count, within four standard deviations, whichever the seed."""
+    documents = [f"{number} documents." for number in range(20_000)]
+    for split_seed in range(3):
+        found = len(held_out(documents, share, split_seed, tmp_path))
+        assert abs(found - share * 20_000) < 4 * (20_000 * share * (1 - share)) ** 0.5
+
+
+def test_other_documents_move_none(tmp_path: Path) -> None:
+    """Property: added, removed, repeated and in another order, each is on the side where it was."""
+    oracle = held_out(DOCUMENTS, 0.1, 0, tmp_path)
+    for documents in (DOCUMENTS[::-1] + DOCUMENTS[:5] * 20, DOCUMENTS[::3], [*DOCUMENTS, *map(str, range(1000))]):
+        found = held_out(documents, 0.1, 0, tmp_path)
+        assert found & {*DOCUMENTS} == oracle & {*documents}
+
+
+def test_a_larger_share_holds_out_what_a_smaller_one_does(tmp_path: Path) -> None:
+    small, large = (held_out(DOCUMENTS, share, 0, tmp_path) for share in (0.1, 0.2))
+    assert small < large
+
+
+def test_neither_side_is_empty(tmp_path: Path) -> None:
+    """Oracle: the document with the smallest key, or all but the one with the largest."""
+    for split_seed in range(20):
+        ranked = sorted(DOCUMENTS[:3], key=lambda text: key(text, split_seed=split_seed))
+        assert held_out([*DOCUMENTS[:3], *ranked], 1e-9, split_seed, tmp_path) == {ranked[0]}
+        assert held_out(DOCUMENTS[:3], 1 - 1e-9, split_seed, tmp_path) == {*ranked[:2]}
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 400])
 def test_keys_need_not_fit_memory(at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    oracle = {share: held_out(DOCUMENTS * 2, share, 0, tmp_path) for share in (0.01, 0.3, 0.99)}
+    oracle = {share: held_out(DOCUMENTS, share, 0, tmp_path) for share in (1e-9, 0.3, 1 - 1e-9)}
     monkeypatch.setattr(split, "_AT_ONCE", at_once)
-    assert {share: held_out(DOCUMENTS * 2, share, 0, tmp_path) for share in oracle} == oracle
+    assert {share: held_out(DOCUMENTS, share, 0, tmp_path) for share in oracle} == oracle
 
 
-def test_pieces_do_not_matter(tmp_path: Path) -> None:
-    list(write_keys([Piece("One. "), Piece("Two.", False), Piece("Three.")], 0, tmp_path / "a"))
-    list(write_keys([Piece("One. Two."), Piece("Three.")], 0, tmp_path / "b"))
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n One, two.\r\n\r\n Three:\tcafé \u0301x “four”…",
+        "她几点来？\n\n冬天很冷！",
+        "?!\n …\n?!",
+        "?!\n\nA.",
+        "A.\n?!",
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_pieces_do_not_matter(text: str, size: int) -> None:
+    """Property: cut before any character but a combining mark, and so at all white space."""
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    while at := next((n for n, piece in enumerate(pieces) if n and unicodedata.combining(piece[0])), 0):
+        pieces[at - 1 : at + 1] = [pieces[at - 1] + pieces[at]]
+    assert "".join(pieces) == text and len(pieces) > 1
+    assert key(*pieces) == key(text)
 
 
-def test_white_space_around_a_document_and_ends_of_lines_do_not_matter(tmp_path: Path) -> None:
-    list(write_keys([Piece("One.\n\n Two."), Piece("Three.")], 0, tmp_path / "a"))
-    pieces = [Piece("\n One.\r\n"), Piece("\r\n", False), Piece(" Two. \r\n", False), Piece(" Three.\n\n")]
-    list(write_keys(pieces, 0, tmp_path / "b"))
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    list(write_keys([Piece("One.\n\nTwo."), Piece("Three.")], 0, tmp_path / "b"))
-    assert (tmp_path / "a").read_bytes() != (tmp_path / "b").read_bytes()
+def test_text_that_folds_to_nothing_keeps_its_own_key() -> None:
+    assert len({key(text) for text in ("?", "!", "?!", "!?", "…")}) == 5
+    assert key("?!\n") == key(" ?! ")
 
 
 def test_equal_documents_cannot_be_divided(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^expected two different documents, .* found the same one again and again; "):
-        held_out(["A."] * 3, 0.5, 0, tmp_path)
+        held_out(["A b.", "a  B", "AB!"], 0.5, 0, tmp_path)
+
+
+def test_identity_is_of_the_exact_documents_and_their_order() -> None:
+    """Property: pieces change nothing; a space, a letter's case, the order and where documents begin do."""
+    one = [Piece("One. Two."), Piece("Three.")]
+    documents, cost, identity = take_survey(one)
+    assert (documents, cost) == (2, 15)
+    assert take_survey([Piece("One. "), Piece("Two.", False), Piece("Three.")]) == (2, 15, identity)
+    for other in (
+        [Piece("One.  Two."), Piece("Three.")],
+        [Piece("One. two."), Piece("Three.")],
+        one[::-1],
+        [Piece("One. "), Piece("Two.Three.")],
+    ):
+        assert take_survey(other)[2] != identity
 
 
 @pytest.mark.parametrize("whole", [True, False])

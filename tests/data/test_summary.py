@@ -1,6 +1,7 @@
 """The summary's numbers against the text that they are of."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np

@@ -1,0 +1,58 @@
+"""Runs of one `split_seed` share text, tokenizer and held-out rows; the seed gives training rows their order."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from row_cases import tensors
+from small_corpus import write_corpus
+
+from lm_objectives import TextDataModule
+from lm_objectives.corruption.masking import TokenMasking
+from lm_objectives.corruption.shifting import NextToken
+from lm_objectives.data.plan import RowSource
+from lm_objectives.data.rows import RowKey
+
+SOURCES = {"causal": RowSource(NextToken()), "masked": RowSource(TokenMasking())}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("data")
+    write_corpus(place / "corpus.jsonl")
+    return place
+
+
+def opened(place: Path, seed: int, split_seed: int | None) -> TextDataModule:
+    settings = {"tokenizer": 300, "window": 32, "rows_per_step": 8, "unit": 1, "cache": str(place / "cache")}
+    data = TextDataModule(str(place / "corpus.jsonl"), **settings, seed=seed, split_seed=split_seed)
+    data.open(SOURCES)
+    return data
+
+
+def held_out_rows(data: TextDataModule) -> list[object]:
+    return [{name: tensors(view) for name, view in batch.views.items()} for batch in data.val_dataloader()]
+
+
+def test_seeds_of_one_split_seed_share_the_cache_and_the_held_out_rows(place: Path) -> None:
+    one, other = opened(place, 0, 7), opened(place, 1, 7)
+    assert one.text.folder == other.text.folder
+    assert held_out_rows(one) == held_out_rows(other) != []
+    for name in SOURCES:
+        rows = [data.training_rows().__getitems__([RowKey(name, k) for k in range(16)]) for data in (one, other)]
+        assert not torch.equal(rows[0].views[name].ids, rows[1].views[name].ids)
+
+
+def test_split_seeds_have_texts_and_held_out_rows_of_their_own(place: Path) -> None:
+    one, other = opened(place, 0, 7), opened(place, 0, 8)
+    assert one.text.folder != other.text.folder
+    assert held_out_rows(one) != held_out_rows(other)
+    differing = [name for name, value in one.identity().items() if other.identity()[name] != value]
+    assert "data.split_seed" in differing and "data.seed" not in differing
+
+
+def test_split_seed_is_the_seed_where_it_is_not_given(place: Path) -> None:
+    one, other = opened(place, 7, None), opened(place, 7, 7)
+    assert one.identity() == other.identity()
+    assert one.text.folder == other.text.folder
+    assert held_out_rows(one) == held_out_rows(other)
