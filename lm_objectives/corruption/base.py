@@ -11,6 +11,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 Attention = Literal["causal", "bidirectional", "prefix"]
+Frame = Literal["none", "bos", "bos-eos"]
+"""What stands around the text of a row: nothing, bos in front of it, or bos in front and eos behind."""
 Layout = Literal["encoder-decoder", "prefix"]
 """Where what is read and what is written stand: behind an encoder and a decoder, or in one row, the former a prefix."""
 
@@ -172,11 +174,11 @@ class Windows:
     Args:
         bounds: where each stretch starts, and where the last stops, `(stretches + 1,)`.
         window: tokens of a whole window.
-        trim: tokens at both ends of each stretch that lie in no window.
+        trim: tokens at the start and at the end of each stretch that lie in no window.
     """
 
-    def __init__(self, bounds: np.ndarray, window: int, trim: int = 0) -> None:
-        self._starts, self._stops, self._window = bounds[:-1] + trim, bounds[1:] - trim, window
+    def __init__(self, bounds: np.ndarray, window: int, trim: tuple[int, int] = (0, 0)) -> None:
+        self._starts, self._stops, self._window = bounds[:-1] + trim[0], bounds[1:] - trim[1], window
         lengths = self._stops - self._starts
         self._ends = np.cumsum(np.where(lengths > 1, -(-(lengths - 1) // window), 0))
 
@@ -205,6 +207,9 @@ class Corruption(ABC):
 
     attention: Attention = "bidirectional"
 
+    frame: Frame = "none"
+    """What stands around the text of each row that `read` copies; it takes its places of the window."""
+
     packs: ClassVar[bool] = True
     """Whether a row may hold parts of several documents, which see only themselves."""
 
@@ -229,12 +234,14 @@ class Corruption(ABC):
         """Where each of the objective's windows starts and stops in `text.tokens`.
 
         An epoch of the objective is all of them, each once. The default cuts the stream of all documents every
-        `window` tokens where rows are packed, and each document on its own where not. A last token that would be alone
-        is left out: nothing could be learned from it.
+        `window` tokens, less those of the frame, where rows are packed, and each document on its own where not. A last
+        token that would be alone is left out: nothing could be learned from it.
         """
+        room = window - frame_tokens(self.frame)
         if packing and self.packs:
-            return Windows(np.array([0, len(text.tokens)]), window)
-        return Windows(np.asarray(text.documents), window)
+            return Windows(np.array([0, len(text.tokens)]), room)
+        trim = int(self.frame != "none"), int(self.frame == "bos-eos")  # the document's own would be framed again
+        return Windows(np.asarray(text.documents), room, trim)
 
     def skipped(self, text: Text, window: int, packing: bool, vocabulary: Vocabulary) -> dict[str, int]:
         """What of the text no row holds, how much of it by the reason why; for people to read."""
@@ -243,8 +250,10 @@ class Corruption(ABC):
         return {"last tokens that would be alone": spans.alone} if isinstance(spans, Windows) else {}
 
     def read(self, text: Text, spans: np.ndarray, keys: np.ndarray, window: int, vocabulary: Vocabulary) -> Rows:
-        """Clean rows of the `spans`, `(rows, 2)`. The default copies the tokens as they stand."""
-        return read_stream(text, spans, keys, window, vocabulary.pad, self.marks_sentences)
+        """Clean rows of the `spans`, `(rows, 2)`. The default copies the tokens as they stand, and frames them."""
+        room = window - frame_tokens(self.frame)
+        rows = read_stream(text, spans, keys, room, vocabulary.pad, self.marks_sentences)
+        return rows if self.frame == "none" else framed(rows, text, spans, self.frame, vocabulary)
 
     def at(self, step: int, steps: int) -> "Corruption":
         """The corruption of rows that are read at an optimizer step, where its settings change over the training.
@@ -288,6 +297,59 @@ def read_stream(
         positions[parted] = positions_from(begins)
     sentences = _marks(text.sentences[:, 0], spans, window) if marks_sentences else None
     return Rows(keys, ids, lengths.astype(np.int64), positions, sentences)
+
+
+def frame_tokens(frame: Frame) -> int:
+    """Places of a row that its frame takes."""
+    return {"none": 0, "bos": 1, "bos-eos": 2}[frame]
+
+
+def framed(rows: Rows, text: Text, spans: np.ndarray, frame: Frame, vocabulary: Vocabulary) -> Rows:
+    """Rows with bos in front, unless they begin a document, and with "bos-eos" one eos at the end.
+
+        text        [BOS] It rained. [EOS] [BOS] We stayed in. [EOS]
+        windows     [BOS] It rained. | [EOS] [BOS] We | stayed in. [EOS]
+        "bos-eos"   [BOS] It rained. [EOS]   [BOS] [EOS] [BOS] We [EOS]   [BOS] stayed in. [EOS]
+
+    In a row of parts of several documents bos belongs to the first part and eos to the last.
+
+    Args:
+        rows: which copy the tokens of `spans`, `(rows, room)`.
+        text: where the spans lie.
+        spans: `(rows, 2)`.
+        frame: its tokens make the rows wider.
+        vocabulary: has bos, eos and pad.
+    """
+    documents, row = np.asarray(text.documents), np.arange(len(rows.ids))
+    led, ended = (~_among(documents, spans[:, side]) for side in range(2))
+    wider = (0, 0), (1, frame_tokens(frame) - 1)
+
+    def moved(array: np.ndarray, fill: int) -> np.ndarray:
+        """One place to the right where bos is put in front."""
+        wide = np.pad(array, wider, constant_values=fill)
+        wide[~led, :-1] = wide[~led, 1:]
+        wide[~led, -1] = fill
+        return wide
+
+    ids, lengths = moved(rows.ids, vocabulary.pad), rows.lengths + led
+    ids[led, 0] = vocabulary.bos
+    if frame == "bos-eos":
+        ids[row[ended], lengths[ended]] = vocabulary.eos
+        lengths = lengths + ended
+    positions = sentences = None
+    if rows.positions is not None:
+        begins = moved(rows.positions == 0, False)
+        begins[led, 1] = False
+        begins[:, 0] = True
+        positions = positions_from(begins)
+    if rows.sentences is not None:
+        sentences = moved(rows.sentences, False)
+    return replace(rows, ids=ids, lengths=lengths, positions=positions, sentences=sentences)
+
+
+def _among(places: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Which of the `wanted` are among the ascending `places`."""
+    return places.take(np.searchsorted(places, wanted), mode="clip") == wanted
 
 
 def positions_from(begins: np.ndarray) -> np.ndarray:

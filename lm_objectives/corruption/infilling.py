@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from lm_objectives.corruption.base import Corruption, Rows, View, Vocabulary, as_view
+from lm_objectives.corruption.base import Corruption, Frame, Rows, View, Vocabulary, as_view
 from lm_objectives.corruption.choosing import place_runs, ranges
 from lm_objectives.corruption.keyed import draw
 from lm_objectives.corruption.lengths import Poisson, SpanLengths
@@ -36,12 +36,14 @@ class TextInfilling(Corruption):
         lengths: of the runs, in units.
         unit: what is counted, tokens or whole words.
         permute_sentences: whether the sentences of a row are put in another order, each order as likely.
+        frame: what stands around the text of a row; it stays where it is, and is written too.
     """
 
     rate: float = 0.3
     lengths: SpanLengths = field(default_factory=Poisson)
     unit: Unit = "word"
     permute_sentences: bool = True
+    frame: Frame = "none"
 
     packs: ClassVar[bool] = False
     marks_sentences: ClassVar[bool] = True

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from lm_objectives.corruption.base import Attention, Corruption, Rows, View, Vocabulary, as_view
+from lm_objectives.corruption.base import Attention, Corruption, Frame, Rows, View, Vocabulary, as_view
 from lm_objectives.corruption.choosing import place_runs, ranges, smallest
 from lm_objectives.corruption.keyed import below, draw, uniform
 from lm_objectives.corruption.lengths import SpanLengths
@@ -104,6 +104,7 @@ class TokenMasking(Corruption):
             prediction: Charpentier and Samuel 2024, "GPT or BERT: why not both?", section 2).
         unit: whether tokens are masked, or whole words.
         lengths: of the runs of units that are masked together; single units where it is `None`.
+        frame: what stands around the text of a row; never masked.
     """
 
     rate: Ramp = 0.15
@@ -112,6 +113,7 @@ class TokenMasking(Corruption):
     predict_from: Literal["same", "previous"] = "same"
     unit: Unit = "token"
     lengths: SpanLengths | None = None
+    frame: Frame = "none"
 
     def __post_init__(self) -> None:
         check_ramp(self.rate, check_rate, "mask_rate")
@@ -151,10 +153,12 @@ class TokenReplacement(Corruption):
     Attributes:
         rate: share of the maskable tokens that are masked, in (0, 1), or points that it follows over the training.
         mask_share: share of those that the mask token replaces; the rest stay as they are.
+        frame: what stands around the text of a row; never replaced, and judged like any token.
     """
 
     rate: Ramp = 0.15
     mask_share: float = 0.85
+    frame: Frame = "none"
     attention: Attention = "bidirectional"
 
     def __post_init__(self) -> None:

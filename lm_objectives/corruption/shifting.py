@@ -9,6 +9,7 @@ import torch
 from lm_objectives.corruption.base import (
     Attention,
     Corruption,
+    Frame,
     Layout,
     Rows,
     Spans,
@@ -24,15 +25,28 @@ from lm_objectives.corruption.named import ids_named
 _SPLIT = 0  # what a random number is for
 
 
+@dataclass(frozen=True)
 class NextToken(Corruption):
     """Shift by one. The last token of a document's part of a row and padding are not scored.
 
-    text    [BOS]  The   cat   sat  [EOS] [PAD]
-    input   [BOS]  The   cat   sat  [EOS] [PAD]
-    target   The   cat   sat  [EOS]   ·     ·
+        text    [BOS]  The   cat   sat  [EOS] [PAD]
+        input   [BOS]  The   cat   sat  [EOS] [PAD]
+        target   The   cat   sat  [EOS]   ·     ·
+
+    Attributes:
+        frame: what stands around the text of a row: nothing or bos. An eos behind a text that breaks off would end it.
     """
 
-    attention: Attention = "causal"
+    frame: Frame = "none"
+
+    attention = "causal"
+
+    def __post_init__(self) -> None:
+        if self.frame == "bos-eos":
+            raise ValueError(
+                "expected a frame of none or bos for next tokens, found bos-eos: an eos would be predicted where the "
+                "text goes on"
+            )
 
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
         del vocabulary

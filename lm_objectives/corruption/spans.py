@@ -99,7 +99,7 @@ class SpanCorruption(Corruption):
 
     def spans(self, text: Text, window: int, packing: bool) -> Spans:
         del packing
-        return Windows(np.asarray(text.documents), self.raw_length(window), trim=1)
+        return Windows(np.asarray(text.documents), self.raw_length(window), trim=(1, 1))
 
     def skipped(self, text: Text, window: int, packing: bool, vocabulary: Vocabulary) -> dict[str, int]:
         spans, cut = self.spans(text, window, packing), 0

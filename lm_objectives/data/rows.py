@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lm_objectives.corruption.base import Corruption, Rows, Spans, View, Vocabulary, positions_from
+from lm_objectives.corruption.base import Corruption, Spans, View, Vocabulary, frame_tokens
 from lm_objectives.corruption.keyed import domain, row_keys
 from lm_objectives.corruption.permutation import permute
 from lm_objectives.data.cache import TokenText
@@ -186,11 +186,16 @@ class RowDataset(Dataset[Batch]):
 
     def _views(self, host: str, step: int, k: np.ndarray) -> dict[str, View]:
         settings, vocabulary = self.settings, self.vocabulary
-        corruption, keys = self._at(host, step), row_keys(self._domains[host], k)
-        spans = self.spans[host][self._order(host, k)]
-        whole = corruption.read(self.texts[host], spans, keys, settings.largest, vocabulary)
+        corruption, spans, window = self._at(host, step), self.spans[host][self._order(host, k)], settings.largest
         cuts = 1 if arranges(corruption) else settings.cuts(step)
-        rows = cut_rows(whole, cuts)
+        parts = CutSpans(spans, cuts, window // cuts - frame_tokens(corruption.frame)) if cuts > 1 else None
+
+        def keys(name: str) -> np.ndarray:
+            whole = row_keys(self._domains[name], k)
+            return whole if parts is None else parts.keys(whole)
+
+        read = spans if parts is None else parts.spans
+        rows = corruption.read(self.texts[host], read, keys(host), window // cuts, vocabulary)
         view = corruption.corrupt(rows, vocabulary)
         guest = self._guests.get(host)
         if guest is None:
@@ -200,8 +205,7 @@ class RowDataset(Dataset[Batch]):
                 f"expected a host that leaves tokens alone for view_of, found {host}, whose corruption changes them: "
                 f"give {guest} rows of its own"
             )
-        again = cut_rows(replace(whole, keys=row_keys(self._domains[guest], k)), cuts)
-        over = self._at(guest, step).corrupt(again, vocabulary)
+        over = self._at(guest, step).corrupt(replace(rows, keys=keys(guest)), vocabulary)
         return {host: replace(view, ids=over.ids), guest: over}
 
     def _at(self, name: str, step: int) -> Corruption:
@@ -232,21 +236,21 @@ def _walk(k: np.ndarray, windows: int, base: np.uint64) -> np.ndarray:
     return order
 
 
-def cut_rows(rows: Rows, cuts: int) -> Rows:
-    """Each row as `cuts` shorter ones, those without tokens left out; a document's part that is cut begins anew."""
-    if cuts == 1:
-        return rows
-    time = rows.ids.shape[1] // cuts
-    lengths = np.clip(rows.lengths[:, None] - np.arange(cuts) * time, 0, time).ravel()
-    kept = lengths > 0
+class CutSpans:
+    """Each of some windows as `cuts` shorter ones of `room` tokens, one after the other; empty ones are left out.
 
-    def short(array: np.ndarray | None) -> np.ndarray | None:
-        return None if array is None else array.reshape(-1, time)[kept]
+    The last tokens of a window lie in none where the shorter rows have each a frame of their own.
 
-    ids, begins = short(rows.ids), short(None if rows.positions is None else rows.positions == 0)
-    assert ids is not None
-    if begins is not None:
-        begins[:, 0] = True
-    positions = positions_from(begins) if begins is not None and begins[:, 1:].any() else None
-    keys = np.concatenate([row_keys(key, np.arange(1, cuts + 1)) for key in rows.keys])
-    return Rows(keys[kept], ids, lengths[kept], positions, short(rows.sentences))
+    Attributes:
+        spans: starts and stops of the shorter ones, `(rows, 2)`.
+    """
+
+    def __init__(self, spans: np.ndarray, cuts: int, room: int) -> None:
+        starts = spans[:, :1] + np.arange(cuts) * room
+        stops = np.minimum(starts + room, spans[:, 1:])
+        self._cuts, self._kept = cuts, (starts < stops).ravel()
+        self.spans = np.stack([starts, stops], axis=-1).reshape(-1, 2)[self._kept]
+
+    def keys(self, whole: np.ndarray) -> np.ndarray:
+        """The keys of the shorter rows from those of the windows."""
+        return np.concatenate([row_keys(key, np.arange(1, self._cuts + 1)) for key in whole])[self._kept]

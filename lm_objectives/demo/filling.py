@@ -23,7 +23,7 @@ def filled(stage: "Stage", corruption: TokenMasking, head: Head) -> Iterator[str
     """
     units = replace(corruption.validating(), unit=corruption.unit, lengths=corruption.lengths)
     all_masked = replace(units, mask_share=1.0, random_share=0.0)
-    rows = stage.excerpt()
+    rows = stage.excerpt(corruption)
     view = all_masked.corrupt(rows, stage.vocabulary)
     if not len(view.scored):
         raise ValueError("expected a text with a token to mask, found none: give a longer text")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lm_objectives.backbone import Backbone
 from lm_objectives.checkpoint import Run
-from lm_objectives.corruption.base import Corruption, Rows, View, Vocabulary
+from lm_objectives.corruption.base import Corruption, Rows, View, Vocabulary, frame_tokens
 from lm_objectives.corruption.keyed import domain, row_keys
 from lm_objectives.data.cache import TokenText
 from lm_objectives.data.words import starts_word
@@ -67,10 +67,12 @@ class Stage:
         """The key of the one row that is shown, `(1,)`."""
         return row_keys(domain("demo", self.sampling.seed), np.zeros(1))
 
-    def excerpt(self) -> Rows:
-        """The text's first sentences as one row, as many as fit; a part of the first where that is too long."""
-        ids = np.asarray(self.text.tokens[: self._stop(0, self.window)], dtype=np.int64)
-        return Rows(self.key, ids[None], np.array([len(ids)]))
+    def excerpt(self, corruption: Corruption) -> Rows:
+        """The text's first sentences as one row without padding, as many as fit; a part of one that is too long."""
+        rows = self.excerpt_for(corruption)
+        length = int(rows.lengths[0])
+        marks = None if rows.sentences is None else rows.sentences[:, :length]
+        return replace(rows, ids=rows.ids[:, :length], sentences=marks)
 
     def excerpt_for(self, corruption: Corruption, first: int = 0, most: int | None = None) -> Rows:
         """The excerpt as a corruption reads it.
@@ -80,7 +82,7 @@ class Stage:
             first: the token that it begins with; 1 leaves bos out.
             most: tokens that a row holds, the window's where it is `None`.
         """
-        stop = self._stop(first, self.window if most is None else most)
+        stop = self._stop(first, (self.window if most is None else most) - frame_tokens(corruption.frame))
         return corruption.read(self.text, np.array([[first, stop]]), self.key, self.window, self.vocabulary)
 
     def _stop(self, first: int, most: int) -> int:

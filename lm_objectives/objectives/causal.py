@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lm_objectives.corruption.base import Frame
 from lm_objectives.corruption.shifting import NextToken
 from lm_objectives.demo.continuing import continued
 from lm_objectives.objectives.own_head import OwnHead
@@ -27,13 +28,15 @@ class CausalLM(OwnHead):
             section 7); 0.1 is usual.
         z_loss: c of at least 0, of the term c · (ln Z)² for each predicted token, Z the sum of exp of its logits
             (Chowdhery et al. 2022, section 5); PaLM's is 0.0001.
+        frame: whether each row begins with bos, also where it begins within a document: none as GPT and Llama train,
+            bos as GPT-BERT does.
     """
 
-    def __init__(self, label_smoothing: float = 0.0, z_loss: float = 0.0, **kwargs: Any) -> None:
+    def __init__(self, label_smoothing: float = 0.0, z_loss: float = 0.0, frame: Frame = "none", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_extras(label_smoothing, z_loss)
         self.label_smoothing, self.z_loss = label_smoothing, z_loss
-        self.corruption = NextToken()
+        self.corruption = NextToken(frame)
 
     def exhibit(self, stage: "Stage") -> Iterator[str]:
         return continued(stage, partial(self.logits, embedding=stage.backbone.embedding))

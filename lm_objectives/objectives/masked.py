@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lm_objectives.corruption.base import View, Vocabulary
+from lm_objectives.corruption.base import Frame, View, Vocabulary
 from lm_objectives.corruption.lengths import SpanLengths
 from lm_objectives.corruption.masking import TokenMasking
 from lm_objectives.corruption.units import Unit
@@ -45,6 +45,8 @@ class MaskedLM(TokenObjective):
             it is left out.
         label_smoothing: as in CausalLM.
         z_loss: as in CausalLM; GPT-BERT's is 0.0001.
+        frame: what stands around the text of each row, never masked: bos as RoBERTa's and GPT-BERT's code has it,
+            bos-eos, or none.
     """
 
     corruption: TokenMasking
@@ -59,12 +61,13 @@ class MaskedLM(TokenObjective):
         lengths: SpanLengths | None = None,
         label_smoothing: float = 0.0,
         z_loss: float = 0.0,
+        frame: Frame = "none",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_extras(label_smoothing, z_loss)
         self.label_smoothing, self.z_loss = label_smoothing, z_loss
-        self.corruption = TokenMasking(mask_rate, mask_share, random_share, predict_from, unit, lengths)
+        self.corruption = TokenMasking(mask_rate, mask_share, random_share, predict_from, unit, lengths, frame)
 
     def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         super().build(backbone, vocabulary)

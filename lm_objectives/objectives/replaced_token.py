@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import BinaryAUROC, BinaryF1Score
 
-from lm_objectives.corruption.base import View, Vocabulary
+from lm_objectives.corruption.base import Frame, View, Vocabulary
 from lm_objectives.corruption.masking import TokenReplacement
 from lm_objectives.demo.detecting import detected
 from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
@@ -43,6 +43,7 @@ class ReplacedToken(Objective):
         generator: width of the generator as a share of the backbone's, in (0, 1]; 1/4 for ELECTRA
             small and large, 1/3 for base.
         discriminator_factor: λ, at least 0; 50 as published, smaller for small models.
+        frame: what stands around the text of each row, never replaced: bos-eos is ELECTRA's.
     """
 
     yardsticks: ClassVar[Yardsticks] = {
@@ -58,6 +59,7 @@ class ReplacedToken(Objective):
         mask_share: float = 0.85,
         generator: float = 0.25,
         discriminator_factor: float = 50.0,
+        frame: Frame = "none",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -67,7 +69,7 @@ class ReplacedToken(Objective):
             raise ValueError(
                 f"expected a discriminator_factor of at least 0, found {discriminator_factor}: 50 is ELECTRA's"
             )
-        self.corruption = TokenReplacement(mask_rate, mask_share)
+        self.corruption = TokenReplacement(mask_rate, mask_share, frame)
         self.generator_width = generator
         self.parts = {"generator": 1.0, "discriminator": discriminator_factor}  # type: ignore[misc]
 
@@ -152,7 +154,7 @@ class ReplacedToken(Objective):
         }
 
     def exhibit(self, stage: "Stage") -> Iterator[str]:
-        rows = stage.excerpt()
+        rows = stage.excerpt(self.corruption)
         view = self.corruption.validating().corrupt(rows, stage.vocabulary)
         view = self.complete(view, stage.backbone.embeddings())
         scores = self.logits(stage.hidden(view))[0].sigmoid()

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lm_objectives.corruption.base import Frame
 from lm_objectives.corruption.infilling import TextInfilling
 from lm_objectives.corruption.lengths import Poisson, SpanLengths
 from lm_objectives.corruption.units import Unit
@@ -25,6 +26,7 @@ class TextDenoising(OwnHead):
         lengths: of the runs of units that give way to one mask each; Poisson with a mean of 3, BART's, by default.
         unit: what is counted, tokens or whole words.
         permute_sentences: whether the sentences of a row are put in another order.
+        frame: what stands around the text of each row, read and written too: bos-eos is BART's.
     """
 
     corruption: TextInfilling
@@ -35,10 +37,11 @@ class TextDenoising(OwnHead):
         lengths: SpanLengths | None = None,
         unit: Unit = "word",
         permute_sentences: bool = True,
+        frame: Frame = "none",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.corruption = TextInfilling(rate, lengths or Poisson(), unit, permute_sentences)
+        self.corruption = TextInfilling(rate, lengths or Poisson(), unit, permute_sentences, frame)
 
     def exhibit(self, stage: "Stage") -> Iterator[str]:
         return rewritten(stage, self.corruption, partial(self.logits, embedding=stage.backbone.embedding))

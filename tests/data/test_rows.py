@@ -9,10 +9,11 @@ import pytest
 import torch
 from row_cases import SETTINGS, SOURCES, VOCABULARY, WINDOW, tensors, write
 
-from lm_objectives.corruption.base import Windows, read_stream
+from lm_objectives.corruption.base import Windows, frame_tokens, read_stream
 from lm_objectives.corruption.keyed import domain, row_keys
+from lm_objectives.corruption.masking import TokenMasking
 from lm_objectives.data.cache import TokenText
-from lm_objectives.data.rows import RowDataset, RowKey, RowSettings, cut_rows
+from lm_objectives.data.rows import CutSpans, RowDataset, RowKey, RowSettings
 
 
 @pytest.fixture(scope="module")
@@ -201,22 +202,24 @@ def test_a_shorter_window_reads_the_same_tokens_in_more_rows(text: TokenText, da
     assert tensors(short) == tensors(whole)
 
 
-def test_cut_rows_begin_anew_and_have_keys_of_their_own(text: TokenText) -> None:
-    spans = np.array([[0, 32], [40, 71], [len(text.tokens) - 9, len(text.tokens)]])
-    rows = read_stream(text, spans, row_keys(domain("test"), np.arange(3)), WINDOW, VOCABULARY.pad, True)
-    cut = cut_rows(rows, 4)
-    assert cut.lengths.tolist() == [8, 8, 8, 8, 8, 8, 8, 7, 8, 1]
-    assert len(set(cut.keys.tolist())) == 10 and not set(cut.keys.tolist()) & set(rows.keys.tolist())
-    starts = [start + 8 * part for start, _ in spans for part in range(4)]
-    starts = [start for start in starts if start < len(text.tokens)]
-    for row, start in enumerate(starts):
-        again = read_stream(text, np.array([[start, start + cut.lengths[row]]]), cut.keys[:1], 8, VOCABULARY.pad, True)
-        assert again.ids[0].tolist() == cut.ids[row].tolist()
-        place = np.arange(8) if again.positions is None else again.positions[0]
-        found = np.arange(8) if cut.positions is None else cut.positions[row]
-        assert found.tolist() == place.tolist()
-        assert cut.sentences is not None and again.sentences is not None
-        assert cut.sentences[row].tolist() == again.sentences[0].tolist()
+@pytest.mark.parametrize("frame", ["none", "bos", "bos-eos"])
+def test_cut_windows_are_rows_with_keys_of_their_own(frame: Any, text: TokenText) -> None:
+    """Oracle: each shorter window read alone. Only what the further frames take of a window is left out."""
+    spans = TokenMasking(frame=frame).spans(text, WINDOW, packing=True)[np.arange(20)]
+    room = WINDOW // 4 - frame_tokens(frame)
+    whole = row_keys(domain("test"), np.arange(20))
+    cut = CutSpans(spans, 4, room)
+    keys = cut.keys(whole)
+    assert len(cut.spans) == len(keys) == len(set(keys.tolist()) - set(whole.tolist())) == 80
+    for (start, stop), parts in zip(spans.tolist(), cut.spans.reshape(20, 4, 2).tolist(), strict=True):
+        assert parts == [[start + n * room, start + (n + 1) * room] for n in range(4)]
+        assert stop - parts[-1][1] == 3 * frame_tokens(frame)
+
+
+def test_cut_windows_without_tokens_are_left_out() -> None:
+    cut = CutSpans(np.array([[0, 32], [40, 71], [90, 99]]), 4, 8)
+    assert np.diff(cut.spans).ravel().tolist() == [8, 8, 8, 8, 8, 8, 8, 7, 8, 1]
+    assert len(cut.keys(np.arange(3, dtype=np.uint64))) == 10
 
 
 def real(view: Any) -> Any:

@@ -11,7 +11,7 @@ from lm_objectives.demo.stage import Stage
 def test_replaced_tokens_are_all_shown_with_what_they_were(stage: Stage) -> None:
     """Oracle: the discriminator's labels and scores on the same view."""
     objective: Any = stage.module.objectives["replaced"]
-    rows, embeddings = stage.excerpt(), stage.backbone.embeddings()
+    rows, embeddings = stage.excerpt(objective.corruption), stage.backbone.embeddings()
     view = objective.complete(objective.corruption.validating().corrupt(rows, stage.vocabulary), embeddings)
     scores = objective.logits(stage.hidden(view)).sigmoid()[0]
     lines = list(objective.exhibit(stage))

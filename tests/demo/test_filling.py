@@ -27,7 +27,8 @@ def test_the_five_guesses_are_the_likeliest_of_the_reference_class(family: str, 
     made: Stage = stage_for(family, {"masked": MaskedLM()})
     objective: Any = made.module.objectives["masked"]
     lines = list(objective.exhibit(made))
-    view = replace(objective.corruption, mask_share=1.0, random_share=0.0).corrupt(made.excerpt(), made.vocabulary)
+    all_masked = replace(objective.corruption, mask_share=1.0, random_share=0.0)
+    view = all_masked.corrupt(made.excerpt(all_masked), made.vocabulary)
     model: Any = convert(made.module, "masked")[""]
     logits = model(input_ids=view.ids, attention_mask=torch.ones_like(view.ids)).logits[0, view.scored]
     best, tokens = logits.softmax(1).topk(5)
@@ -43,9 +44,8 @@ def test_the_five_guesses_are_the_likeliest_of_the_reference_class(family: str, 
 def test_guesses_are_the_heads_own(name: str, stage: Stage) -> None:
     """Oracle: `score`, whose accuracy counts the hits and whose nats are -ln of the right tokens' probabilities."""
     objective: Any = stage.module.objectives[name]
-    view = replace(objective.corruption, rate=0.15, mask_share=1.0, random_share=0.0).corrupt(
-        stage.excerpt(), stage.vocabulary
-    )
+    all_masked = replace(objective.corruption, rate=0.15, mask_share=1.0, random_share=0.0)
+    view = all_masked.corrupt(stage.excerpt(all_masked), stage.vocabulary)
     scored = objective.score(stage.hidden(view), view, stage.backbone.embedding)
     lines = list(objective.exhibit(stage))
     hits = [line for line in lines if "guesses:" in line]
@@ -70,9 +70,8 @@ def test_masks_lie_over_the_units_that_are_trained(objective: Any, stage: Stage)
     """Oracle: the corruption itself with every scored token masked, at the held-out rate."""
     made: Any = objective()
     made.build(stage.backbone, stage.vocabulary)
-    view = replace(made.corruption, rate=0.15, mask_share=1.0, random_share=0.0).corrupt(
-        stage.excerpt(), stage.vocabulary
-    )
+    all_masked = replace(made.corruption, rate=0.15, mask_share=1.0, random_share=0.0)
+    view = all_masked.corrupt(stage.excerpt(all_masked), stage.vocabulary)
     targets = view.targets.tolist()
     told = [line for line in made.eval().exhibit(stage) if "right: " in line]
     assert len(told) > 1

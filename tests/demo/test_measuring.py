@@ -42,7 +42,7 @@ class Told(EvenToken):
     """The same with an exhibit."""
 
     def exhibit(self, stage: Stage) -> list[str]:
-        return [f"  {len(stage.excerpt().ids[0])} tokens"]
+        return [f"  {len(stage.excerpt(self.corruption).ids[0])} tokens"]
 
 
 @torch.no_grad()
@@ -75,4 +75,4 @@ def test_metrics_and_parts_are_shown_as_held_out_rows_have_them(stage: Stage) ->
 
 
 def test_an_objective_may_have_an_exhibit_of_its_own(stage: Stage) -> None:
-    assert Told().exhibit(stage) == [f"  {stage.excerpt().ids.shape[1]} tokens"]
+    assert Told().exhibit(stage) == [f"  {stage.excerpt(Told().corruption).ids.shape[1]} tokens"]

@@ -43,7 +43,7 @@ def texts(request: pytest.FixtureRequest, stage_for: Any) -> Stage:
 def test_the_right_text_and_the_corrupted_one_are_counted(texts: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: the text itself, the text without its last three tokens, and nothing."""
     objective: Any = texts.module.objectives["text"]
-    rows = texts.excerpt()
+    rows = texts.excerpt(objective.corruption)
     right = rows.ids[0].tolist()
     words = len(right) - 1  # without bos
     for ids, expected in ((right, words), ([*right[:-3], texts.vocabulary.eos], words - 3), ([], 0)):

@@ -7,24 +7,32 @@ import torch
 
 from lm_objectives.checkpoint import open_run
 from lm_objectives.corruption.infilling import TextInfilling
+from lm_objectives.corruption.masking import TokenMasking
+from lm_objectives.corruption.shifting import NextToken
 from lm_objectives.demo.sampling import Sampling
 from lm_objectives.demo.stage import Stage, set_stage
 
 
 def test_the_excerpt_ends_with_a_sentence(stage: Stage) -> None:
-    rows = stage.excerpt()
+    rows = stage.excerpt(NextToken())
     assert rows.ids.shape[1] <= stage.window
     assert stage.decode(rows.ids[0].tolist()).endswith(".")
 
 
 def test_a_corruption_reads_the_same_excerpt_with_what_it_asks_for(stage: Stage) -> None:
-    plain = stage.excerpt()
+    plain = stage.excerpt(NextToken())
     for first in (0, 1):
         rows = stage.excerpt_for(TextInfilling(), first)
         length = int(rows.lengths[0])
         assert rows.ids[0, :length].tolist() == stage.text.tokens[first : first + length].tolist()
         assert length == plain.ids.shape[1] - first and rows.sentences is not None and rows.sentences.sum() > 1
     assert int(stage.excerpt_for(TextInfilling(), most=3).lengths[0]) == 3
+
+
+def test_the_excerpt_is_framed_as_rows_are(stage: Stage) -> None:
+    """Oracle: the plain excerpt, which begins a document, with eos behind."""
+    plain, framed = (stage.excerpt(TokenMasking(frame=frame)).ids[0].tolist() for frame in ("none", "bos-eos"))
+    assert framed == [*plain, stage.vocabulary.eos]
 
 
 def test_a_given_text_is_continued_whole_and_another_from_its_first_sentence(stage: Stage, tiny_run: Path) -> None:
