@@ -1,6 +1,7 @@
 """What the pages of docs/objectives print: rows of a tiny text as objectives see them, input over target."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,8 @@ def text() -> TokenText:
         paragraphs.append(len(sentences))
         documents.append(len(tokens))
     arrays = (np.array(values) for values in (tokens, sentences, paragraphs, documents, [0, len(tokens)]))
-    return TokenText(Path(), *arrays)
+    found = TokenText(Path(), *arrays)
+    return replace(found, pairs=found)  # its tokens have no white space that could tell anything
 
 
 def batch_of(module: Pretraining, rows: range) -> Batch:
