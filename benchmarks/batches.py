@@ -30,7 +30,7 @@ from lm_objectives.corruption.masking import TokenMasking
 from lm_objectives.corruption.pairs import SegmentPairs
 from lm_objectives.corruption.permutation import permute
 from lm_objectives.corruption.spans import SpanCorruption
-from lm_objectives.data.cache import open_cache
+from lm_objectives.data.cache import TokenText, open_cache
 from lm_objectives.data.loader import keep_freed_memory
 from lm_objectives.data.prepare import prepare
 
@@ -45,6 +45,12 @@ def made(corruption: Corruption, text: Text, vocabulary: Vocabulary, window: int
     rows = corruption.read(text, spans, keys, window, vocabulary)
     corruption.corrupt(rows, vocabulary)
     return int(rows.lengths.sum())
+
+
+def in_memory(text: TokenText) -> TokenText:
+    """The same with its arrays read from the disk."""
+    arrays = {name: np.array(getattr(text, name)) for name in ("tokens", "sentences", "paragraphs", "documents")}
+    return replace(text, **arrays)
 
 
 def race(
@@ -93,11 +99,11 @@ def main() -> None:
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         cache = open_cache(
-            prepare(folder, arguments.corpus, validation_share=0.05, tokens=SpanCorruption().tokens(512))
+            prepare(folder, arguments.corpus, validation_share=0.05, tokens=SpanCorruption().tokens(512), pairs=True)
         )
         tokenizer, vocabulary = cache.tokenizer, cache.vocabulary
-        arrays = {name: np.array(getattr(cache.training, name)) for name in ("tokens", "sentences", "documents")}
-        text = replace(cache.training, **arrays)
+        text = in_memory(cache.training)
+        text = replace(text, pairs=in_memory(text.stream(SegmentPairs())))
     plain, special = PlainRows(text, vocabulary), torch.tensor(vocabulary.special)
     collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
 
@@ -123,7 +129,7 @@ def main() -> None:
         "T5's spans": (SpanCorruption(), plain.spans),
         "infilling": (TextInfilling(permute_sentences=False), plain.infilled),
         "infilling, sentences permuted": (TextInfilling(), plain.permuted),
-        "sentence order": (SegmentPairs("document"), plain.order),
+        "sentence order": (SegmentPairs("document"), PlainRows(text.stream(SegmentPairs()), vocabulary).order),
     }
     for window in (512, 128):
         rows, rounds = arguments.tokens // window, arguments.rounds
@@ -133,9 +139,10 @@ def main() -> None:
         race(masking.spans(text, window, packing=True), rows, rounds, ours, hugging_face)
         for name, (corruption, peer) in others.items():
             print(f"  {name}")
-            ours = partial(made, corruption, text, vocabulary, window)
+            read = text.stream(corruption)
+            ours = partial(made, corruption, read, vocabulary, window)
             peers = {"a row at a time": (lambda *row: row, partial(plain.batch, peer))}
-            race(corruption.spans(text, window, packing=False), rows, rounds, ours, peers)
+            race(corruption.spans(read, window, packing=False), rows, rounds, ours, peers)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What a preparation takes: memory on a corpus of any size, time on one core and on all, and time to open what it made.
 
     python benchmarks/preparing.py memory --times 20
+    python benchmarks/preparing.py memory --config configs/recipes/gpt.yaml      without pairs
     python benchmarks/preparing.py cores
 
 `memory` repeats a corpus (the shipped one, or --corpus), with a number before each document so that none is equal, and
@@ -25,7 +26,7 @@ from unittest import mock
 
 from lm_objectives.data import chunks
 from lm_objectives.data.corpus import find_sources, shipped_corpus
-from lm_objectives.data.encoding import Encoder, Part, training_pieces
+from lm_objectives.data.encoding import Encoder, Part
 from lm_objectives.data.reading import Documents
 from lm_objectives.data.tokenizer import make_tokenizer, vocabulary_of
 
@@ -46,12 +47,12 @@ print(f"{now - started:.2f} s with imports")
 """
 
 
-def memory(corpus: str, times: int) -> None:
+def memory(corpus: str, times: int, config: str) -> None:
     """Print the largest memory of a preparation, and how soon what it has made is open."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "repeated.jsonl.gz"
         characters = repeat(corpus, times, path)
-        command = [sys.executable, "-m", "lm_objectives", "prepare", "--config", str(_CONFIG)]
+        command = [sys.executable, "-m", "lm_objectives", "prepare", "--config", config]
         settings = {"tokenizer": "8192", "corpus": str(path), "cache": scratch}
         started = time.perf_counter()
         with subprocess.Popen(
@@ -99,7 +100,7 @@ def tree_pss(pid: int) -> int:
 def cores(corpus: str, rounds: int) -> None:
     """Print how many times as fast all cores are."""
     texts = [piece.text for piece in Documents(find_sources(corpus), "text", "file")]
-    tokenizer = make_tokenizer(8192, training_pieces(texts, "en"))
+    tokenizer = make_tokenizer(8192, texts)
     encoder = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer, None), "en")
     several = [
         chunks.Chunk(n, 0, {"training": [Part(text) for text in texts[n::16]], "validation": []}) for n in range(16)
@@ -122,10 +123,11 @@ def main() -> None:
     parser.add_argument("what", choices=["memory", "cores"])
     parser.add_argument("--corpus", default=str(shipped_corpus()), help="text to read, by default the shipped corpus")
     parser.add_argument("--times", type=int, default=20, help="how often `memory` repeats it")
+    parser.add_argument("--config", default=str(_CONFIG), help="whose objectives `memory` prepares for")
     parser.add_argument("--rounds", type=int, default=7, help="of `cores`")
     arguments = parser.parse_args()
     if arguments.what == "memory":
-        memory(arguments.corpus, arguments.times)
+        memory(arguments.corpus, arguments.times, arguments.config)
     else:
         cores(arguments.corpus, arguments.rounds)
 

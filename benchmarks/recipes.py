@@ -10,7 +10,6 @@ Losses are nats per scored position, and of next tokens bits per byte of the tex
 
 import argparse
 import csv
-import math
 import os
 import platform
 import re
@@ -22,7 +21,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lm_objectives.checkpoint import Run, open_run
+from lm_objectives.checkpoint import open_run
 from lm_objectives.data.cache import open_cache
 from lm_objectives.objectives import CausalLM
 
@@ -46,14 +45,6 @@ def held_out(printed: str) -> Iterator[list[str]]:
         yield [objective, *cells[1:]]
 
 
-def bits_per_byte(nats: float, run: Run) -> float:
-    """Of a loss over every token of the held-out text."""
-    assert run.cache is not None
-    tokens = open_cache(run.cache).validation.tokens.tolist()
-    size = len(run.tokenizer.decode(tokens, skip_special_tokens=True).encode())
-    return nats / math.log(2) * len(tokens) / size
-
-
 def lines_of(name: str, folder: Path, threads: int, flags: list[str]) -> Iterator[list[str]]:
     """Train and score one recipe; a line for each number, the first of them with what the run was."""
     begun = time.monotonic()
@@ -75,8 +66,8 @@ def lines_of(name: str, folder: Path, threads: int, flags: list[str]) -> Iterato
         first = [""] * len(first)
         if isinstance(run.module.objectives[objective], CausalLM) and metric == "loss (nats)":
             unigram = re.search(r"unigram ([\d.]+)", beside)
-            assert unigram is not None
-            bits, plain = (f"{bits_per_byte(float(nats), run):.3f}" for nats in (value, unigram[1]))
+            assert unigram is not None and run.cache is not None
+            bits, plain = (f"{open_cache(run.cache).bits_per_byte(float(nats)):.3f}" for nats in (value, unigram[1]))
             yield [*first, objective, "bits per byte", bits, f"unigram {plain}"]
 
 

@@ -1,6 +1,7 @@
 """The token cache: a corpus split, tokenized and memory-mapped."""
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -122,6 +123,15 @@ class TokenCache:
     def tokenizer(self) -> "PreTrainedTokenizerFast":
         """The tokenizer that made the tokens, loaded when first asked for."""
         return load_tokenizer(str(self.folder / "tokenizer"))
+
+    def bits_per_byte(self, nats: float) -> float:
+        """The bits in which the held-out text is written, for each of its bytes in UTF-8.
+
+        Args:
+            nats: the mean over the text's tokens but bos, which stands in no text.
+        """
+        tokens = len(self.validation.tokens) - (len(self.validation.documents) - 1)
+        return nats / math.log(2) * tokens / self.census.validation_bytes
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open_cache, (self.folder,)

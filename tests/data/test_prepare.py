@@ -316,3 +316,15 @@ def test_a_cache_that_is_not_whole_is_one_clear_line(
     ) as error:
         open_cache(path)
     assert f" in {path} (" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_bits_per_byte_are_of_the_bytes_of_the_text(tmp_path: Path, corpus: str) -> None:
+    """Oracle: -log2 of a unigram model over every held-out token but bos, summed, over the bytes of the documents."""
+    found = open_cache(make(tmp_path / "caches", corpus))
+    documents = [found.validation.tokens[a + 1 : b] for a, b in pairwise(found.validation.documents)]
+    bits = sum(found.vocabulary.unigram[tokens].sum() for tokens in documents) / np.log(2)
+    decoded = {found.tokenizer.decode(tokens[:-1]) for tokens in documents}
+    held_out = [text for text in DOCUMENTS if f" {text}" in decoded]
+    assert len(held_out) == len(documents)
+    mean = np.log(2) * bits / sum(map(len, documents))
+    assert found.bits_per_byte(mean) == pytest.approx(bits / sum(len(text.encode()) for text in held_out))
