@@ -135,7 +135,7 @@ class _Preparation:
         started = time.monotonic()
         survey = self._survey()
         made = self._tokenizer(survey)
-        vocabulary = vocabulary_of(made, None, self.tokens)
+        vocabulary = vocabulary_of(made, self.tokens)
         encoder = Encoder(made.backend_tokenizer, vocabulary, self.language)
         (self.work / "chunks").mkdir(exist_ok=True)
         with stage("tokens", "documents", survey.documents) as told:

@@ -59,7 +59,7 @@ def arrays(
 ) -> tuple[PreTrainedTokenizerFast, dict[str, np.ndarray]]:
     monkeypatch.setattr("lm_objectives.data.encoding._SENTENCES_AT_ONCE", request.param)
     tokenizer = make_tokenizer(300, training_pieces(DOCUMENTS, "en"))
-    encode = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer, None), "en")
+    encode = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer), "en")
     return tokenizer, encode(Part(document) for document in DOCUMENTS).arrays(300)
 
 
@@ -73,7 +73,7 @@ def test_offsets_delimit_the_sentences(arrays: tuple) -> None:
 
 def test_documents_are_bos_sentences_eos(arrays: tuple) -> None:
     tokenizer, text = arrays
-    vocabulary = vocabulary_of(tokenizer, None)
+    vocabulary = vocabulary_of(tokenizer)
     bounds = [*text["documents"], len(text["tokens"])]
     for start, stop, document in zip(bounds[:-1], bounds[1:], DOCUMENTS, strict=True):
         assert (text["tokens"][start], text["tokens"][stop - 1]) == (vocabulary.bos, vocabulary.eos)
@@ -83,7 +83,7 @@ def test_documents_are_bos_sentences_eos(arrays: tuple) -> None:
 
 def test_special_tokens_come_from_the_layout_alone(arrays: tuple) -> None:
     tokenizer, text = arrays
-    vocabulary = vocabulary_of(tokenizer, None)
+    vocabulary = vocabulary_of(tokenizer)
     special = np.isin(text["tokens"], vocabulary.special)
     assert special.sum() == 2 * len(DOCUMENTS)
     inside = np.concatenate([text["tokens"][start:stop] for start, stop in text["sentences"]])
@@ -92,7 +92,7 @@ def test_special_tokens_come_from_the_layout_alone(arrays: tuple) -> None:
 
 def test_what_is_counted() -> None:
     tokenizer = make_tokenizer(260, ())
-    layout = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer, None), "en")(map(Part, [*DOCUMENTS, " "]))
+    layout = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer), "en")(map(Part, [*DOCUMENTS, " "]))
     assert layout.words == sum(len(document.split()) for document in DOCUMENTS)
     assert layout.characters == sum(map(len, DOCUMENTS)) + 1
     assert layout.without_tokens == 1
@@ -104,7 +104,7 @@ def test_same_tokens_as_transformers() -> None:
     tokenizer = make_tokenizer(300, texts * 3)
     tokenizer.backend_tokenizer.enable_truncation(3)
     tokenizer.backend_tokenizer.enable_padding(length=9)
-    encode = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer, None), "en")
+    encode = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer), "en")
     oracle = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, truncation=False, padding=False)
     assert list(encode._encode(texts)) == oracle["input_ids"]
 
