@@ -22,8 +22,10 @@ from lm_objectives.whole_file import whole_file
 # Raise it when the same corruptions and settings come to give other counts.
 _FORMAT = 1
 
-_TOKENS = 2**22  # that are read for an objective at most: more would move a unigram loss by less than 0.01 nats
-_AT_ONCE = 2**16  # tokens of the rows that are made at once
+# Read for an objective at most: a second or two. An estimate from N targets costs a unigram model some V / 2N nats,
+# which for 32,768 tokens is 0.004 where each is a target, and 0.03 where 15 % are.
+_TOKENS = 2**22
+_AT_ONCE = 2**16  # tokens of the rows that are made together
 
 
 def count_targets(

@@ -116,14 +116,6 @@ def test_tokenizer_is_trained_on_a_share_of_a_large_corpus(
     assert found.census.trained_on == pytest.approx(0.5, abs=0.01)
 
 
-def test_unigram_is_of_the_training_documents(tmp_path: Path, corpus: str) -> None:
-    found = open_cache(make(tmp_path / "caches", corpus))
-    tokens = found.training.tokens
-    counts = np.bincount(tokens, minlength=found.vocabulary.size)
-    oracle = -np.log((counts + 1) / (len(tokens) + found.vocabulary.size))
-    assert found.vocabulary.unigram == pytest.approx(oracle, abs=1e-12)
-
-
 def test_census(tmp_path: Path, corpus: str) -> None:
     (Path(corpus) / "9.txt").write_text(" \n")
     census = open_cache(make(tmp_path / "caches", corpus)).census

@@ -1,14 +1,13 @@
-"""Trained and loaded tokenizers: special tokens, round trips and the unigram yardstick."""
+"""Trained and loaded tokenizers: special tokens and round trips."""
 
 import logging
 from pathlib import Path
 
-import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from lm_objectives.data.tokenizer import load_tokenizer, make_tokenizer, unigram_nats, vocabulary_of
+from lm_objectives.data.tokenizer import load_tokenizer, make_tokenizer, vocabulary_of
 
 PIECES = [" The cat sat.", " The dog sat.", "\n\n", " 你好。", " The cat ran; the dog ran."] * 20
 
@@ -68,14 +67,6 @@ def test_loaded_one_gets_the_special_tokens_that_it_lacks(tmp_path: Path) -> Non
     assert tokenizer.convert_ids_to_tokens([4, 5, 6]) == ["[PAD]", "[BOS]", "[MASK]"]
     vocabulary = vocabulary_of(tokenizer)
     assert (vocabulary.pad, vocabulary.bos, vocabulary.eos, vocabulary.mask, vocabulary.size) == (4, 5, 0, 6, 7)
-
-
-def test_unigram_is_the_add_one_model() -> None:
-    nats = unigram_nats(np.array([0, 2, 5]))
-    # (n + 1) / (7 + 3)
-    assert nats == pytest.approx(-np.log([0.1, 0.3, 0.6]), abs=1e-12)
-    counts = np.random.default_rng(0).integers(0, 1000, 5000)
-    assert np.exp(-unigram_nats(counts)).sum() == pytest.approx(1.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("size", [0, 259])
