@@ -101,7 +101,7 @@ def cores(corpus: str, rounds: int) -> None:
     """Print how many times as fast all cores are."""
     texts = [piece.text for piece in Documents(find_sources(corpus), "text", "file")]
     tokenizer = make_tokenizer(8192, texts)
-    encoder = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer, None), "en")
+    encoder = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer), "en")
     several = [
         chunks.Chunk(n, 0, {"training": [Part(text) for text in texts[n::16]], "validation": []}) for n in range(16)
     ]

@@ -47,6 +47,7 @@ def preflight(
     data.check(trainer)
     if goes_on:
         data.training_rows()
+    data.target_counts()
     if trainer.limit_val_batches or not goes_on:
         data.val_dataloader()
     if module.backbone.pretrained:

@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Iterable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Literal, Optional
 
 import lightning.pytorch as L
@@ -24,7 +25,7 @@ from lm_objectives.data.rows import Batch
 from lm_objectives.data.tokenizer import read_tokenizer_files
 from lm_objectives.gradients import GradientStore, gradient_norm
 from lm_objectives.heads import start_heads
-from lm_objectives.objectives.base import Objective, Outcome, loss_of
+from lm_objectives.objectives.base import Objective, Outcome, baselines_of, loss_of
 from lm_objectives.objectives.mean import Mean
 from lm_objectives.optimisation import MakeOptimizer, Schedule, parameter_groups
 from lm_objectives.passes import score_apart, score_together, score_with_block_apart
@@ -117,11 +118,19 @@ class Pretraining(L.LightningModule):
         if data is None:
             raise ValueError("expected a TextDataModule beside the module, found none: pass datamodule= to the Trainer")
         with torch.device("cpu"):  # the Trainer's device would draw other numbers; it moves the module itself
-            self.build(data.vocabulary, data.window, training_steps(self.trainer, data.steps_per_epoch))
+            steps = training_steps(self.trainer, data.steps_per_epoch)
+            self.build(data.vocabulary, data.window, steps, target_counts=data.target_counts())
         if self.backbone.frozen:
             log.info("the decoder of %s does not learn: no objective has it write", self.backbone.config.model_type)
 
-    def build(self, vocabulary: Vocabulary, window: int, steps: int, device: str | None = None) -> None:
+    def build(
+        self,
+        vocabulary: Vocabulary,
+        window: int,
+        steps: int,
+        device: str | None = None,
+        target_counts: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> None:
         """Make backbone, heads and balancer.
 
         Args:
@@ -129,13 +138,15 @@ class Pretraining(L.LightningModule):
             window: tokens in a row.
             steps: optimizer steps in the whole training, -1 where nothing bounds it.
             device: where backbone and heads are made; `meta` makes shapes alone.
+            target_counts: how often each target is right in training rows, by objective, for those that have baselines.
         """
         self.vocabulary, self.window, self.steps = vocabulary, window, steps
         self._seed = torch.initial_seed()
         with torch.random.fork_rng(devices=[]), torch.device(device or torch.get_default_device()):
             torch.default_generator.manual_seed(self._seed)  # whatever drew before, weights depend on the seed alone
             self.backbone.build(vocabulary, window, {name: source.corruption for name, source in self.sources.items()})
-            for objective in self._each():
+            for name, objective in self._items():
+                objective.target_counts = target_counts.get(name)
                 objective.build(self.backbone, vocabulary)
             if self.backbone.found is not None:
                 start_heads(self.backbone, dict(self._items()))
@@ -150,6 +161,7 @@ class Pretraining(L.LightningModule):
                 for name, objective in self._items()
             }
         )
+        self.baselines = nn.ModuleDict({name: nn.ModuleDict(baselines_of(o)) for name, o in self._items()})
         # Balancers agree on all ranks by construction; a broadcast would only hide it if one did not.
         self._ddp_params_and_buffers_to_ignore = [f"balancer.{name}" for name, _ in self.balancer.named_buffers()]
         if self.balancer.needs == "last_layer":
@@ -338,11 +350,14 @@ class Pretraining(L.LightningModule):
                 metrics[part].update(total / max(count, 1), weight=count)
             for metric, arguments in outcome.observed.items():
                 metrics[metric].update(*arguments)
+            baselines: Any = self.baselines[name]
+            for baseline in baselines.values():
+                baseline.update(batch.views[name].targets)
 
     def on_validation_epoch_end(self) -> None:
         values: dict[str, float] = {}
         for name, objective in self._items():
-            metrics: Any = self.metrics[name]
+            metrics: dict[str, Any] = {**self.metrics[name], **self.baselines[name]}  # type: ignore[dict-item]
             read = any(metric.update_called for metric in metrics.values())  # not so in a pass that was cut short
             if self.trainer.strategy.reduce_boolean_decision(read, all=False):  # ranks without rows must take part
                 own = {key: float(metric.compute()) for key, metric in metrics.items()}
@@ -370,6 +385,7 @@ class Pretraining(L.LightningModule):
             "tokens_read": self.tokens_read,
             "steps_skipped": self.steps_skipped,
             "accumulate": 1 if self._trainer is None else self.trainer.accumulate_grad_batches,
+            "target_counts": {n: o.target_counts for n, o in self._items() if o.target_counts is not None},
             "decisions": [[step, list(names)] for step, names in self.decisions.entries],
             "unfinished": None if self._trainer is None else save_unfinished(self.trainer),
         }
@@ -385,7 +401,8 @@ class Pretraining(L.LightningModule):
             raise ValueError("expected a checkpoint of this package, found another one: check the path")
         if not self._built:
             self.backbone.follow(saved["backbone"])
-            self.build(Vocabulary.from_ids(saved["vocabulary"]), saved["window"], saved["steps"])
+            vocabulary, counts = Vocabulary.from_ids(saved["vocabulary"]), saved["target_counts"]
+            self.build(vocabulary, saved["window"], saved["steps"], target_counts=counts)
         check_same(self.state_dict(), checkpoint["state_dict"])
         if self._trainer is not None and self.trainer.training and saved["unfinished"] is not None:
             unfinished, accumulate = Unfinished(**saved["unfinished"]), self.trainer.accumulate_grad_batches

@@ -3,10 +3,12 @@
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from lm_objectives.checkpoint import check_same, open_run, read_checkpoint
+from lm_objectives.data.cache import open_cache
 
 
 class Trap:
@@ -34,3 +36,22 @@ def test_the_first_difference_is_named() -> None:
         check_same(own, own | {"b": torch.zeros(3, 5)})
     with pytest.raises(ValueError, match=r"c is nothing in the model and \(1,\) in the checkpoint"):
         check_same(own, own | {"c": torch.zeros(1)})
+
+
+def test_a_run_that_is_opened_without_a_corpus_has_its_baselines(tiny_run: Path) -> None:
+    """Oracle: the training text of the run. In packed rows of 32 each token is a target once, but for bos and the first
+    of each window.
+    """
+    run = open_run(str(tiny_run))
+    text = open_cache(run.cache).training
+    first = np.zeros(len(text.tokens), dtype=bool)
+    first[::32] = True
+    first[np.asarray(text.documents[:-1])] = True
+    oracle = np.bincount(np.asarray(text.tokens)[~first])
+    assert run.module.objectives["causal"].target_counts.tolist() == oracle.tolist()
+    baselines = {name: list(run.module.baselines[name]) for name in ("causal", "order", "replaced")}
+    assert baselines == {
+        "causal": ["uniform", "unigram", "unigram_perplexity", "commonest"],
+        "order": ["base_rate", "majority"],
+        "replaced": ["uniform", "unigram"],
+    }

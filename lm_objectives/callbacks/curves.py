@@ -59,7 +59,7 @@ def draw(table: Path, picture: Path, yardsticks: dict[str, tuple[str, ...]]) -> 
         for mark, style in zip(marks, ("--", ":"), strict=False):
             _, values = read_column(rows, f"val/{name}/{mark}")
             if values:
-                axis.axhline(values[-1], color="black", linewidth=0.8, linestyle=style, label=mark)
+                axis.axhline(values[-1], color="black", linewidth=0.8, linestyle=style, label=mark.replace("_", " "))
         axis.set(title=name, xlabel="step", ylabel="loss (nats per scored position)")
         axis.legend(fontsize=7)
     for name in yardsticks:

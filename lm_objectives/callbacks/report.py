@@ -11,7 +11,7 @@ _NATS = ("loss", "generator", "discriminator")
 
 
 class Report(L.Callback):
-    """Prints each objective's held-out loss and metrics, each beside what a predictor without a model reaches."""
+    """Prints each objective's held-out loss and metrics, each beside what a constant prediction reaches."""
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero and not trainer.sanity_checking:
@@ -33,7 +33,8 @@ def table(values: Mapping[str, float], yardsticks: Mapping[str, Yardsticks]) -> 
         first = name
         for metric in [*marks, *(key for key in own if key not in marks and key not in beside)]:
             if metric in own:
-                pairs = [mark if isinstance(mark, tuple) else (mark, own[mark]) for mark in marks.get(metric, ())]
+                named = [mark if isinstance(mark, tuple) else (mark, own.get(mark)) for mark in marks.get(metric, ())]
+                pairs = [(mark, value) for mark, value in named if value is not None]
                 others = ", ".join(f"{mark.replace('_', ' ')} {_show(mark, value)}" for mark, value in pairs)
                 unit = " (nats)" if metric in _NATS else ""
                 lines.append((first, metric.replace("_", " ") + unit, _show(metric, own[metric]), others))
@@ -45,4 +46,4 @@ def table(values: Mapping[str, float], yardsticks: Mapping[str, Yardsticks]) -> 
 
 
 def _show(metric: str, value: float) -> str:
-    return f"{value:.1f}" if abs(value) >= 100 or metric == "perplexity" else f"{value:.3f}"
+    return f"{value:.1f}" if abs(value) >= 100 or metric.endswith("perplexity") else f"{value:.3f}"

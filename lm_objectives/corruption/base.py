@@ -27,8 +27,6 @@ class Vocabulary:
         special: ids that are never masked, sampled as a random token, or scored as one.
         named: ids of the further special tokens that corruptions ask for (see `Corruption.tokens`), by token.
         starts_word: whether a token begins a word, `(vocab,)`; `None` where no tokenizer is at hand.
-        unigram: nats of each token under the add-one unigram model of the training documents, size `(vocab,)`: the
-            yardstick that uses no context. `None` where no corpus is at hand, as when a model is only loaded.
     """
 
     size: int
@@ -39,22 +37,18 @@ class Vocabulary:
     special: tuple[int, ...] = ()
     named: tuple[tuple[str, int], ...] = ()
     starts_word: np.ndarray | None = field(default=None, repr=False, compare=False)
-    unigram: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     def ids(self) -> dict[str, Any]:
-        """All but the arrays, as plain data for JSON and checkpoints."""
-        arrays = ("starts_word", "unigram")
-        plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in arrays}
+        """All but the array, as plain data for JSON and checkpoints."""
+        plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "starts_word"}
         return {**plain, "special": list(self.special), "named": [list(pair) for pair in self.named]}
 
     @staticmethod
-    def from_ids(
-        ids: dict[str, Any], starts_word: np.ndarray | None = None, unigram: np.ndarray | None = None
-    ) -> "Vocabulary":
+    def from_ids(ids: dict[str, Any], starts_word: np.ndarray | None = None) -> "Vocabulary":
         """The vocabulary that `ids` wrote down."""
         named = tuple((str(token), int(number)) for token, number in ids.get("named", ()))
         lists = {"special": tuple(ids["special"]), "named": named}
-        return Vocabulary(**{**ids, **lists}, starts_word=starts_word, unigram=unigram)
+        return Vocabulary(**{**ids, **lists}, starts_word=starts_word)
 
 
 @runtime_checkable  # beartype checks signatures under pytest

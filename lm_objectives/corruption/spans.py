@@ -77,11 +77,6 @@ class SpanCorruption(Corruption):
         """As many sentinels as a whole row needs, named as T5's tokenizer names them, and the mode's token."""
         return (*_sentinels(_of_whole(self, self.raw_length(window))[1]), *([] if self.mode is None else [self.mode]))
 
-    def written(self, window: int, vocabulary: Vocabulary) -> tuple[np.ndarray, float]:
-        """Ids of the marks in the target of a whole row, its sentinels and the end, and each one's share of it."""
-        _, spans, _, length = _of_whole(self, self.raw_length(window))
-        return np.append(ids_named(vocabulary, _sentinels(spans)), vocabulary.eos), 1 / length
-
     def noise_of(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Noise tokens and spans of rows of so many tokens, `(rows,)` all; none where there are fewer than 2."""
         noise = np.clip(np.rint(tokens * self.rate).astype(np.int64), 1, np.maximum(tokens - 1, 0))

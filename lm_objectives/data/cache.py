@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lm_objectives.corruption.base import Corruption, Vocabulary
-from lm_objectives.data.tokenizer import load_tokenizer, unigram_nats
+from lm_objectives.data.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -107,7 +107,7 @@ class TokenCache:
     Attributes:
         folder: where it lies.
         training, validation: tokens of the documents that train, and of those held out.
-        vocabulary: ids of the tokenizer, with the unigram nats of the training documents.
+        vocabulary: ids of the tokenizer.
         census: what was counted while it was made.
         identity: what tells the documents and their order from any others, wherever they lie.
     """
@@ -151,9 +151,8 @@ def open_cache(path: str | Path) -> TokenCache:
         for name, size in meta["sizes"].items():
             if (folder / name).stat().st_size != size:
                 raise ValueError(f"{name} has {(folder / name).stat().st_size:,} bytes of {size:,}")
-        counts = np.load(folder / "unigram_counts.npy", allow_pickle=False)
         starts_word = np.load(folder / "starts_word.npy", allow_pickle=False)
-        vocabulary = Vocabulary.from_ids(meta["vocabulary"], starts_word, unigram_nats(counts))
+        vocabulary = Vocabulary.from_ids(meta["vocabulary"], starts_word)
         census, identity = Census(**meta["census"]), str(meta["identity"])
     training, validation = (TokenText.open(folder / split) for split in ("training", "validation"))
     return TokenCache(folder, training, validation, vocabulary, census, identity)

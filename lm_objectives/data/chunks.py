@@ -143,15 +143,13 @@ def join_chunks(files: list[Path], corpora: int, size: int, folder: Path, stream
         corpora_file.append(bounds)
 
 
-def add_counts(files: list[Path], size: int, split: str) -> dict[str, Any]:
-    """What was counted of a split in all chunks, and `unigram`, how often each token comes, `(vocab,)`."""
+def add_counts(files: list[Path], split: str) -> dict[str, int]:
+    """What was counted of a split in all chunks."""
     totals = np.zeros(len(_COUNTS), dtype=np.int64)
-    unigram = np.zeros(size, dtype=np.int64)
     for path in files:
         with np.load(path) as found:
             totals += found[f"{split}/counts"]
-            unigram += np.bincount(found[f"{split}/tokens"], minlength=size)
-    return {**dict(zip(_COUNTS, totals.tolist(), strict=True)), "unigram": unigram}
+    return dict(zip(_COUNTS, totals.tolist(), strict=True))
 
 
 def cores() -> int:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from lm_objectives.data.mixture import mixing_rates
 from lm_objectives.data.plan import LAG, Decisions, Plan, RowSource
 from lm_objectives.data.prepare import prepare
 from lm_objectives.data.rows import Batch, RowDataset, RowKey, RowSettings
+from lm_objectives.data.target_counts import count_targets
 from lm_objectives.data.text_files import TxtDocuments
 from lm_objectives.ramps import Points, by_fraction, check_points
 
@@ -248,15 +250,23 @@ class TextDataModule(L.LightningDataModule):
             self._rows = RowDataset(self.text.training, self._sources, self.vocabulary, self.settings, "training")
         return self._rows
 
+    def _validating(self) -> dict[str, RowSource]:
+        """Sources of rows that are made as held-out ones are."""
+        return {
+            name: replace(source, corruption=source.corruption.validating()) for name, source in self._sources.items()
+        }
+
+    def target_counts(self) -> dict[str, Tensor]:
+        """How often each target is right in training rows that are made as held-out ones are; see `count_targets`."""
+        settings = RowSettings(self.window, self.split_seed, self.settings.packing, self.settings.rates)
+        folder = self.text.folder / "target_counts"
+        return count_targets(self.text.training, self._validating(), self.vocabulary, settings, folder)
+
     def val_dataloader(self) -> StepLoader:
         """Held-out rows in a fixed order, one objective a batch, every rank its own."""
         world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer is not None else (1, 0)
-        sources = {
-            name: RowSource(source.corruption.validating(), source.share, source.view_of)
-            for name, source in self._sources.items()
-        }
         settings = RowSettings(self.window, self.split_seed, self.settings.packing)
-        dataset = RowDataset(self.text.validation, sources, self.vocabulary, settings, "validation")
+        dataset = RowDataset(self.text.validation, self._validating(), self.vocabulary, settings, "validation")
         size = max(min(self.rows_per_step, 64), 1)
         keys: list[list[RowKey]] = []
         for name, spans in dataset.spans.items():

@@ -12,7 +12,7 @@ from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.data.pieces import cut_place
 from lm_objectives.data.sentences import Span, find_sentences, leads_in_paragraph, sentences_at
 from lm_objectives.data.tokenizer import unknown_token
-from lm_objectives.data.words import unspaced
+from lm_objectives.data.words import is_byte_level, unspaced
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -141,6 +141,7 @@ class Encoder:
         self._first, self._further = _plain(tokenizer), _plain(tokenizer, leads=False)
         self._vocabulary, self._language, self._pairs = vocabulary, language, pairs
         unknown = unknown_token(tokenizer)
+        self._sizes = _sizes_in_bytes(tokenizer)
         self._unknown = None if unknown is None else tokenizer.token_to_id(unknown)
         self._separator = self._further.encode(PARAGRAPH_BREAK, add_special_tokens=False).ids
 
@@ -175,13 +176,15 @@ class Encoder:
             bounds.append(cut_place(part.text, bounds[-1], _LONGEST))
         bounds.append(len(part.text))
         texts = [part.text[start:stop] for start, stop in pairwise(bounds)]
-        first = encoded(self._first, texts[: part.begins])
-        ids, places = [np.empty(0, np.int64)], [np.empty((0, 2), np.int64)]
-        for offset, encoding in zip(bounds, [*first, *encoded(self._further, texts[part.begins :])], strict=False):
-            ids.append(np.array(encoding.ids, dtype=np.int64))
-            places.append(np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2) + offset)
-        starts, stops = np.concatenate(places).T
-        return np.concatenate(ids), starts, stops
+        places = self._sizes is None
+        first = encoded(self._first, texts[: part.begins], places)
+        encodings = [*first, *encoded(self._further, texts[part.begins :], places)]
+        ids = np.concatenate([np.array(encoding.ids, dtype=np.int64) for encoding in encodings])
+        if self._sizes is not None:
+            return ids, *places_of(self._sizes[ids], part.text)
+        spans = [np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2) for encoding in encodings]
+        starts, stops = np.concatenate([span + offset for span, offset in zip(spans, bounds, strict=False)]).T
+        return ids, starts, stops
 
     def _alone(self, paragraphs: list[list[str]], divided: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Tokens of sentences, each encoded alone, with a separator between paragraphs.
@@ -239,27 +242,54 @@ def place_sentences(
     return np.stack([first, last], axis=1)[kept], firsts.astype(_OFFSET)
 
 
-def encoded(tokenizer: "Tokenizer", texts: Iterable[str]) -> Iterator["Encoding"]:
-    """What a tokenizer makes of texts, each without special tokens."""
+def places_of(sizes: np.ndarray, text: str) -> tuple[np.ndarray, np.ndarray]:
+    """The characters where tokens start and stop, `(tokens,)` each, from their sizes in bytes.
+
+    Where the tokens have one byte more than the text, it is the space in front of the first word. A token that holds a
+    part of a character starts and stops as if it held it whole.
+    """
+    stops = np.cumsum(sizes)
+    edges = np.arange(len(text) + 1)
+    if not text.isascii():
+        codes = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+        edges = np.cumsum(np.append(0, 1 + (codes > 0x7F) + (codes > 0x7FF) + (codes > 0xFFFF)))
+    stops = stops - (stops[-1:] - edges[-1])
+    starts = np.searchsorted(edges, np.maximum(stops - sizes, 0), side="right") - 1
+    return starts, np.searchsorted(edges, np.maximum(stops, 1), side="left")
+
+
+def encoded(tokenizer: "Tokenizer", texts: Iterable[str], places: bool = False) -> Iterator["Encoding"]:
+    """What a tokenizer makes of texts, each without special tokens; with the places of its tokens, or in less time."""
     together: list[str] = []
     size = 0
     for text in texts:
         together.append(text)
         size += len(text)
         if size >= _AT_ONCE:
-            yield from _encoded(tokenizer, together)
+            yield from _encoded(tokenizer, together, places)
             together, size = [], 0
-    yield from _encoded(tokenizer, together)
+    yield from _encoded(tokenizer, together, places)
 
 
-def _encoded(tokenizer: "Tokenizer", texts: list[str]) -> list["Encoding"]:
+def _encoded(tokenizer: "Tokenizer", texts: list[str], places: bool) -> list["Encoding"]:
+    encode = tokenizer.encode_batch if places else tokenizer.encode_batch_fast
     try:
-        return tokenizer.encode_batch(texts, add_special_tokens=False)
+        return encode(texts, add_special_tokens=False)
     except Exception as error:  # the library raises nothing narrower
         raise ValueError(
             f"expected a tokenizer with a token for words that it does not know, found none ({error}); give "
             "it an unk_token, or choose another tokenizer"
         ) from error
+
+
+def _sizes_in_bytes(tokenizer: "Tokenizer") -> np.ndarray | None:
+    """Bytes that each token stands for, `(vocab,)`; `None` where the bytes of all tokens are not those of the text."""
+    if not is_byte_level(tokenizer) or tokenizer.normalizer is not None or unknown_token(tokenizer) is not None:
+        return None
+    tokens = tokenizer.get_vocab(with_added_tokens=False)
+    sizes = np.zeros(max(tokens.values(), default=0) + 1, dtype=np.int64)
+    sizes[list(tokens.values())] = [len(token) for token in tokens]
+    return sizes
 
 
 def _plain(tokenizer: "Tokenizer", leads: bool = True) -> "Tokenizer":

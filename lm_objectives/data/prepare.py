@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lm_objectives.data.cache import PAIRS, SPLITS, Census
+from lm_objectives.data.cache import PAIRS, SPLITS, Census, TokenText
 from lm_objectives.data.chunks import add_counts, encode_chunks, in_chunks, join_chunks
 from lm_objectives.data.corpus import find_sources
 from lm_objectives.data.encoding import Encoder
@@ -140,7 +140,7 @@ class _Preparation:
         started = time.monotonic()
         survey = self._survey()
         made = self._tokenizer(survey)
-        vocabulary = vocabulary_of(made, None, self.tokens)
+        vocabulary = vocabulary_of(made, self.tokens)
         encoder = Encoder(made.backend_tokenizer, vocabulary, self.language, self.pairs)
         (self.work / "chunks").mkdir(exist_ok=True)
         with stage("tokens", "documents", survey.documents) as told:
@@ -150,16 +150,15 @@ class _Preparation:
         shutil.rmtree(cache, ignore_errors=True)
         shutil.copytree(self.work / "tokenizer", cache / "tokenizer")
         files = sorted((self.work / "chunks").glob("*.npz"))
-        counts = {split: add_counts(files, vocabulary.size, split) for split in SPLITS}
+        counts = {split: add_counts(files, split) for split in SPLITS}
         for split, found in counts.items():
-            if not found["unigram"].any():
+            for stream in (split, *([f"{split}/{PAIRS}"] if self.pairs else [])):
+                join_chunks(files, len(self.documents.corpora), vocabulary.size, cache / stream, stream)
+            if not len(TokenText.open(cache / split).tokens):
                 raise ValueError(
                     f"expected {split} documents that the tokenizer makes tokens of, found none among its "
                     f"{found['without_tokens']:,}: add text, or choose a tokenizer whose normalizer leaves it"
                 )
-            for stream in (split, *([f"{split}/{PAIRS}"] if self.pairs else [])):
-                join_chunks(files, len(self.documents.corpora), vocabulary.size, cache / stream, stream)
-        write_array(cache / "unigram_counts.npy", counts["training"]["unigram"])
         assert vocabulary.starts_word is not None
         write_array(cache / "starts_word.npy", vocabulary.starts_word)
         summed = ("words", "characters", "unspaced", "unknown", "without_tokens")

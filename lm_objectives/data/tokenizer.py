@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.data.hub import may_be_on_hub
 from lm_objectives.data.words import is_byte_level, starts_word
@@ -69,14 +67,11 @@ def checked_tokenizer(tokenizer: int | str, tokens: tuple[str, ...] = ()) -> str
     return tokenizer
 
 
-def vocabulary_of(
-    tokenizer: "PreTrainedTokenizerFast", unigram_counts: np.ndarray | None, tokens: tuple[str, ...] = ()
-) -> Vocabulary:
+def vocabulary_of(tokenizer: "PreTrainedTokenizerFast", tokens: tuple[str, ...] = ()) -> Vocabulary:
     """What corruptions and heads need to know of a tokenizer.
 
     Args:
         tokenizer: as `make_tokenizer` gives it.
-        unigram_counts: how often each token comes in the training documents, `(vocab,)`.
         tokens: the further special tokens that it was made with.
     """
     special = {*tokenizer.all_special_ids} | {
@@ -94,13 +89,7 @@ def vocabulary_of(
         special=tuple(sorted(special)),
         named=tuple((token, ids[token]) for token in tokens),
         starts_word=starts_word(tokenizer.backend_tokenizer, special, size),
-        unigram=None if unigram_counts is None else unigram_nats(unigram_counts),
     )
-
-
-def unigram_nats(counts: np.ndarray) -> np.ndarray:
-    """Nats of each token under add-one smoothing over the whole vocabulary: -ln((n + 1) / (sum of n + V))."""
-    return np.log(counts.sum() + len(counts)) - np.log(counts + 1.0)
 
 
 def load_tokenizer(name: str) -> "PreTrainedTokenizerFast":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lm_objectives.corruption.keyed import domain, row_keys
-from lm_objectives.objectives.base import Objective, loss_of
+from lm_objectives.objectives.base import Objective, baselines_of, loss_of
 
 if TYPE_CHECKING:
     from lm_objectives.demo.stage import Stage
@@ -34,9 +34,11 @@ def measured(objective: Objective, stage: "Stage") -> Iterator[str]:
     outcome = objective.score(stage.hidden(view), view, stage.backbone.embedding)
     parts = {part: float(total) / max(view.counts[part], 1) for part, total in outcome.sums.items()}
     values = {**parts, "loss": float(loss_of(objective.parts, outcome.sums, view.counts))}
-    for name, metric in objective.metrics().items():
-        if name in outcome.observed:
-            metric.update(*outcome.observed[name])
+    baselines = baselines_of(objective)
+    observed = {**outcome.observed, **{name: (view.targets,) for name in baselines}}
+    for name, metric in {**objective.metrics(), **baselines}.items():
+        if name in observed:
+            metric.update(*observed[name])
             values[name] = float(metric.compute())
     width = max(map(len, values))
     for name, value in values.items():

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lm_objectives.corruption.base import Corruption, View, Vocabulary
+from lm_objectives.objectives.baselines import ConstantAccuracy, ConstantNats
 from lm_objectives.plugin import Plugin
 from lm_objectives.ramps import Ramp, check_points
 
@@ -57,6 +58,12 @@ def loss_of(parts: Mapping[str, float], sums: Mapping[str, Tensor], totals: Mapp
     return torch.stack(terms).sum()
 
 
+def baselines_of(objective: "Objective") -> dict[str, Metric]:
+    """An objective's baselines that its `yardsticks` name, but for those that it measures among its metrics."""
+    named = {mark for marks in objective.yardsticks.values() for mark in marks} - {*objective.metrics()}
+    return {name: metric for name, metric in objective.baselines().items() if name in named}
+
+
 def _check_moving_share(share: float) -> None:
     if share < 0:
         raise ValueError(f"expected shares of at least 0, found {share}: 0 leaves an objective out for a while")
@@ -81,8 +88,12 @@ class Objective(Plugin, nn.Module, ABC):
     parts: ClassVar[dict[str, float]] = {"loss": 1.0}
     """Parts of the loss and the factor of each: the loss is the sum of factor x sum of nats / count."""
 
-    yardsticks: ClassVar[Yardsticks] = {}
-    """For a metric, what it is to be read beside: what a predictor without a model reaches."""
+    yardsticks: ClassVar[Yardsticks] = {"loss": ("base_rate",), "accuracy": ("majority",)}
+    """For a metric, the baselines that it is to be read beside: what a constant prediction reaches."""
+
+    target_counts: Int[Tensor, " targets"] | None = None
+    """How often each of the views' targets is right in training rows that are made as held-out ones are; set before
+    `build`, and `None` where no rows are at hand, or the targets are no numbers of classes."""
 
     def __init__(self, share: Ramp = 1.0, view_of: str | None = None) -> None:
         super().__init__()
@@ -119,6 +130,17 @@ class Objective(Plugin, nn.Module, ABC):
     def metrics(self) -> dict[str, Metric]:
         """Metrics besides the loss, by name, for held-out rows."""
         return {}
+
+    def baselines(self) -> dict[str, Metric]:
+        """Metrics of constant predictions, by name, each of which is updated with the targets of held-out views.
+
+        By default those of a loss -ln p(target): `base_rate`, the nats of always answering with the frequencies of
+        training targets, and `majority`, the accuracy of always giving their commonest. Those that no entry of
+        `yardsticks` names are not measured.
+        """
+        if self.target_counts is None or dict(self.parts) != {"loss": 1.0}:
+            return {}
+        return {"base_rate": ConstantNats(self.target_counts), "majority": ConstantAccuracy(self.target_counts)}
 
     def exhibit(self, stage: "Stage") -> Iterable[str]:
         """Lines for the demo that show what it learned; its loss and metrics on the text where it has none of its own.

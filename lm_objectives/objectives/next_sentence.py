@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -12,8 +12,8 @@ from torchmetrics import Metric
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.next_sentence import NextSentencePairs
 from lm_objectives.demo.judging import successions_judged
-from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
-from lm_objectives.objectives.pairs import YARDSTICKS, pair_layers, pair_metrics, score_pairs
+from lm_objectives.objectives.base import Objective, Outcome
+from lm_objectives.objectives.pairs import pair_layers, pair_metrics, score_pairs
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
@@ -26,8 +26,6 @@ class NextSentence(Objective):
     BERT (Devlin et al. 2019, section 3.1, task 2). The head is BERT's: the first token's state through a dense layer
     and tanh, then two classes, 0 for the next segment and 1 for another one.
     """
-
-    yardsticks: ClassVar[Yardsticks] = YARDSTICKS
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

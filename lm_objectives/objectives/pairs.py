@@ -1,6 +1,4 @@
-"""What objectives that judge pairs of segments share: BERT's head, its score, and what guessing reaches."""
-
-import math
+"""What objectives that judge pairs of segments share: BERT's head, its score and its metric."""
 
 import torch
 import torch.nn.functional as F
@@ -9,10 +7,8 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lm_objectives.corruption.base import View
-from lm_objectives.objectives.base import Outcome, Yardsticks
+from lm_objectives.objectives.base import Outcome
 from lm_objectives.objectives.mean import Mean
-
-YARDSTICKS: Yardsticks = {"loss": ("coin",), "accuracy": ("majority",)}
 
 
 def pair_layers(dim: int, initializer_range: float) -> tuple[nn.Linear, nn.Linear]:
@@ -31,18 +27,9 @@ def score_pairs(logits: Float[Tensor, "rows 2"], view: View, training: bool) -> 
     if training:
         return Outcome(sums)
     correct = (logits.argmax(dim=1) == view.targets).float()
-    coin = torch.full_like(correct, math.log(2))
-    return Outcome(sums, {"accuracy": (correct,), "coin": (coin,), "majority": (view.targets.float(),)})
+    return Outcome(sums, {"accuracy": (correct,)})
 
 
 def pair_metrics() -> dict[str, Metric]:
-    """Accuracy, and what a coin (in nats) and always giving the commoner label reach."""
-    return {"accuracy": Mean(), "coin": Mean(), "majority": Majority()}
-
-
-class Majority(Mean):
-    """Share of the commoner of two labels: the accuracy of always giving that one."""
-
-    def compute(self) -> Tensor:
-        rate = super().compute()
-        return torch.maximum(rate, 1 - rate)
+    """The share of pairs that are judged right."""
+    return {"accuracy": Mean()}

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import BinaryAUROC, BinaryF1Score
+from torchmetrics.wrappers.abstract import WrapperMetric
 
 from lm_objectives.corruption.base import Frame, View, Vocabulary
 from lm_objectives.corruption.masking import TokenReplacement
 from lm_objectives.demo.detecting import detected
 from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
+from lm_objectives.objectives.baselines import ConstantNats, over_vocabulary, token_baselines
 from lm_objectives.objectives.mean import Mean
 from lm_objectives.ramps import Ramp
 from lm_objectives.scoring import at_positions, sample_vocabulary, vocabulary_nats
@@ -49,8 +51,10 @@ class ReplacedToken(Objective):
     yardsticks: ClassVar[Yardsticks] = {
         "discriminator": ("base_rate",),
         "accuracy": ("always_original",),
-        "auc": (("always original", 0.5),),
-        "f1": (("always original", 0.0),),
+        "auc": (("constant", 0.5),),
+        "f1": ("always_replaced",),
+        "generator": ("uniform", "unigram"),
+        "loss": ("constant",),
     }
 
     def __init__(
@@ -135,7 +139,9 @@ class ReplacedToken(Objective):
                 "always_original": ((labels == 0).float(),),
                 "auc": (scores, labels),
                 "f1": (scores, labels),
+                "always_replaced": (labels.float(),),
                 "base_rate": (labels.float(),),
+                "constant": (view.targets, labels),
             },
         )
 
@@ -145,13 +151,21 @@ class ReplacedToken(Objective):
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def metrics(self) -> dict[str, Metric]:
+        """Of the discriminator, with its baselines: the labels are the generator's, and of held-out rows alone."""
+        tokens = over_vocabulary(self.target_counts, self.vocabulary_size)
         return {
             "accuracy": Mean(),
             "always_original": Mean(),
             "auc": BinaryAUROC(),
             "f1": BinaryF1Score(),
+            "always_replaced": AlwaysF1(),
             "base_rate": BinaryEntropy(),
+            "constant": ConstantLoss(tokens, self.parts["discriminator"]),
         }
+
+    def baselines(self) -> dict[str, Metric]:
+        """Of the generator."""
+        return token_baselines(self.target_counts, self.vocabulary_size)
 
     def exhibit(self, stage: "Stage") -> Iterator[str]:
         rows = stage.excerpt(self.corruption)
@@ -167,3 +181,38 @@ class BinaryEntropy(Mean):
     def compute(self) -> Tensor:
         rate = super().compute()
         return -(torch.xlogy(rate, rate) + torch.xlogy(1 - rate, 1 - rate))
+
+
+class AlwaysF1(Mean):
+    """F1 of always answering yes, 2r / (1 + r) at an observed rate r: the most that a constant reaches."""
+
+    def compute(self) -> Tensor:
+        rate = super().compute()
+        return 2 * rate / (1 + rate)
+
+
+class ConstantLoss(WrapperMetric):
+    """The whole loss of a generator without context and a discriminator that always answers with the observed rate.
+
+    Args:
+        counts: how often each token was masked in training rows, `(vocab,)`.
+        factor: of the discriminator's part.
+    """
+
+    def __init__(self, counts: Int[Tensor, " vocab"], factor: float) -> None:
+        super().__init__()
+        self.tokens, self.labels, self.factor = ConstantNats(counts), BinaryEntropy(), factor
+
+    def update(self, targets: Tensor, labels: Tensor) -> None:
+        """Add masked tokens, and the labels of all tokens."""
+        self.tokens.update(targets)
+        self.labels.update(labels.float())
+
+    def compute(self) -> Tensor:
+        return self.tokens.compute() + self.factor * self.labels.compute()
+
+    def reset(self) -> None:
+        """Begin anew."""
+        super().reset()
+        self.tokens.reset()
+        self.labels.reset()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -12,8 +12,8 @@ from torchmetrics import Metric
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.pairs import SegmentPairs, Within
 from lm_objectives.demo.judging import orders_judged
-from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
-from lm_objectives.objectives.pairs import YARDSTICKS, pair_layers, pair_metrics, score_pairs
+from lm_objectives.objectives.base import Objective, Outcome
+from lm_objectives.objectives.pairs import pair_layers, pair_metrics, score_pairs
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
@@ -33,7 +33,6 @@ class SentenceOrder(Objective):
     """
 
     corruption: SegmentPairs
-    yardsticks: ClassVar[Yardsticks] = YARDSTICKS
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What objectives that predict tokens share: metrics and yardsticks over the vocabulary."""
+"""What objectives that predict tokens share: metrics and baselines over the vocabulary."""
 
 import math
 from typing import TYPE_CHECKING, ClassVar
@@ -10,13 +10,12 @@ from torchmetrics import Metric
 
 from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
+from lm_objectives.objectives.baselines import token_baselines
 from lm_objectives.objectives.mean import Mean
 from lm_objectives.scoring import vocabulary_correct, vocabulary_nats
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
-
-YARDSTICKS: Yardsticks = {"loss": ("uniform", "unigram"), "perplexity": (), "accuracy": ("commonest",)}
 
 
 class TokenObjective(Objective):
@@ -26,25 +25,26 @@ class TokenObjective(Objective):
         label_smoothing, z_loss: of the training loss, as in `CausalLM`.
     """
 
-    unigram: Tensor
-    yardsticks: ClassVar[Yardsticks] = YARDSTICKS
+    yardsticks: ClassVar[Yardsticks] = {
+        "loss": ("uniform", "unigram"),
+        "perplexity": ("unigram_perplexity",),
+        "accuracy": ("commonest",),
+    }
     label_smoothing = z_loss = 0.0
 
     def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         del backbone
         self.vocabulary_size = vocabulary.size
-        self.register_buffer("unigram", unigram_of(vocabulary), persistent=False)
 
     def initial_loss(self) -> float:
         return uniform_loss(self.vocabulary_size, self.z_loss)
 
     def metrics(self) -> dict[str, Metric]:
-        """Perplexity, accuracy, and what predictors without context reach.
+        return {"perplexity": Perplexity(), "accuracy": Mean()}
 
-        These are `uniform` and `unigram` in nats, and `commonest`, the share of the commonest token.
-        """
-        means: dict[str, Metric] = {name: Mean() for name in ("accuracy", "uniform", "unigram", "commonest")}
-        return {"perplexity": Perplexity(), **means}
+    def baselines(self) -> dict[str, Metric]:
+        """`uniform` and `unigram` in nats, `unigram_perplexity`, and `commonest`, the share of the commonest target."""
+        return token_baselines(self.target_counts, self.vocabulary_size)
 
     def outcome(
         self,
@@ -60,9 +60,13 @@ class TokenObjective(Objective):
         if self.training:
             extras = self.label_smoothing, self.z_loss
             return Outcome({"loss": vocabulary_nats(states, weight, targets, bias, *extras)})
-        sums = {"loss": vocabulary_nats(states, weight, targets, bias)}
-        correct = vocabulary_correct(states, weight, targets, bias)
-        return Outcome(sums, observe_tokens(sums["loss"], correct, targets, self.unigram))
+        nats = vocabulary_nats(states, weight, targets, bias)
+        count = torch.full_like(nats, len(targets))
+        observed = {
+            "perplexity": (nats / count.clamp_min(1), count),
+            "accuracy": (vocabulary_correct(states, weight, targets, bias),),
+        }
+        return Outcome({"loss": nats}, observed)
 
 
 def check_extras(label_smoothing: float, z_loss: float) -> None:
@@ -85,27 +89,3 @@ class Perplexity(Mean):
 
     def compute(self) -> Tensor:
         return super().compute().exp()
-
-
-def unigram_of(vocabulary: Vocabulary) -> Float[Tensor, " vocab"]:
-    """Nats of each token under the unigram model, or under the uniform one where there is none."""
-    if vocabulary.unigram is None:
-        return torch.full((vocabulary.size,), math.log(vocabulary.size))
-    return torch.from_numpy(vocabulary.unigram).float()
-
-
-def observe_tokens(
-    nats: Float[Tensor, ""],
-    correct: Float[Tensor, " scored"],
-    targets: Int[Tensor, " scored"],
-    unigram: Float[Tensor, " vocab"],
-) -> dict[str, tuple[Tensor, ...]]:
-    """Updates for the metrics from the sum of nats, and from what each scored position got and wanted."""
-    count = torch.full_like(nats, len(targets))
-    return {
-        "perplexity": (nats / count.clamp_min(1), count),
-        "accuracy": (correct,),
-        "uniform": (torch.full_like(correct, math.log(len(unigram))),),
-        "unigram": (unigram[targets],),
-        "commonest": ((targets == unigram.argmin()).float(),),
-    }

@@ -6,6 +6,8 @@ VALUES = {
     "val/causal/loss": 4.95,
     "val/causal/uniform": 7.6246,
     "val/causal/unigram": 6.47,
+    "val/causal/perplexity": 74.2,
+    "val/causal/unigram_perplexity": 92.04,
     "val/causal/accuracy": 0.1512,
     "val/replaced/accuracy": 0.8,
     "val/replaced/loss": 7.31,
@@ -14,7 +16,11 @@ VALUES = {
     "train/loss": 1.0,
 }
 YARDSTICKS = {
-    "causal": {"loss": ("uniform", "unigram")},
+    "causal": {
+        "loss": ("uniform", "unigram"),
+        "perplexity": ("unigram_perplexity",),
+        "accuracy": ("commonest",),  # which was not measured
+    },
     "replaced": {"loss": (), "accuracy": (("always original", 0.767),)},
     "absent": {"loss": ("coin",)},
 }
@@ -23,6 +29,7 @@ EXPECTED = """\
 objective  metric            model  without a model
 ---------  ----------------  -----  ----------------------------
 causal     loss (nats)       4.950  uniform 7.625, unigram 6.470
+           perplexity        74.2   unigram perplexity 92.0
            accuracy          0.151
 replaced   loss (nats)       7.310
            accuracy          0.800  always original 0.767

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.data import encoding
-from lm_objectives.data.encoding import Encoded, Encoder, Layout, Part, place_sentences
+from lm_objectives.data.encoding import Encoded, Encoder, Layout, Part, place_sentences, places_of
 from lm_objectives.data.pieces import cut_document
 from lm_objectives.data.sentences import split_document
 from lm_objectives.data.tokenizer import lead_in, load_tokenizer, make_tokenizer, save_tokenizer, vocabulary_of
@@ -81,7 +81,7 @@ def loaded(model: Tokenizer, folder: Path) -> PreTrainedTokenizerFast:
 
 def read(tokenizer: PreTrainedTokenizerFast, *parts: str) -> Encoded:
     """A document in parts."""
-    encode = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer, None), "en", pairs=True)
+    encode = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer), "en", pairs=True)
     last = len(parts) - 1
     return encode(Part(part, number == 0, number == last) for number, part in enumerate(parts))
 
@@ -150,6 +150,17 @@ def test_tokens_do_not_depend_on_where_long_documents_are_cut(
             monkeypatch.undo()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [260, 600])
+def test_places_from_sizes_are_those_of_the_library(kind: str, size: int) -> None:
+    """Oracle: `Encoding.offsets`."""
+    tokenizer = make_tokenizer(size, KINDS.values()).backend_tokenizer
+    tokenizer.encode_special_tokens = True
+    encoding = tokenizer.encode(KINDS[kind], add_special_tokens=False)
+    sizes = np.array([len(token) for token in encoding.tokens])
+    assert np.stack(places_of(sizes, KINDS[kind]), axis=1).tolist() == [list(place) for place in encoding.offsets]
+
+
 def test_literal_example() -> None:
     """It| rained|.|\\n|\\n|We| stayed| in|.| We, with the places of its characters."""
     starts = np.array([0, 2, 9, 10, 11, 12, 14, 21, 24, 25])
@@ -200,7 +211,7 @@ def test_sentences_of_pairs_are_encoded_alone() -> None:
 
 def test_documents_are_bos_text_eos() -> None:
     tokenizer = byte_level()
-    vocabulary = vocabulary_of(tokenizer, None)
+    vocabulary = vocabulary_of(tokenizer)
     encode = Encoder(tokenizer.backend_tokenizer, vocabulary, "en")
     made = encode(Part(document) for document in DOCUMENTS)
     assert made.pairs is None
@@ -214,7 +225,7 @@ def test_documents_are_bos_text_eos() -> None:
 
 def test_what_is_counted() -> None:
     tokenizer = make_tokenizer(260, ())
-    encode = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer, None), "en")
+    encode = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer), "en")
     made = encode(map(Part, [*DOCUMENTS, ""]))
     assert made.words == sum(len(document.split()) for document in DOCUMENTS)
     assert made.characters == sum(map(len, DOCUMENTS))

@@ -1,14 +1,13 @@
-"""Trained and loaded tokenizers: special tokens, round trips and the unigram yardstick."""
+"""Trained and loaded tokenizers: special tokens and round trips."""
 
 import logging
 from pathlib import Path
 
-import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from lm_objectives.data.tokenizer import load_tokenizer, make_tokenizer, unigram_nats, vocabulary_of
+from lm_objectives.data.tokenizer import load_tokenizer, make_tokenizer, vocabulary_of
 
 PIECES = [" The cat sat.", " The dog sat.", "\n\n", " 你好。", " The cat ran; the dog ran."] * 20
 
@@ -46,13 +45,13 @@ def test_trained_one_survives_saving(tmp_path: Path) -> None:
     tokenizer = make_tokenizer(280, PIECES)
     tokenizer.save_pretrained(tmp_path)
     loaded = load_tokenizer(str(tmp_path))
-    assert vocabulary_of(loaded, None) == vocabulary_of(tokenizer, None)
+    assert vocabulary_of(loaded) == vocabulary_of(tokenizer)
     assert loaded(PIECES)["input_ids"] == tokenizer(PIECES)["input_ids"]
 
 
 def test_loaded_one_keeps_the_special_tokens_that_it_has(tmp_path: Path) -> None:
     folder = _word_level(tmp_path, pad_token="<pad>", bos_token="<s>", eos_token="</s>", mask_token="<mask>")
-    vocabulary = vocabulary_of(make_tokenizer(str(folder), ()), None)
+    vocabulary = vocabulary_of(make_tokenizer(str(folder), ()))
     assert (vocabulary.pad, vocabulary.bos, vocabulary.eos, vocabulary.mask) == (0, 1, 2, 3)
     assert vocabulary.size == 7
     assert vocabulary.special == (0, 1, 2, 3, 4)
@@ -67,16 +66,8 @@ def test_loaded_one_takes_cls_and_sep_for_bos_and_eos(tmp_path: Path) -> None:
 def test_loaded_one_gets_the_special_tokens_that_it_lacks(tmp_path: Path) -> None:
     tokenizer = make_tokenizer(str(_word_level(tmp_path, eos_token="<end>")), ())
     assert tokenizer.convert_ids_to_tokens([4, 5, 6]) == ["[PAD]", "[BOS]", "[MASK]"]
-    vocabulary = vocabulary_of(tokenizer, None)
+    vocabulary = vocabulary_of(tokenizer)
     assert (vocabulary.pad, vocabulary.bos, vocabulary.eos, vocabulary.mask, vocabulary.size) == (4, 5, 0, 6, 7)
-
-
-def test_unigram_is_the_add_one_model() -> None:
-    nats = unigram_nats(np.array([0, 2, 5]))
-    # (n + 1) / (7 + 3)
-    assert nats == pytest.approx(-np.log([0.1, 0.3, 0.6]), abs=1e-12)
-    counts = np.random.default_rng(0).integers(0, 1000, 5000)
-    assert np.exp(-unigram_nats(counts)).sum() == pytest.approx(1.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("size", [0, 259])

@@ -75,7 +75,7 @@ def test_scripts_without_spaces_begin_words_with_each_token(make: object) -> Non
 
 def test_single_bytes_and_named_tokens() -> None:
     tokenizer = make_tokenizer(400, TEXTS, ("<a>",))
-    vocabulary = vocabulary_of(tokenizer, None, ("<a>",))
+    vocabulary = vocabulary_of(tokenizer, ("<a>",))
     ids = tokenizer.get_vocab()
     assert vocabulary.named == (("<a>", 4),)
     assert vocabulary.starts_word is not None
@@ -115,7 +115,7 @@ def test_loaded_tokenizer_says_what_it_lacks(tmp_path: Path, caplog: pytest.LogC
     PreTrainedTokenizerFast(tokenizer_object=own, unk_token="[UNK]", mask_token="[MASK]").save_pretrained(tmp_path)
     made = make_tokenizer(str(tmp_path), (), ("<extra_id_0>", "the"))
     assert caplog.messages == [f"the tokenizer {tmp_path} has no <extra_id_0>: added"]
-    vocabulary = vocabulary_of(made, None, ("<extra_id_0>", "the"))
+    vocabulary = vocabulary_of(made, ("<extra_id_0>", "the"))
     named = dict(vocabulary.named)
     assert named == {"<extra_id_0>": own.get_vocab_size(), "the": own.get_vocab()["the"]}
     assert {*named.values()} < {*vocabulary.special}

@@ -14,6 +14,7 @@ from lm_objectives.demo.measuring import measured
 from lm_objectives.demo.stage import Stage
 from lm_objectives.demo.writing import reading
 from lm_objectives.objectives import Objective, Outcome
+from lm_objectives.objectives.base import baselines_of
 
 
 class EvenToken(Objective):
@@ -66,12 +67,13 @@ def test_metrics_and_parts_are_shown_as_held_out_rows_have_them(stage: Stage) ->
         objective: Any = stage.module.objectives[name]
         lines = [line.split() for line in measured(objective, stage)]
         values[name] = {line[0]: float(line[1]) for line in lines}
-        assert {"loss", *objective.parts, *objective.metrics()} == set(values[name])
+        assert {"loss", *objective.parts, *objective.metrics(), *baselines_of(objective)} == set(values[name])
         assert {line[0] for line in lines if line[-1] == "nats"} == {"loss", *objective.parts}
     masked, replaced = values["masked"], values["replaced"]
     assert math.exp(masked["loss"]) == pytest.approx(masked["perplexity"], rel=2e-3)
     total = replaced["generator"] + 50 * replaced["discriminator"]
     assert replaced["loss"] == pytest.approx(total, abs=50 * 6e-4)
+    assert masked["uniform"] == pytest.approx(math.log(stage.vocabulary.size), abs=6e-4)
 
 
 def test_an_objective_may_have_an_exhibit_of_its_own(stage: Stage) -> None:

@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 import tiny
 import torch
@@ -35,14 +34,3 @@ def test_is_berts_head_of_the_same_weights() -> None:
 
 def test_initial_loss_is_that_of_a_coin() -> None:
     assert NextSentence().initial_loss() == pytest.approx(math.log(2))
-
-
-def test_majority_is_what_the_commoner_answer_reaches() -> None:
-    on = tiny.backbone("bert")
-    objective = tiny.built(NextSentence(), on).eval()
-    view = tiny.view(objective, 30)
-    [hidden] = on.encode([view])
-    observed, metrics = objective.score(hidden, view, on.embedding).observed, objective.metrics()
-    metrics["majority"].update(*observed["majority"])
-    swapped = float(np.mean(view.targets.numpy()))
-    assert metrics["majority"].compute().item() == pytest.approx(max(swapped, 1 - swapped))

@@ -8,6 +8,7 @@ import tiny
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchmetrics.classification import BinaryF1Score
 
 from lm_objectives.corruption.base import View
 from lm_objectives.objectives import ReplacedToken
@@ -141,19 +142,29 @@ def test_generator_is_narrower(fraction: float, width: int) -> None:
     assert objective.generator.dim == width
 
 
-def test_yardsticks_are_those_of_always_original() -> None:
-    """Oracle: of 4 real tokens one is replaced: accuracy 3/4, entropy of a coin of 1/4 = 0.562335 nats."""
+def test_baselines_are_the_best_constants() -> None:
+    """Oracle: of 4 real tokens one is replaced: accuracy 3/4, entropy of a coin of 1/4 = 0.562335 nats, F1 of always
+    answering yes by torchmetrics, 0 by always answering no; the whole loss is ln 67 + 50 x the entropy where no masked
+    token was counted.
+    """
     on = tiny.backbone("bert")
     objective = tiny.built(ReplacedToken(), on).eval()
-    none = torch.zeros(0, dtype=torch.long)
+    masked = torch.tensor([1])
     ids = torch.tensor([[1, 5, 6, 2, 0, 0]])
     extra = {"generator": torch.zeros(()), "labels": torch.tensor([[0, 1, 0, 0, 0, 0]])}
-    view = View(ids, torch.tensor([4]), "bidirectional", none, none, {}, True, extra=extra)
+    view = View(ids, torch.tensor([4]), "bidirectional", masked, masked, {}, True, extra=extra)
     observed, metrics = objective.score(*on.encode([view]), view, on.embedding).observed, objective.metrics()
-    for name in ("always_original", "base_rate"):
+    for name in ("always_original", "always_replaced", "base_rate", "constant"):
         metrics[name].update(*observed[name])
     assert metrics["always_original"].compute().item() == pytest.approx(0.75)
     assert metrics["base_rate"].compute().item() == pytest.approx(0.562335, abs=1e-6)
+    labels = torch.tensor([0, 1, 0, 0])
+    constants = [BinaryF1Score()(torch.full((4,), answer), labels).item() for answer in (0.0, 1.0)]
+    assert [0.0, metrics["always_replaced"].compute().item()] == pytest.approx(constants)
+    assert metrics["constant"].compute().item() == pytest.approx(math.log(67) + 50 * 0.562335, abs=1e-4)
+    metrics["constant"].reset()
+    metrics["constant"].update(masked, torch.tensor([0, 1]))
+    assert metrics["constant"].compute().item() == pytest.approx(math.log(67) + 50 * math.log(2), abs=1e-4)
     assert len(observed["auc"][0]) == 4
 
 

@@ -1,0 +1,121 @@
+"""How often each target is right in training rows: what baselines, the best constant predictions, are made from."""
+
+import inspect
+import pickle
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lm_objectives.corruption.base import Corruption, Vocabulary
+from lm_objectives.data.cache import TokenText
+from lm_objectives.data.fingerprint import digest_of, fingerprint
+from lm_objectives.data.plan import RowSource
+from lm_objectives.data.rows import RowDataset, RowKey, RowSettings
+from lm_objectives.whole_file import whole_file
+
+# Raise it when the same corruptions and settings come to give other counts.
+_FORMAT = 1
+
+# Read for an objective at most: a second or two. An estimate from N targets costs a unigram model some V / 2N nats,
+# which for 32,768 tokens is 0.004 where each is a target, and 0.03 where 15 % are.
+_TOKENS = 2**22
+_AT_ONCE = 2**16  # tokens of the rows that are made together
+
+
+def count_targets(
+    text: TokenText, sources: Mapping[str, RowSource], vocabulary: Vocabulary, settings: RowSettings, folder: Path
+) -> dict[str, Tensor]:
+    """Counts of each objective's targets in its first training rows, `(targets,)`, at least 2 of them.
+
+    The rows are one epoch of the objective, or as many as 2²² tokens hold, made by its corruption at step 0; a guest's
+    are its host's. What was counted is kept in a file, by the hash of all that it depends on, and counted anew where
+    the file is not whole or cannot be written.
+
+    Args:
+        text: the training text.
+        sources: of the rows, with the corruptions that held-out rows are made with.
+        vocabulary: of the text's tokenizer.
+        settings: what else the rows depend on.
+        folder: where the files are kept, one that belongs to the text and its tokenizer.
+
+    Returns:
+        By objective; without those whose targets are no numbers of classes, `(scored,)` and at least 0.
+    """
+    counts: dict[str, np.ndarray] = {}
+    for host in (name for name, source in sources.items() if source.view_of is None):
+        own = {name: source for name, source in sources.items() if host in (name, source.view_of)}
+        identity = _identify(own, settings)
+        file = None if identity is None else folder / f"{identity}.npz"
+        found = None if file is None else _read(file, own)
+        if found is None:
+            found = _count(RowDataset(text, own, vocabulary, settings, "training"), host)
+            if file is not None:
+                _write(file, found)
+        counts |= found
+    return {name: torch.from_numpy(array) for name, array in counts.items() if len(array)}
+
+
+def _count(rows: RowDataset, host: str) -> dict[str, np.ndarray]:
+    """Counts for a host and its guest; none, `(0,)`, where targets are no numbers of classes."""
+    window = rows.settings.largest
+    stop, size = min(len(rows.spans[host]), max(_TOKENS // window, 1)), max(_AT_ONCE // window, 1)
+    counts: dict[str, np.ndarray | None] = dict.fromkeys(rows.sources, np.zeros(2, dtype=np.int64))
+    for start in range(0, stop, size):
+        views = rows.__getitems__([RowKey(host, k) for k in range(start, min(start + size, stop))]).views
+        counts = {name: _added(before, views[name].targets) for name, before in counts.items()}
+    return {name: np.zeros(0, dtype=np.int64) if array is None else array for name, array in counts.items()}
+
+
+def _added(counts: np.ndarray | None, targets: Tensor) -> np.ndarray | None:
+    """The counts with further targets; `None` once some are no numbers of classes."""
+    if counts is None or targets.ndim != 1 or targets.is_floating_point() or bool((targets < 0).any()):
+        return None
+    sum_ = np.bincount(targets.numpy(), minlength=len(counts))
+    sum_[: len(counts)] += counts
+    return sum_
+
+
+def _identify(sources: Mapping[str, RowSource], settings: RowSettings) -> str | None:
+    """The hash of all that the counts depend on besides the text; `None` where a class has no file or no plain data."""
+    corruptions = {name: source.corruption for name, source in sources.items()}
+    try:
+        return fingerprint(
+            format=_FORMAT,
+            corruptions={name: pickle.dumps(corruption).hex() for name, corruption in corruptions.items()},
+            code={name: _code(type(corruption)) for name, corruption in corruptions.items()},
+            hosts={name: source.view_of for name, source in sources.items()},
+            settings=asdict(settings),
+            tokens=_TOKENS,
+        )
+    except (OSError, TypeError, AttributeError, pickle.PicklingError):  # of a class in a notebook, or with a lambda
+        return None
+
+
+def _code(kind: type[Corruption]) -> list[str]:
+    """Hashes of the files of a corruption's class and those above it: of a user's own, too, which may change."""
+    files = [inspect.getfile(above) for above in kind.__mro__ if issubclass(above, Corruption)]
+    return [digest_of(Path(file)) for file in files]
+
+
+def _read(file: Path, names: Mapping[str, RowSource]) -> dict[str, np.ndarray] | None:
+    """The counts in a file, `None` where there are none or they are not whole."""
+    with suppress(OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        read = np.load(file, allow_pickle=False)
+        if isinstance(read, np.lib.npyio.NpzFile):
+            with read:
+                counts = {name: read[f"counts/{name}"] for name in names}
+            if all(array.ndim == 1 and array.dtype == np.int64 for array in counts.values()):
+                return counts
+    return None
+
+
+def _write(file: Path, counts: Mapping[str, np.ndarray]) -> None:
+    """Keep counts, where the folder can be written."""
+    with suppress(OSError), whole_file(file) as out:
+        np.savez(out, **{f"counts/{name}": array for name, array in counts.items()})  # type: ignore[arg-type]
