@@ -46,6 +46,9 @@ class Pretraining(L.LightningModule):
     The total is w1·L1 + w2·L2 + …, each loss in nats per scored position over the whole optimizer step: all ranks, all
     accumulated micro-batches. Weights are the balancer's.
 
+    Objectives go by their names, sorted, in every vector, in the optimizer and in checkpoints: in which order they are
+    given means nothing, to a run that goes on neither.
+
     Args:
         backbone: the shared model.
         objectives: what it learns, by names of your choice.
@@ -68,7 +71,7 @@ class Pretraining(L.LightningModule):
     ) -> None:
         super().__init__()
         self.backbone: Backbone = rebuild(backbone)
-        objectives = rebuild(objectives)
+        objectives = dict(sorted(rebuild(objectives).items()))
         if not objectives:
             raise ValueError(
                 "expected at least one objective in model.objectives, found none: add one, for example causal: CausalLM"
@@ -145,8 +148,9 @@ class Pretraining(L.LightningModule):
         with torch.random.fork_rng(devices=[]), torch.device(device or torch.get_default_device()):
             torch.default_generator.manual_seed(self._seed)  # whatever drew before, weights depend on the seed alone
             self.backbone.build(vocabulary, window, {name: source.corruption for name, source in self.sources.items()})
-            for name, objective in self._items():
+            for name, objective in self._items():  # a head's weights depend on its name, not on others' heads
                 objective.target_counts = target_counts.get(name)
+                torch.default_generator.manual_seed(int(domain(self._seed, "head", name)) >> 1)
                 objective.build(self.backbone, vocabulary)
             if self.backbone.found is not None:
                 start_heads(self.backbone, dict(self._items()))

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lm_objectives.gradients import GradientStore
+
+Totals = Mapping[str, Mapping[str, Any]]
+"""Scored positions of the parts of each objective's loss: numbers, or tensors of one element."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,11 +20,11 @@ class StepRecord:
 
     Attributes:
         step: its number, from 0.
-        losses: nats per scored position of each objective; 0 where it had no rows.
+        losses: nats per scored position of each objective; 0 where it scored none.
         weights: the weights it was taken with.
         norm: norm of the gradient of the weighted total, before clipping.
         finite: whether it was taken; else it was dropped whole.
-        present: which objectives had rows.
+        present: which objectives scored a position.
         gradients: where the step was watched, a row for each objective: the gradient of its unweighted loss on the last
             shared layer, 0 where its weight is; else `None`.
     """
@@ -56,21 +60,22 @@ class WholeStep:
         self.names, self.weights, self.store, self.deferred = names, weights, store, deferred
         self.losses = weights.new_zeros(len(names), dtype=dtype)
         self.tokens = self.micro_batches = 0
-        self.present: tuple[bool, ...] = (False,) * len(names)
+        self._scored: list[int | Tensor] = [0] * len(names)
+        self.present = (False,) * len(names)
 
-    def add(self, losses: Mapping[str, Tensor], present: Mapping[str, object], tokens: int) -> Tensor:
+    def add(self, losses: Mapping[str, Tensor], totals: Totals, tokens: int) -> Tensor:
         """Take in a micro-batch; returns its part of the total to go backward from.
 
         Args:
             losses: its part of each objective's loss, already over the counts of the whole step.
-            present: the objectives that have rows anywhere in the step.
+            totals: counts of the whole step, of the objectives that have rows anywhere in it.
             tokens: tokens it has read.
         """
         measured = torch.stack([losses.get(name, self.losses.new_zeros(())) for name in self.names])
         self.losses += measured.detach()
         self.tokens += tokens
         self.micro_batches += 1
-        self.present = tuple(name in present for name in self.names)
+        self._scored = [sum(totals.get(name, {}).values()) for name in self.names]
         return measured.sum() if self.deferred else (self.weights.to(measured.dtype) * measured).sum()
 
     def close(self, ranks: int, reduce: Callable[[Tensor], Tensor], scale: float) -> None:
@@ -81,6 +86,7 @@ class WholeStep:
             reduce: sums a tensor over them.
             scale: what a gradient scaler has multiplied the total by.
         """
+        self.present = tuple(bool(count > 0) for count in self._scored)
         if ranks > 1:
             totals = reduce(torch.cat([self.losses, self.losses.new_tensor([self.tokens])]))
             self.losses, self.tokens = totals[:-1], int(totals[-1])
@@ -90,7 +96,7 @@ class WholeStep:
                 self.store.gradients = reduce(self.store.gradients)
 
     def weighing(self) -> Bool[Tensor, " objectives"]:
-        """Which objectives had rows and a weight above 0."""
+        """Which objectives scored a position and have a weight above 0."""
         return torch.tensor(self.present, device=self.weights.device) & (self.weights > 0)
 
     def unweighted(self, parameters: Sequence[str]) -> Float[Tensor, "objectives parameters"]:

@@ -393,7 +393,6 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "share of 0": (["--model.objectives.masked.share", "0"], r"expected a share above 0, found 0.*: leave"),
     "share below 0": (["--model.objectives.masked.share", "-1"], r"expected a share above 0, found -1.*: leave"),
-    "rows too few": (["--data.rows_per_step", "4"], r"expected data.rows_per_step large enough .*found 4.*: raise"),
     "rows not divided by the unit": (["--data.rows_per_step", "13"], r"data.unit \(2\) divides, found 13: 14 would do"),
     "rows not divided by accumulation": (
         ["--trainer.accumulate_grad_batches", "4"],

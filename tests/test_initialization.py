@@ -13,7 +13,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForPreTraining
 
-from lm_objectives import Backbone
+from lm_objectives import Backbone, Pretraining
 from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken, SentenceOrder
 
@@ -145,3 +145,18 @@ def test_weights_depend_on_the_seed_alone_and_on_no_device(train: Any) -> None:
         states.append(torch.load(checkpoint, weights_only=True)["state_dict"])
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_weights_depend_on_no_other_objective() -> None:
+    """Oracle: the run with one objective alone. Another beside it, before it or after, changes no weight."""
+    made = {}
+    for names in ("b", "ab", "bc", "cb"):
+        module = Pretraining(Backbone("bert", SIZE), {name: MaskedLM() for name in names})
+        torch.manual_seed(5)
+        module.build(IDS, 32, 10)
+        made[names] = {
+            key: value for key, value in module.state_dict().items() if key.startswith(("backbone", "objectives.b"))
+        }
+    for state in made.values():
+        assert all(torch.equal(state[key], value) for key, value in made["b"].items())
+    assert not torch.equal(module.objectives["b"].transform[0].weight, module.objectives["c"].transform[0].weight)

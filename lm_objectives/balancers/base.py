@@ -18,9 +18,9 @@ class StepTotals:
 
     Attributes:
         step: optimizer steps taken before this one, 0 for the first.
-        losses: nats per scored position of each objective over the whole step; 0 where it had no rows.
-        present: which objectives had rows in this step and a weight above 0. The others' losses and gradients mean
-            nothing, and a balancer leaves their state as it is.
+        losses: nats per scored position of each objective over the whole step; 0 where it scored none.
+        present: which objectives scored a position in this step and have a weight above 0. The others' losses and
+            gradients mean nothing, and a balancer leaves their state as it is.
         gradients: a row for each objective, the gradient of its *unweighted* loss over the last shared block or, for
             `all_layers`, all blocks; `None` for a balancer that needs losses alone.
     """

@@ -21,7 +21,7 @@ class ByDifficulty(Pace):
         m(window steps ago) - m < flat · |m(window steps ago)|      looked at every `window` steps.
 
     Args:
-        order: the objectives' names, the easiest first; without it the order in which they are configured.
+        order: the objectives' names, the easiest first.
         target: by objective, the smoothed loss in nats that counts as learned; any objective may go without.
         flat: relative fall of the smoothed loss over a window below which it counts as flat, at least 0; 0 waits until
             the smoothed loss rises.
@@ -38,7 +38,7 @@ class ByDifficulty(Pace):
 
     def __init__(
         self,
-        order: list[str] | None = None,
+        order: list[str],
         target: dict[str, float] | None = None,
         flat: float = 0.01,
         window: int = 100,

@@ -24,13 +24,13 @@ class Competence(Pace):
     Platanios et al., "Competence-based Curriculum Learning for Neural Machine Translation", NAACL 2019, section 2.2.
 
     Args:
-        order: the objectives' names, the easiest first; without it the order in which they are configured.
+        order: the objectives' names, the easiest first.
         initial: competence c0 at the start, above 0 and at most 1.
         duration: time T until the competence is 1: optimizer steps as a whole number of at least 1, or a fraction of
             the training as a number with a point, above 0.0 and at most 1.0.
     """
 
-    def __init__(self, order: list[str] | None = None, initial: float = 0.01, duration: int | float = 0.5) -> None:
+    def __init__(self, order: list[str], initial: float = 0.01, duration: int | float = 0.5) -> None:
         super().__init__()
         if not 0 < initial <= 1:
             raise ValueError(

@@ -6,7 +6,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lm_objectives.balancers.base import Balancer, StepTotals
-from lm_objectives.balancers.competence import Competence
 from lm_objectives.balancers.fixed import Fixed
 from lm_objectives.balancers.pace import Pace
 
@@ -24,16 +23,15 @@ class Curriculum(Balancer):
     Bengio et al., "Curriculum Learning", ICML 2009.
 
     Args:
-        pace: when each objective takes part; `Competence` where none is given: one objective after the other in the
-            order they are configured, all before half of the training is over.
+        pace: when each objective takes part.
         inner: what weighs those who take part; `Fixed`, 1 for each, where none is given.
     """
 
     initial_losses: Tensor
 
-    def __init__(self, pace: Pace | None = None, inner: Balancer | None = None) -> None:
+    def __init__(self, pace: Pace, inner: Balancer | None = None) -> None:
         super().__init__()
-        self.pace = Competence() if pace is None else pace
+        self.pace = pace
         self.inner = Fixed() if inner is None else inner
         self.needs = self.inner.needs  # a wrapper's needs are its instance's
         self.deferred = self.inner.deferred

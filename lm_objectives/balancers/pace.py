@@ -42,10 +42,8 @@ class Pace(Plugin, nn.Module, ABC):
         return self
 
 
-def places(order: Sequence[str] | None, names: Sequence[str]) -> list[int]:
-    """Indices of the objectives from the easiest to the hardest; the configured order where none is given."""
-    if order is None:
-        return list(range(len(names)))
+def places(order: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Indices of the objectives from the easiest to the hardest."""
     if sorted(order) != sorted(names):
         raise ValueError(
             f"a curriculum expects an order of {', '.join(names)}, found {', '.join(order) or 'nothing'}: "

@@ -14,8 +14,9 @@ class RandomWeights(Balancer):
         w = n · softmax(z),   z_i ~ N(0, 1)
 
     The paper's weights sum to 1; here to the number n of objectives, as under the other balancers, so that their mean
-    of 1 keeps the size of the total. The draw is a pure function of (seed, step): it has no state and is the same for
-    every rank, micro-batch and resume. Objectives absent from a step take their share of the draw all the same.
+    of 1 keeps the size of the total. The draw z_i is a pure function of (seed, step, the objective's name): it has no
+    state and is the same for every rank, micro-batch, resume and order of the objectives. Objectives absent from a step
+    take their share of the draw all the same.
 
     Lin et al., "Reasonable Effectiveness of Random Weighting: A Litmus Test for Multi-Task Learning", TMLR 2022,
     section 3.
@@ -33,5 +34,6 @@ class RandomWeights(Balancer):
         self.seed = seed
 
     def weights(self, step: int) -> Float[Tensor, " objectives"]:
-        normals = np.random.default_rng([self.seed, step]).standard_normal(len(self.names))
-        return torch.from_numpy(normals).softmax(0).mul(len(self.names)).to(self.initial_losses)
+        draws = [np.random.default_rng([self.seed, step, *name.encode()]).standard_normal() for name in self.names]
+        normals = torch.tensor(draws, dtype=torch.double)
+        return normals.softmax(0).mul(len(self.names)).to(self.initial_losses)

@@ -18,13 +18,13 @@ class Weighting:
 
     Args:
         kind: TorchJD's aggregator class, from `find_kind`.
-        arguments: its constructor's; a list has one number for each objective, and those of the absent are left out.
-        present: which objectives it weighs.
+        arguments: its constructor's; a dictionary has a number for each objective by its name.
+        present: names of the objectives that it weighs, in its order.
         memory: what `memory` of an equal weighting gave, to go on from there; empty to start afresh.
     """
 
     def __init__(
-        self, kind: type, arguments: Mapping[str, Any], present: Sequence[bool], memory: Mapping[str, Any]
+        self, kind: type, arguments: Mapping[str, Any], present: Sequence[str], memory: Mapping[str, Any]
     ) -> None:
         from torchjd.aggregation import GramianWeightedAggregator
 
@@ -32,12 +32,19 @@ class Weighting:
         self.reads_gramian = isinstance(aggregator, GramianWeightedAggregator)
         self.module = aggregator.gramian_weighting if self.reads_gramian else aggregator.weighting
         self.normalizes = kind.__name__ in _UNIT_TRACE
-        self.chosen = [index for index, here in enumerate(present) if here]
         self.loaded = memory
 
-    def __call__(self, gradients: Float[Tensor, "objectives parameters"], draw: int) -> Float[Tensor, " present"]:
-        """Weights of the present objectives; random numbers are those of seed `draw`, other streams do not notice."""
-        matrix = self._statistic(gradients)
+    def __call__(
+        self, gradients: Float[Tensor, "objectives parameters"], chosen: Sequence[int], draw: int
+    ) -> Float[Tensor, " present"]:
+        """Weights of the present objectives; random numbers are those of seed `draw`, other streams do not notice.
+
+        Args:
+            gradients: of all objectives.
+            chosen: which rows are those of the present, in their order.
+            draw: seed of this step's random numbers.
+        """
+        matrix = self._statistic(gradients, list(chosen))
         if self.loaded:
             _recall(self.module, self.loaded, matrix.device)
             self.loaded = {}
@@ -63,11 +70,11 @@ class Weighting:
                 kept[name] = value
         return kept
 
-    def _statistic(self, gradients: Float[Tensor, "objectives parameters"]) -> Tensor:
+    def _statistic(self, gradients: Float[Tensor, "objectives parameters"], chosen: list[int]) -> Tensor:
         """What the weighting reads: the present objectives' Gramian, or their gradients."""
         if not self.reads_gramian:
-            return gradients if len(self.chosen) == len(gradients) else gradients[self.chosen]
-        gramian = gramian_of(gradients)[self.chosen][:, self.chosen].cpu()
+            return gradients if chosen == list(range(len(gradients))) else gradients[chosen]
+        gramian = gramian_of(gradients)[chosen][:, chosen].cpu()
         scale = gramian.trace()
         return gramian / scale if self.normalizes and scale > 0 else gramian
 
@@ -119,18 +126,24 @@ def check_arguments(kind: type, arguments: Mapping[str, Any]) -> None:
             f"{', '.join(arguments) or 'none'}: "
             + (f"add {', '.join(missing)}" if missing else f"leave {', '.join(wrong)} out")
         )
+    for name, value in arguments.items():
+        if isinstance(value, (list, tuple)):
+            raise ValueError(
+                f"TorchJD expects {name} by the objectives' names, found {list(value)}: write "
+                "{name of an objective: number, …}"
+            )
     _make(kind, arguments, None)
 
 
-def _make(kind: type, arguments: Mapping[str, Any], present: Sequence[bool] | None) -> Any:
+def _make(kind: type, arguments: Mapping[str, Any], present: Sequence[str] | None) -> Any:
     """The aggregator for the present objectives, or one on trial where it is not known who they are."""
     ready = dict(arguments)
     for name, value in arguments.items():
-        if isinstance(value, (list, tuple)):
-            here = [True] * len(value) if present is None else present
-            ready[name] = torch.tensor([v for v, chosen in zip(value, here, strict=True) if chosen], dtype=torch.double)
+        if isinstance(value, dict):
+            members = value if present is None else present
+            ready[name] = torch.tensor([value[member] for member in members], dtype=torch.double)
     if "n_tasks" in inspect.signature(kind).parameters:
-        ready["n_tasks"] = 2 if present is None else sum(present)
+        ready["n_tasks"] = 2 if present is None else len(present)
     try:
         return kind(**ready)
     except ImportError as error:  # its message names the extra to install

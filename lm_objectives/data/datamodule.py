@@ -22,6 +22,7 @@ from lm_objectives.data.prepare import prepare
 from lm_objectives.data.rows import Batch, RowDataset, RowKey, RowSettings
 from lm_objectives.data.target_counts import count_targets
 from lm_objectives.data.text_files import TxtDocuments
+from lm_objectives.data.unscored import check_scored
 from lm_objectives.ramps import Points, by_fraction, check_points
 
 
@@ -52,7 +53,8 @@ class TextDataModule(L.LightningDataModule):
         packing: whether a row holds parts of several documents, none of which sees another or has positions that
             follow another's, or one document with padding. By default it does where the backbone can keep them apart.
         rows_per_step: rows in an optimizer step, over all objectives, devices and accumulated micro-batches.
-        unit: each objective's rows of a step are a multiple of this; devices x accumulate_grad_batches must divide it.
+        unit: each objective's rows of a step are a multiple of this, none among them; shares are met over the steps.
+            devices x accumulate_grad_batches must divide it.
         num_workers: processes that make rows; 0 makes them in the training process.
         validation_share: part of the documents held out, in (0, 1), about: each by its own text alone.
         validation_rows: held-out rows of each objective in a validation pass, at most; 0 means all.
@@ -236,6 +238,7 @@ class TextDataModule(L.LightningDataModule):
             self.check(trainer)
         self.plan = plan = self._plan(decisions)
         dataset = self.training_rows()
+        check_scored(dataset)
 
         def batches() -> DataLoader[Batch]:
             start = trainer.global_step if trainer is not None else 0

@@ -1,18 +1,25 @@
 """Which objective reads how many rows in which step."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from itertools import pairwise
-from math import ceil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import count
+from math import ceil, inf, lcm
+
+import numpy as np
+from jaxtyping import Float, Int
 
 from lm_objectives.corruption.base import Corruption
-from lm_objectives.ramps import Ramp, place_points, value_at
+from lm_objectives.data.apportionment import Growth, settle, settle_steadily
+from lm_objectives.ramps import Ramp, place_points
 
 LAG = 16
 """Steps from a decision that depends on losses to the rows it changes: more than any prefetching looks ahead."""
 
-_GRAINS = 100  # in which shares move over a training, so that the rows before a step are soon counted
+_FINE = 2**40  # parts of a unit that shares count in while they move
+_SOON = 16  # steps that are looked ahead at a time
+_BLOCK = 4096  # steps whose moving shares are worked out together
 
 
 @dataclass(frozen=True)
@@ -33,32 +40,6 @@ class RowSource:
 def host_of(name: str, sources: Mapping[str, RowSource]) -> str:
     """The objective whose rows `name` reads."""
     return sources[name].view_of or name
-
-
-def allot(shares: Mapping[str, float], rows_per_step: int, unit: int) -> dict[str, int]:
-    """Rows of one step for each share, whole units by largest remainder, and at least one for each.
-
-    Depends on the step's total alone, never on how devices and accumulation divide it.
-    """
-    if rows_per_step % unit:
-        raise ValueError(
-            f"expected a data.rows_per_step that data.unit ({unit}) divides, found {rows_per_step}: "
-            f"{rows_per_step - rows_per_step % unit + unit} would do"
-        )
-    units, total = rows_per_step // unit, sum(shares.values())
-    if units < len(shares):
-        raise ValueError(
-            f"expected data.rows_per_step large enough to give each objective at least {unit} rows (data.unit), found "
-            f"{rows_per_step} for {', '.join(shares)}: raise it to {unit * len(shares)}, or lower data.unit"
-        )
-    exact = {name: units * share / total for name, share in shares.items()}
-    given = {name: max(int(value + 1e-9), 1) for name, value in exact.items()}
-    while sum(given.values()) > units:  # who is furthest above its share makes room
-        given[max((name for name in given if given[name] > 1), key=lambda name: given[name] - exact[name])] -= 1
-    largest = sorted(shares, key=lambda name: given[name] - exact[name])
-    for name in largest[: units - sum(given.values())]:
-        given[name] += 1
-    return {name: count * unit for name, count in given.items()}
 
 
 class Decisions:
@@ -82,14 +63,81 @@ class Decisions:
         """Who reads rows at `step`."""
         return self.entries[bisect_right([entry[0] for entry in self.entries], step) - 1][1]
 
+    def until(self, step: int, stop: int) -> int:
+        """The first step after `step` at which others read, at most `stop`."""
+        return min((start for start, _ in self.entries if step < start < stop), default=stop)
 
-class Plan:
-    """Rows of each step for each objective that has rows of its own.
 
-    Shares that move over the training move in hundredths of it.
+@dataclass(frozen=True)
+class _Standing:
+    """Where objectives stand before a step.
+
+    Attributes:
+        given: units of each so far.
+        behind: by how much each is behind its target, in parts of a unit.
+        scale: parts of a unit.
+    """
+
+    given: tuple[int, ...]
+    behind: tuple[int, ...]
+    scale: int = 1
+
+    def finer(self, scale: int) -> "_Standing":
+        """The same in parts of which there is a whole number in those of `scale`, too."""
+        common = lcm(scale, self.scale)
+        return replace(self, behind=tuple(value * (common // self.scale) for value in self.behind), scale=common)
+
+
+class _Moving(Growth):
+    """Growth of targets in steps to come, while shares move.
 
     Args:
-        sources: all objectives' sources, by name.
+        plan: whose.
+        start: the step that is counted as 0.
+        hosts: numbers of the objectives that read.
+        here: places among them of those that have a share.
+        factor: parts of a unit in each of `_FINE`.
+    """
+
+    def __init__(self, plan: "Plan", start: int, hosts: Sequence[int], here: Sequence[int], factor: int) -> None:
+        self.plan, self.start, self.hosts, self.here, self.factor = plan, start, hosts, here, factor
+
+    def _blocks(self, step: int, size: int) -> Iterator[Int[np.ndarray, "steps here"]]:
+        for first in count(self.start + step + 1, size):
+            yield self.plan.moving_rates(self.hosts, first, first + size)[:, self.here] % _FINE
+
+    def after(self, step: int) -> Iterator[list[int]]:
+        for block in self._blocks(step, _SOON):
+            for part in block.tolist():
+                yield [value * self.factor for value in part]
+
+    def due(self, step: int, index: int, missing: int) -> float:
+        wanted, after = -(-missing // self.factor), 0
+        for block in self._blocks(step, _BLOCK):
+            grown = np.cumsum(block[:, index])
+            if grown[-1] >= wanted:
+                return float(after + np.searchsorted(grown, wanted) + 1)
+            if self.start + step + after > self.plan.end:
+                last = int(block[-1, index])
+                return float(after - (-wanted // last)) if last else inf
+            wanted, after = wanted - int(grown[-1]), after + _BLOCK
+        raise AssertionError("blocks have no end")
+
+
+class Plan:
+    """Rows of each step for each objective that has rows of its own, so that shares are met exactly over time.
+
+    At step s an objective's target is the sum of units x share over steps 0 to s, shares being parts of those that read
+    then. Each step has the whole units of units x share for each, and what is left goes to those furthest behind, by
+    name where they are alike (see `apportionment.settle`): nobody is ever a whole unit off its target, and an objective
+    of less than a unit is absent from some steps. Only where several objectives stop reading in one step may others be
+    off by more, for a few steps, since their part of what was given is not taken back.
+
+    A pure function of sources, decisions and step. Shares that stay count as the plain fractions they are written as,
+    without rounding; those that move over the training as multiples of 2^-40 of a unit.
+
+    Args:
+        sources: all objectives' sources, by name, in any order.
         rows_per_step: rows of an optimizer step over all devices and accumulation.
         unit: what each objective's rows are a multiple of.
         decisions: who reads; by default everyone from the start.
@@ -108,56 +156,125 @@ class Plan:
         steps: int = -1,
     ) -> None:
         check_sources(sources)
+        if rows_per_step % unit:
+            raise ValueError(
+                f"expected a data.rows_per_step that data.unit ({unit}) divides, found {rows_per_step}: "
+                f"{rows_per_step - rows_per_step % unit + unit} would do"
+            )
         self.hosts = {name: host_of(name, sources) for name in sources}
-        self.shares = {name: source.share for name, source in sources.items() if source.view_of is None}
-        self.rows_per_step, self.unit, self.steps = rows_per_step, unit, steps
+        self.shares = {name: sources[name].share for name in sorted(sources) if sources[name].view_of is None}
+        self.rows_per_step, self.unit = rows_per_step, unit
         self.decisions = decisions if decisions is not None else Decisions([(0, tuple(sources))])
-        self._allotted: dict[tuple[tuple[str, ...], int], dict[str, int]] = {}
-        ends = [
-            place_points(share, steps, f"share of {name}")[-1][0]
-            for name, share in self.shares.items()
-            if not isinstance(share, (int, float))
-        ]
-        self._end = ceil(max(ends, default=0))
-        self._grain = max(ceil(self._end / _GRAINS), 1)
-        for moment in range(0, self._end + self._grain, self._grain):
-            self._allot(tuple(sources), moment)
-
-    def _moment(self, step: int) -> int:
-        """The step whose shares count at `step`."""
-        return min(step, self._end + self._grain - 1) // self._grain * self._grain
-
-    def _allot(self, names: tuple[str, ...], moment: int) -> dict[str, int]:
-        key = (names, moment)
-        if key not in self._allotted:
-            reading = {self.hosts[name] for name in names}
-            now = {
-                name: value_at(share, moment, self.steps, f"share of {name}")
-                for name, share in self.shares.items()
-                if name in reading
-            }
-            shares = {name: share for name, share in now.items() if share > 0}
-            if not shares:
-                raise ValueError(
-                    f"expected an objective with a share above 0 in every step, found none from step {moment} on: "
-                    "leave one a share"
-                )
-            self._allotted[key] = allot(shares, self.rows_per_step, self.unit)
-        return self._allotted[key]
+        self._points = [_points_of(share, steps, f"share of {name}") for name, share in self.shares.items()]
+        self.end = ceil(max(points[-1][0] for points in self._points))
+        self._steady: dict[tuple[int, ...], tuple[list[int], int]] = {}
+        self._standings = {0: _Standing((0,) * len(self.shares), (0,) * len(self.shares))}
+        self._refuse_none(self._shares(range(len(self.shares)), 0, self.end + 1), 0)
 
     def rows(self, step: int) -> dict[str, int]:
-        """Rows at `step` by objective, those without any left out."""
-        return self._allot(self.decisions.at(step), self._moment(step))
+        """Rows at `step` by objective, in the order of names, those without any left out."""
+        before, after = self._standing(step).given, self._standing(step + 1).given
+        counts = zip(self.shares, before, after, strict=True)
+        return {name: (late - early) * self.unit for name, early, late in counts if late > early}
 
     def before(self, step: int) -> dict[str, int]:
         """Rows that each objective has read before `step`."""
-        counts = dict.fromkeys(self.shares, 0)
-        moves = range(0, min(step, self._end + self._grain), self._grain) if self._end else []
-        starts = sorted({start for start, _ in self.decisions.entries if start < step} | {*moves})
-        for start, end in pairwise([*starts, step]):
-            for name, rows in self.rows(start).items():
-                counts[name] += rows * (end - start)
-        return counts
+        return {name: units * self.unit for name, units in zip(self.shares, self._standing(step).given, strict=True)}
+
+    def _standing(self, step: int) -> _Standing:
+        known = self._standings
+        if step not in known:
+            at = max(near for near in known if near < step)
+            now = known[at]
+            while at < step:
+                at, now = self._stretch(at, step, now)
+            known[step] = now
+            if len(known) > 4 * LAG:
+                del known[next(old for old in known if old)]
+        return known[step]
+
+    def _stretch(self, start: int, stop: int, now: _Standing) -> tuple[int, _Standing]:
+        """Go on from `start`, at most to `stop`, while the same objectives read and their shares stay or are known."""
+        hosts, stop = self._reading(start), self.decisions.until(start, stop)
+        if all(start >= self._points[host][-1][0] for host in hosts):
+            rates, scale = self._steady_rates(hosts, start)
+            here = [place for place, rate in enumerate(rates) if rate]
+            now = now.finer(scale)
+            early = [now.behind[hosts[place]] for place in here]
+            grown = [rates[place] * (now.scale // scale) for place in here]
+            late = settle_steadily(early, [rate % now.scale for rate in grown], now.scale, stop - start)
+            grown = [rate * (stop - start) for rate in grown]
+        else:
+            stop = min(stop, start + _BLOCK)
+            self._refuse_none(self._shares(hosts, start, stop), start)
+            moving = self.moving_rates(hosts, start, stop)
+            here = np.flatnonzero(moving[0]).tolist()
+            others = np.flatnonzero(((moving > 0) != (moving[0] > 0)).any(axis=1))  # who reads comes or goes there
+            moving = moving[: others[0] if len(others) else None, here]
+            stop = start + len(moving)
+            now = now.finer(_FINE)
+            early = [now.behind[hosts[place]] for place in here]
+            factor, parts = now.scale // _FINE, moving % _FINE
+            fine = parts.tolist() if factor == 1 else [[part * factor for part in step] for step in parts.tolist()]
+            late = settle(early, fine, now.scale, _Moving(self, start, hosts, here, factor))
+            sums = zip((moving // _FINE).sum(axis=0).tolist(), parts.sum(axis=0).tolist(), strict=True)
+            grown = [whole * now.scale + part * factor for whole, part in sums]
+        given, behind = list(now.given), list(now.behind)
+        for place, first, last, more in zip(here, early, late, grown, strict=True):
+            given[hosts[place]] += (first + more - last) // now.scale
+            behind[hosts[place]] = last
+        return stop, _Standing(tuple(given), tuple(behind), now.scale)
+
+    def _reading(self, step: int) -> tuple[int, ...]:
+        """Numbers of the objectives of whom rows are read at `step`, unless their share is 0."""
+        names = {self.hosts[name] for name in self.decisions.at(step)}
+        return tuple(number for number, name in enumerate(self.shares) if name in names)
+
+    def _steady_rates(self, hosts: tuple[int, ...], start: int) -> tuple[list[int], int]:
+        """How many parts of a unit a step has for each of `hosts` when shares stay, and the parts of a unit."""
+        if hosts not in self._steady:
+            shares = [_as_written(self._points[host][-1][1]) for host in hosts]
+            self._refuse_none(np.array([shares], dtype=float), start)
+            common = lcm(*(share.denominator for share in shares))
+            weights = [int(share * common) for share in shares]
+            rates = [Fraction(self.rows_per_step // self.unit * weight, sum(weights)) for weight in weights]
+            scale = lcm(*(rate.denominator for rate in rates))
+            self._steady[hosts] = [int(rate * scale) for rate in rates], scale
+        return self._steady[hosts]
+
+    def moving_rates(self, hosts: Sequence[int], start: int, stop: int) -> Int[np.ndarray, "steps hosts"]:
+        """How many of `_FINE` parts of a unit the steps have for each of `hosts`."""
+        units, shares = self.rows_per_step // self.unit, self._shares(hosts, start, stop)
+        total = np.maximum(shares.sum(axis=1, keepdims=True), np.finfo(float).tiny)  # 0 where others will read by then
+        rates = np.rint(shares / total * (units * _FINE)).astype(np.int64)
+        rates[np.arange(len(rates)), rates.argmax(axis=1)] += units * _FINE - rates.sum(axis=1)
+        return rates
+
+    def _shares(self, hosts: Sequence[int], start: int, stop: int) -> Float[np.ndarray, "steps hosts"]:
+        """The shares of `hosts` at steps from `start` to before `stop`."""
+        steps = np.arange(start, stop)
+        points = [np.array(self._points[host]) for host in hosts]
+        return np.stack([np.interp(steps, whens, shares) for whens, shares in (own.T for own in points)], axis=1)
+
+    def _refuse_none(self, shares: Float[np.ndarray, "steps hosts"], start: int) -> None:
+        """Raise where nobody has a share in a step."""
+        none = np.flatnonzero(~(shares > 0).any(axis=1))
+        if len(none):
+            raise ValueError(
+                f"expected an objective with a share above 0 in every step, found none from step {start + none[0]} "
+                "on: leave one a share"
+            )
+
+
+def _as_written(share: float) -> Fraction:
+    """The plainest fraction that is this number in double precision: .3 is 3/10 and 1/3 is 1/3."""
+    plain = Fraction(share).limit_denominator(10**6)
+    return plain if float(plain) == share else Fraction(str(float(share)))
+
+
+def _points_of(share: Ramp, steps: int, what: str) -> list[tuple[float, float]]:
+    """The points that a share follows, at optimizer steps; one that stays has the same from the start on."""
+    return [(0.0, share)] if isinstance(share, (int, float)) else place_points(share, steps, what)
 
 
 def check_sources(sources: Mapping[str, RowSource]) -> None:

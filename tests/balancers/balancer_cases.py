@@ -1,5 +1,7 @@
 """Every balancer once, and the steps that the shared tests put them through."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -37,13 +39,13 @@ CLASSES = {
     "GeometricMean": (GeometricMean, {}),
     "IMTLL": (IMTLL, {}),
     "Stages": (Curriculum, {"pace": Stages({"causal": [[0, 0.5], [1.0, 1.0]]}), "inner": Uncertainty()}),
-    "Competence": (Curriculum, {"pace": Competence(duration=10), "inner": GradNorm()}),
-    "ByDifficulty": (Curriculum, {"pace": ByDifficulty(window=2, smoothing=0.5), "inner": FAMO()}),
+    "Competence": (Curriculum, {"pace": Competence(list(NAMES), duration=10), "inner": GradNorm()}),
+    "ByDifficulty": (Curriculum, {"pace": ByDifficulty(list(NAMES), window=2, smoothing=0.5), "inner": FAMO()}),
     "UPGrad": (TorchJD, {"weighting": "UPGrad"}),
     "PCGrad": (TorchJD, {"weighting": "PCGrad"}),
     "GradVac": (TorchJD, {"weighting": "GradVac"}),
     "NashMTL": (TorchJD, {"weighting": "NashMTL"}),
-    "PCD": (TorchJD, {"weighting": "PCD"}),
+    "PCD": (TorchJD, {"weighting": "PCD", "primary": "causal"}),
     "ExcessMTL": (TorchJD, {"weighting": "ExcessMTL"}),
 }
 
@@ -51,12 +53,17 @@ OWN = [name for name, (kind, _) in CLASSES.items() if kind is not TorchJD]
 
 
 def make(name: str, names: tuple[str, ...] = NAMES, initial: Tensor = INITIAL) -> Balancer:
-    """A new balancer of `CLASSES`, built; paces and inner balancers are made anew too."""
+    """A new balancer of `CLASSES`, built; paces and inner balancers are made anew too, in an order of `names` alone."""
     kind, arguments = CLASSES[name]
+
+    def own(given: dict[str, Any]) -> dict[str, Any]:
+        return {key: [n for n in value if n in names] if key == "order" else value for key, value in given.items()}
+
     if kind is TorchJD:
         pytest.importorskip("torchjd")
     fresh = {
-        key: type(value)(**value._arguments) if hasattr(value, "build") else value for key, value in arguments.items()
+        key: type(value)(**own(value._arguments)) if hasattr(value, "build") else value
+        for key, value in arguments.items()
     }
     balancer = kind(**fresh)
     balancer.build(names, initial, STEPS)

@@ -9,7 +9,7 @@ NAMES = ("causal", "masked", "order")
 
 
 def built(**arguments: object) -> ByDifficulty:
-    pace = ByDifficulty(**arguments)
+    pace = ByDifficulty(**{"order": list(NAMES)} | arguments)
     pace.build(NAMES, torch.tensor([8.0, 8.0, 0.7], dtype=torch.double), 1000)
     return pace
 

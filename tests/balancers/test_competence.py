@@ -11,7 +11,7 @@ NAMES = ("causal", "masked", "replaced", "order")
 
 
 def built(steps: int = 1000, **arguments: object) -> Competence:
-    pace = Competence(**arguments)
+    pace = Competence(**{"order": list(NAMES)} | arguments)
     pace.build(NAMES, torch.ones(4), steps)
     return pace
 

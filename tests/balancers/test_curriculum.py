@@ -18,14 +18,14 @@ from lm_objectives.balancers import (
 )
 
 
-def built(pace: Pace | None = None, inner: Balancer | None = None, steps: int = 100) -> Curriculum:
+def built(pace: Pace, inner: Balancer | None = None, steps: int = 100) -> Curriculum:
     balancer = Curriculum(pace, inner)
     balancer.build(NAMES, INITIAL, steps)
     return balancer
 
 
-def test_a_bare_curriculum_brings_in_one_after_the_other() -> None:
-    balancer = built()
+def test_competence_brings_in_one_after_the_other() -> None:
+    balancer = built(Competence(list(NAMES)))
     members = [balancer.weights(step).tolist() for step in range(100)]
     assert [members[0], members[20], members[50]] == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
 
@@ -37,7 +37,7 @@ def test_weights_are_factors_times_inner_weights() -> None:
     torch.testing.assert_close(balancer.weights(25), expected)
 
 
-@pytest.mark.parametrize("pace", [Stages({"order": [[0.3, 0.0], [0.5, 1.0]]}), Competence()])
+@pytest.mark.parametrize("pace", [Stages({"order": [[0.3, 0.0], [0.5, 1.0]]}), Competence(list(NAMES))])
 def test_active_foretells_the_weights_of_every_step(pace: Pace) -> None:
     balancer = built(pace)
     for step in range(100):
@@ -50,7 +50,7 @@ def test_an_objective_that_the_inner_balancer_leaves_out_is_not_active() -> None
 
 
 def test_by_difficulty_waits_for_losses_of_the_step() -> None:
-    balancer = built(ByDifficulty(target={"causal": 3.0}, smoothing=0.0))
+    balancer = built(ByDifficulty(list(NAMES), target={"causal": 3.0}, smoothing=0.0))
     balancer.update(StepTotals(0, torch.tensor([2.9, 0, 0], dtype=torch.double), torch.tensor([True, False, False])))
     assert balancer.active(1).tolist() == [True, True, False]
 
@@ -66,10 +66,10 @@ def test_the_inner_balancer_learns_from_those_present() -> None:
 
 
 def test_it_asks_for_what_its_inner_balancer_asks_for() -> None:
-    plain, wrapped = Curriculum(), Curriculum(inner=GradNorm(layer=-3))
+    plain, wrapped = Curriculum(Stages({})), Curriculum(Stages({}), GradNorm(layer=-3))
     assert (plain.needs, plain.deferred, plain.layer) == ("losses", False, -1)
     assert (wrapped.needs, wrapped.deferred, wrapped.layer) == ("last_layer", False, -3)
-    assert Curriculum(inner=wrapped).layer == -3
+    assert Curriculum(Stages({}), wrapped).layer == -3
 
 
 def test_a_deferred_inner_balancer_has_its_weights_multiplied() -> None:

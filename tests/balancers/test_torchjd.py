@@ -16,16 +16,17 @@ from lm_objectives.balancers import StepTotals, TorchJD  # noqa: E402
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "CAGrad": {"c": 0.5},
-    "Constant": {"weights": [1.0, 2.0, 3.0]},
+    "Constant": {"weights": {"order": 3.0, "causal": 1.0, "masked": 2.0}},
     "FairGrad": {"alpha": 1.0},
     "Krum": {"n_byzantine": 0},
 }
+PRIMARY = {"PCD": "causal"}
 GRAMIAN = ("AlignedMTL", "CAGrad", "DualProj", "FairGrad", "IMTLG", "MGDA", "PCD", "UPGrad", "Krum")
 ALL = torch.ones(3, dtype=torch.bool)
 
 
 def built(weighting: str, **arguments: Any) -> TorchJD:
-    balancer = TorchJD(weighting, ARGUMENTS.get(weighting), **arguments)
+    balancer = TorchJD(weighting, ARGUMENTS.get(weighting), primary=PRIMARY.get(weighting), **arguments)
     balancer.build(NAMES, INITIAL, 40)
     return balancer
 
@@ -95,12 +96,31 @@ def test_the_absent_weigh_nothing_and_take_no_part() -> None:
     assert weights[1] == 0
 
 
-def test_lists_have_a_number_for_each_objective_and_lose_those_of_the_absent() -> None:
+def test_numbers_for_each_objective_go_by_name_and_those_of_the_absent_are_lost() -> None:
     balancer = built("Constant")
     assert balancer.update(totals(0)).tolist() == [1, 2, 3]
     assert balancer.update(totals(1, torch.tensor([True, False, True]))).tolist() == [1, 0, 3]
-    with pytest.raises(ValueError, match="a number for each of causal, masked, order, found 2 numbers: give one"):
-        TorchJD("UPGrad", {"pref_vector": [1.0, 2.0]}).build(NAMES, INITIAL, 40)
+    with pytest.raises(ValueError, match="a number for each of causal, masked, order, found some for order: name just"):
+        TorchJD("UPGrad", {"pref_vector": {"order": 1.0}}).build(NAMES, INITIAL, 40)
+
+
+@pytest.mark.parametrize("primary", NAMES)
+def test_pcd_serves_the_objective_that_is_named(primary: str) -> None:
+    """Oracle: TorchJD on the Gramian with that objective first."""
+    told = totals(0)
+    order = sorted(range(3), key=lambda index: NAMES[index] != primary)
+    balancer = TorchJD("PCD", primary=primary)
+    balancer.build(NAMES, INITIAL, 40)
+    first = told.gradients[order]
+    expected = aggregation.PCDWeighting()(first @ first.T)
+    torch.testing.assert_close(balancer.update(told)[order], expected)
+
+
+@pytest.mark.parametrize(("weighting", "primary"), [("PCD", None), ("PCD", "span"), ("UPGrad", "span")])
+def test_a_primary_objective_that_is_none_is_one_clear_line(weighting: str, primary: str | None) -> None:
+    message = f"a primary objective among causal, masked, order, found {primary or 'none'}: set primary"
+    with pytest.raises(ValueError, match=message):
+        TorchJD(weighting, primary=primary).build(NAMES, INITIAL, 40)
 
 
 @pytest.mark.parametrize("name", ["NashMTL", "GradVac", "PCD", "ExcessMTL"])
@@ -143,6 +163,7 @@ def test_the_gramian_is_exact_for_single_precision_gradients() -> None:
         ("MGDA", {"speed": 1}, "arguments of MGDA among epsilon, max_iters, found speed: leave speed out"),
         ("NashMTL", {"n_tasks": 3}, "found n_tasks: leave n_tasks out"),
         ("CAGrad", {"c": -1.0}, "c must be non-negative"),
+        ("UPGrad", {"pref_vector": [1.0, 2.0]}, r"pref_vector by the objectives' names, found \[1.0, 2.0\]: write"),
     ],
 )
 def test_bad_arguments_are_one_clear_line(weighting: str, arguments: dict | None, message: str) -> None:

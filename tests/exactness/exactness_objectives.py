@@ -1,7 +1,7 @@
 """Objectives that make exactness hard: counts from 1 to a whole row, and losses that are not finite."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -50,6 +50,31 @@ class UnequalTokens(Objective):
         del embedding
         states = at_positions(hidden, view.scored)
         return Outcome({"loss": vocabulary_nats(states, self.head.weight, view.targets, self.head.bias)})
+
+
+@dataclass(frozen=True)
+class SilentCounts(Corruption):
+    """Next token at the first position of each row alone, and in steps 0, 2, … nowhere."""
+
+    attention: Attention = "causal"
+    silent: bool = False
+
+    def at(self, step: int, steps: int) -> Corruption:
+        del steps
+        return replace(self, silent=step % 2 == 0)
+
+    def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
+        del vocabulary
+        scored = np.arange(0 if self.silent else len(rows.ids)) * rows.ids.shape[1]
+        return as_view(rows, rows.ids, self.attention, scored, rows.ids.ravel()[scored + 1], {"loss": len(scored)})
+
+
+class SilentTokens(UnequalTokens):
+    """The next token of each row's first, and in steps 0, 2, … of none."""
+
+    def __init__(self, share: float = 1.0, view_of: str | None = None) -> None:
+        super().__init__(share, view_of)
+        self.corruption = SilentCounts()
 
 
 class Poisoned(Objective):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import lightning.pytorch as L
 import torch
-from exactness_objectives import Poisoned, UnequalTokens
+from exactness_objectives import Poisoned, SilentTokens, UnequalTokens
 from exactness_rows import row_digests
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins import MixedPrecision
@@ -52,6 +52,7 @@ _STAGES = {
     "replaced": [[0, 0.0], [4, 0.0], [12, 1.0]],
     "order": [[0, 1.0], [9, 0.0]],
 }
+_ORDER = ["unequal", "masked", "order", "replaced"]
 
 BALANCERS: dict[str, Callable[[], Balancer]] = {
     "Fixed": lambda: Fixed({"unequal": 2.0, "masked": 1.0, "order": 0.5, "replaced": 0.1}),
@@ -62,9 +63,9 @@ BALANCERS: dict[str, Callable[[], Balancer]] = {
     "Stages": lambda: Curriculum(Stages(_STAGES)),
     "StagesGradNorm": lambda: Curriculum(Stages(_STAGES, "cosine"), GradNorm()),
     "StagesUPGrad": lambda: Curriculum(Stages(_STAGES), TorchJD("UPGrad")),
-    "Competence": lambda: Curriculum(Competence(), Uncertainty(0.05)),
-    "CompetenceGradNorm": lambda: Curriculum(Competence(initial=0.3), GradNorm()),
-    "ByDifficulty": lambda: Curriculum(ByDifficulty(target={"unequal": 6.0}, window=3, smoothing=0.5)),
+    "Competence": lambda: Curriculum(Competence(_ORDER), Uncertainty(0.05)),
+    "CompetenceGradNorm": lambda: Curriculum(Competence(_ORDER, initial=0.3), GradNorm()),
+    "ByDifficulty": lambda: Curriculum(ByDifficulty(_ORDER, {"unequal": 6.0}, window=3, smoothing=0.5)),
     "ByDifficultyGradNorm": lambda: Curriculum(
         ByDifficulty(["masked", "unequal", "order", "replaced"], {"masked": 99.0}, window=2, smoothing=0.5), GradNorm()
     ),
@@ -110,6 +111,12 @@ OBJECTIVES: dict[str, Callable[[], dict[str, Objective]]] = {
         "order": SentenceOrder(),
         "replaced": ReplacedToken([[0, 0.3], [7, 0.15]], generator=0.5, share=1.0),
     },
+    "silent": lambda: {"unequal": UnequalTokens(share=2.0), "silent": SilentTokens()},
+    "seldom": lambda: {
+        "unequal": UnequalTokens(share=15.0),
+        "masked": MaskedLM(0.3),
+        "order": SentenceOrder(share=9.0),
+    },
     "two shares": lambda: {"causal": CausalLM(share=3.0), "masked": MaskedLM(0.3)},
     "written": lambda: {
         "text": TextDenoising(unit="token", share=2.0),
@@ -143,6 +150,8 @@ _SIZES |= {"intermediate_size": 32, "max_position_embeddings": 64}
 _T5: dict[str, Any] = {"d_model": 16, "num_layers": 2, "num_heads": 2, "d_kv": 8, "d_ff": 32}
 _BART: dict[str, Any] = {"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
 _BART |= {"decoder_layers": 2, "decoder_attention_heads": 2, "decoder_ffn_dim": 32, "max_position_embeddings": 64}
+
+OBJECTIVES["four turned"] = lambda: dict(reversed(OBJECTIVES["four"]().items()))
 
 # GPT-NeoX computes in its own dtype throughout, where Llama's norms go through single precision; and it can do without
 # biases of keys, whose gradient is 0 and whose rounding noise Adam would raise to full steps.

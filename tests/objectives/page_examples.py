@@ -91,7 +91,7 @@ def render(module: Pretraining, k: int) -> str:
     views = batch_of(module, range(k, k + 1)).views
     lines = [f"row {k}"]
     for host in (name for name in module.names if module.sources[name].view_of is None):
-        names = [name for name in module.names if host in (name, module.sources[name].view_of)]
+        names = [host, *(name for name in module.names if module.sources[name].view_of == host)]
         cells = _read(views[host])
         if (decoder := views[host].decoder) is None:
             cells |= {name if len(views) > 1 else "target": _asked(views[name], name == host) for name in names}
