@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -131,10 +132,17 @@ class Backbone(Plugin, nn.Module):
         self._decoder = is_decoder(self.config.model_type) and not self.writes
         self.windowed = has_windows(self.config)
         self._all_write = False
+        self._search_anew()
+
+    def _search_anew(self) -> None:
+        """Forget the names that were searched for in a model which is another now."""
+        for name in ("_block_names", "embedding_name"):
+            self.__dict__.pop(name, None)
 
     def _share(self, decodes: Sequence[bool]) -> None:
         """Fix who reaches the decoder behind an encoder: all objectives, some, or none, and then it does not learn."""
         self._all_write = self.writes and bool(decodes) and all(decodes)
+        self._search_anew()
         if self.writes and not any(decodes):
             for parameter in self._decoders_own():
                 parameter.requires_grad_(False)
@@ -199,10 +207,10 @@ class Backbone(Plugin, nn.Module):
         Args:
             parameters: stand-ins for some of the model's parameters, by name.
         """
-        layer = self.embedding_name
+        chosen = {self.embedding_name: self.embedding}
         if self.factorized:
-            layer = layer.rsplit(".", 2)[0] + "."
-        chosen = {name: value for name, value in self.model.named_parameters() if name.startswith(layer)}
+            layer = self.embedding_name.rsplit(".", 2)[0]
+            chosen = dict(self.model.get_submodule(layer).named_parameters(layer))
         return {name: (parameters or {}).get(name, value) for name, value in chosen.items()}
 
     @property
@@ -273,13 +281,21 @@ class Backbone(Plugin, nn.Module):
 
         ALBERT's are groups, each of layers that run several times.
         """
-        if not self.writes:
-            groups = self.config.model_type == "albert"
-            return blocks_of(self.model, None if groups else self.config.num_hidden_layers)
-        encoder = blocks_of(self.model.get_encoder(), self.config.num_hidden_layers)
-        return [*encoder, *blocks_of(self.model.get_decoder(), None)] if self._all_write else encoder
+        return [self.model.get_submodule(name) for name in self._block_names]
 
-    @property
+    @cached_property
+    def _block_names(self) -> tuple[str, ...]:
+        """The blocks' names in the model, searched for once: each pass asks. Copying or moving it changes none."""
+        if self.writes:
+            found = blocks_of(self.model.get_encoder(), self.config.num_hidden_layers)
+            found += blocks_of(self.model.get_decoder(), None) if self._all_write else []
+        else:
+            groups = self.config.model_type == "albert"
+            found = blocks_of(self.model, None if groups else self.config.num_hidden_layers)
+        names = {module: name for name, module in self.model.named_modules()}
+        return tuple(names[block] for block in found)
+
+    @cached_property
     def embedding_name(self) -> str:
         """The token embedding's name among the model's parameters."""
         return next(name for name, parameter in self.model.named_parameters() if parameter is self.embedding)
@@ -290,29 +306,30 @@ class Backbone(Plugin, nn.Module):
         Raises:
             ValueError: where there is no such block.
         """
-        if not -len(self.blocks) <= number < len(self.blocks):
+        depth = len(self._block_names)
+        if not -depth <= number < depth:
             raise ValueError(
-                f"expected a layer between {-len(self.blocks)} and {len(self.blocks) - 1} for the balancer, found "
-                f"{number}: -1 is the last"
+                f"expected a layer between {-depth} and {depth - 1} for the balancer, found {number}: -1 is the last"
             )
-        chosen = {id(parameter) for parameter in self.blocks[number].parameters() if parameter.requires_grad}
-        return [name for name, parameter in self.model.named_parameters() if id(parameter) in chosen]
+        block = self.block_name(number)
+        parameters = self.model.get_submodule(block).named_parameters(block)
+        return [name for name, parameter in parameters if parameter.requires_grad]
 
     def block_name(self, number: int) -> str:
         """A block's name in the model."""
-        return next(name for name, module in self.model.named_modules() if module is self.blocks[number])
+        return self._block_names[number]
 
     def shared(self) -> list[str]:
         """Names of all parameters that learn, those of the blocks first."""
         names = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
         blocks = self.within_blocks(names)
-        return [*blocks, *(name for name in names if name not in set(blocks))]
+        inner = set(blocks)
+        return [*blocks, *(name for name in names if name not in inner)]
 
     def within_blocks(self, names: Iterable[str]) -> list[str]:
         """Those of some parameters that lie in the blocks."""
-        inner = {id(parameter) for block in self.blocks for parameter in block.parameters()}
-        parameters = dict(self.model.named_parameters())
-        return [name for name in names if id(parameters[name]) in inner]
+        inner = tuple(f"{block}." for block in self._block_names)
+        return [name for name in names if name.startswith(inner)]
 
     def encode(
         self,
@@ -371,7 +388,8 @@ class Backbone(Plugin, nn.Module):
             number: of the block, counted from the end where it is negative.
             parameters: for each view, stand-ins for the block's parameters, by their names in the model.
         """
-        block, prefix = self.blocks[number], f"{self.block_name(number)}."
+        name = self.block_name(number)
+        block, prefix = self.model.get_submodule(name), f"{name}."
         own = [{name.removeprefix(prefix): value for name, value in given.items()} for given in parameters]
         rows = [len(view.ids) for view in views]
         with split(block, rows, own):

@@ -25,7 +25,8 @@ def _chunk(weight: Tensor) -> int:
 class _VocabularyNats(torch.autograd.Function):
     """Cross-entropy of a vocabulary head, whose gradients are taken chunk by chunk while the logits are at hand.
 
-    No logits are kept for the backward pass, and none are computed twice.
+    No logits are kept for the backward pass, and none are computed twice. Gradients of weight and bias are summed over
+    the chunks in single precision at least, and rounded to the weights' own once, behind the last.
     """
 
     @staticmethod
@@ -40,9 +41,10 @@ class _VocabularyNats(torch.autograd.Function):
     ) -> Tensor:
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
+        sums = torch.promote_types(weight.dtype, torch.float32)  # half would lose what is small beside the sum so far
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
-        grad_weight = torch.zeros_like(weight) if needs_weight else None
-        grad_bias = torch.zeros_like(bias) if needs_bias and bias is not None else None
+        grad_weight = torch.zeros_like(weight, dtype=sums) if needs_weight else None
+        grad_bias = torch.zeros_like(bias, dtype=sums) if needs_bias and bias is not None else None
         size = _chunk(weight)
         for start in range(0, len(hidden), size):
             part, target = hidden[start : start + size], targets[start : start + size, None]
@@ -68,12 +70,17 @@ class _VocabularyNats(torch.autograd.Function):
             if grad_weight is not None:
                 grad_weight += gradient.T @ part.to(compute)
         ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+        ctx.dtypes = hidden.dtype, weight.dtype, None if bias is None else bias.dtype
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        grads = [None if saved is None else saved * upstream.to(saved.dtype) for saved in ctx.saved_tensors]
+        # At the precision of both: upstream in half, 1 over a count of positions, would be off for all of them alike.
+        grads = [
+            None if saved is None else (saved.to(torch.promote_types(saved.dtype, upstream.dtype)) * upstream).to(dtype)
+            for saved, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        ]
         return (*grads, None, None, None)
 
 

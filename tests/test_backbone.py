@@ -1,5 +1,6 @@
 """The leak probe over all families, and what is said of configurations that cannot be."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,33 @@ def test_blocks_are_the_layers_where_a_mixture_has_more_experts() -> None:
     layers = list(backbone.model.layers)
     layers[0].experts = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(5))
     assert backbone.blocks == layers
+
+
+@pytest.mark.parametrize("family", ["llama", "albert", "t5"])
+def test_blocks_are_searched_for_once(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search goes over all modules; for each pass anew its time would grow with the depth squared."""
+    backbone = built(family)
+    number, names = len(backbone.blocks) - 1, backbone.shared()
+    found = backbone.blocks, backbone.block_name(number), backbone.layer(-1), backbone.embedding_name
+    monkeypatch.setattr(torch.nn.Module, "named_modules", lambda *_: pytest.fail("searched for again"))
+    assert (backbone.blocks, backbone.block_name(number)) == found[:2]
+    assert backbone.embedding_name == found[3]
+    assert backbone.model.get_submodule(found[1]) is backbone.blocks[-1]
+    assert backbone.within_blocks(names)[-len(found[2]) :] == found[2]
+
+
+def test_blocks_are_those_of_a_copy_of_a_moved_model_and_of_one_built_anew() -> None:
+    """Oracle: the modules in the family's own list."""
+    backbone = built("llama")
+    assert backbone.blocks == list(backbone.model.layers)
+    copied = copy.deepcopy(backbone).double()
+    assert copied.blocks == list(copied.model.layers) != backbone.blocks
+    assert dict(copied.model.named_parameters())[copied.embedding_name] is copied.embedding
+    backbone.arguments = backbone.arguments | {"num_hidden_layers": 3}
+    backbone.build(VOCABULARY, 12)
+    assert backbone.blocks == list(backbone.model.layers)
+    assert len(backbone.blocks) == 3
+    assert backbone.layer(-1) == [name for name in backbone.shared() if name.startswith("layers.2.")]
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "electra"])

@@ -95,6 +95,13 @@ class Objective(Plugin, nn.Module, ABC):
     """How often each of the views' targets is right in training rows that are made as held-out ones are; set before
     `build`, and `None` where no rows are at hand, or the targets are no numbers of classes."""
 
+    output_layers: ClassVar[tuple[str, ...]] = ("classifier",)
+    """Names of its own layers or parameters that give the logits, `None` among their values where it has none.
+
+    Muon leaves their weights to AdamW, as it does with embeddings (see `optimisation.parameter_groups`). Maps onto the
+    whole vocabulary are found without being named.
+    """
+
     def __init__(self, share: Ramp = 1.0, view_of: str | None = None) -> None:
         super().__init__()
         if not isinstance(share, (int, float)):

@@ -1,6 +1,6 @@
 """What objectives share whose tokens a family's own head predicts."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -22,6 +22,8 @@ class OwnHead(TokenObjective):
         head: that map, `None` where the embedding stands for it.
         scale: what hidden states are multiplied by in front of either, as T5 does.
     """
+
+    output_layers: ClassVar[tuple[str, ...]] = ("head",)
 
     def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         super().build(backbone, vocabulary)

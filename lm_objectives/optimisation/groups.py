@@ -1,18 +1,22 @@
 """Parameters in groups by the part that they play."""
 
+from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from lm_objectives.backbone import Backbone
+from lm_objectives.objectives.base import Objective
 
 
 def parameter_groups(module: nn.Module, vocabulary: int) -> list[dict[str, Any]]:
     """Every trainable parameter of `module` once, in groups by the part that it plays, for any torch optimizer.
 
-    - `matrix`: other 2-D weights, of transformer blocks and of heads;
+    - `matrix`: other 2-D weights, of transformer blocks and of hidden layers in heads;
     - `embedding`: tables looked up by index (tokens, positions, segments), and linear maps onto the vocabulary;
+    - `output`: weights of the other layers that give an objective's logits, its `output_layers`;
     - `tensor`: weights of 3 dimensions or more (stacked experts, convolutions);
     - `vector`: biases, gains and scalars, with a `weight_decay` of 0 of their own.
 
@@ -28,6 +32,9 @@ def parameter_groups(module: nn.Module, vocabulary: int) -> list[dict[str, Any]]
         module: backbone and heads together.
         vocabulary: rows of the token embedding; a linear map outside a `Backbone` with as many outputs
             is taken for a vocabulary head.
+
+    Raises:
+        ValueError: for an output layer that an objective names and does not have.
     """
     tables, transposed = set(), set()
     shared = {part for backbone in module.modules() if isinstance(backbone, Backbone) for part in backbone.modules()}
@@ -37,10 +44,12 @@ def parameter_groups(module: nn.Module, vocabulary: int) -> list[dict[str, Any]]
             tables.add(id(part.weight))
         elif isinstance(part, Conv1D):
             transposed.add(id(part.weight))
+    outputs = {id(parameter) for part in module.modules() for parameter in _outputs(part)}
     groups: dict[str, dict[str, Any]] = {
         "matrix": {"params": [], "role": "matrix"},
         "transposed": {"params": [], "role": "matrix", "transposed": True},
         "embedding": {"params": [], "role": "embedding"},
+        "output": {"params": [], "role": "output"},
         "tensor": {"params": [], "role": "tensor"},
         "vector": {"params": [], "role": "vector", "weight_decay": 0.0},
     }
@@ -51,9 +60,31 @@ def parameter_groups(module: nn.Module, vocabulary: int) -> list[dict[str, Any]]
             group = "vector"
         elif id(parameter) in tables:
             group = "embedding"
+        elif id(parameter) in outputs:
+            group = "output"
         elif parameter.ndim > 2:
             group = "tensor"
         else:
             group = "transposed" if id(parameter) in transposed else "matrix"
         groups[group]["params"].append(parameter)
     return [group for group in groups.values() if group["params"]]
+
+
+def _outputs(part: nn.Module) -> Iterator[nn.Parameter]:
+    """Parameters of a built objective's output layers; none of any other module."""
+    if not isinstance(part, Objective):
+        return
+    for name in part.output_layers:
+        try:
+            layer = attrgetter(name)(part)
+        except AttributeError:
+            if type(part).output_layers is Objective.output_layers:
+                continue  # which it did not name itself
+            raise ValueError(
+                f"expected a layer {name} in {type(part).__name__}, whose output_layers name it, found none: "
+                "name those that its build makes"
+            ) from None
+        if isinstance(layer, nn.Module):
+            yield from layer.parameters()
+        elif layer is not None:
+            yield layer

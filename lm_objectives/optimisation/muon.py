@@ -24,8 +24,9 @@ class Muon(Optimizer):
     Everything else follows AdamW (Loshchilov and Hutter 2019, algorithm 2) in torch's formula.
 
     A group's `role` decides: `matrix` is Muon's, any other AdamW's. A group without one is split by dimension, 2-D
-    parameters to Muon, which is wrong for embeddings and vocabulary heads: name roles as `parameter_groups` does where
-    there are any. `lr` of each group is the rate that it moves by, so schedulers see and change both rates.
+    parameters to Muon, which is wrong for embeddings and output layers (Jordan et al. leave them to AdamW): name roles
+    as `parameter_groups` does where there are any. `lr` of each group is the rate that it moves by, so schedulers see
+    and change both rates.
 
     Matrices of one shape, transposed or not, are orthogonalised in one batch, in bfloat16 on a GPU and single precision
     on a CPU; double precision stays double on both. A parameter without gradient is left alone, by decay also.

@@ -11,7 +11,17 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForPreTraini
 from lm_objectives import Backbone, Pretraining
 from lm_objectives.balancers import Uncertainty
 from lm_objectives.corruption.base import Vocabulary
-from lm_objectives.objectives import CausalLM
+from lm_objectives.objectives import (
+    CausalLM,
+    MaskedLM,
+    NextSentence,
+    Objective,
+    PrefixLM,
+    ReplacedToken,
+    SentenceOrder,
+    SpanDenoising,
+    TextDenoising,
+)
 from lm_objectives.optimisation import parameter_groups
 
 VOCABULARY = 40
@@ -104,6 +114,81 @@ def test_no_map_within_a_backbone_is_a_vocabulary_head() -> None:
         id(module.backbone.embedding),
         id(module.objectives["causal"].head.weight),
     }
+
+
+UNTIED = SIZE | {"tie_word_embeddings": False}
+T5_UNTIED = T5 | {"tie_word_embeddings": False}
+GENERATOR = {f"generator.model.layers.{n}.self_attn.{part}_proj" for n in range(2) for part in "qkvo"}
+GENERATOR |= {f"generator.model.layers.{n}.mlp.{part}_proj" for n in range(2) for part in ("gate", "up", "down")}
+# By Jordan's rule, hidden matrices to Muon; embeddings, vocabulary heads and classifiers to AdamW.
+HEADS: dict[str, tuple[str, dict[str, Any], Objective, dict[str, set[str]]]] = {
+    "causal": ("llama", UNTIED, CausalLM(), {"embedding": {"head"}}),
+    "causal, tied": ("llama", SIZE | {"tie_word_embeddings": True}, CausalLM(), {}),
+    "prefix": ("llama", UNTIED, PrefixLM(), {"embedding": {"head"}}),
+    "masked": ("llama", UNTIED, MaskedLM(), {"matrix": {"transform.0"}}),
+    "masked, previous": ("llama", UNTIED, MaskedLM(predict_from="previous"), {}),
+    "next sentence": ("bert", SIZE, NextSentence(), {"matrix": {"dense"}, "output": {"classifier"}}),
+    "order": ("llama", SIZE, SentenceOrder(), {"matrix": {"dense"}, "output": {"classifier"}}),
+    "replaced": (
+        "llama",
+        SIZE,
+        ReplacedToken(generator=0.5),
+        {"matrix": {"project_in", "transform.0", "dense"} | GENERATOR, "output": {"classifier"}},
+    ),
+    "spans": ("t5", T5_UNTIED, SpanDenoising(), {"embedding": {"head"}}),
+    "text": ("bart", BART, TextDenoising(), {}),
+}
+
+
+def groups_of(objective: Objective, family: str, config: dict[str, Any], vocabulary: int = 64) -> dict[str, set[str]]:
+    """Names of an objective's own layers with weights in each role but that of vectors."""
+    sentinels = tuple((f"<extra_id_{n}>", n + 4) for n in range(20))
+    ids = Vocabulary(size=64, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3), named=sentinels)
+    module = Pretraining(Backbone(family, config), {"it": objective})
+    module.build(ids, 8, 10)
+    names = {id(p): name.removesuffix(".weight") for name, p in module.objectives["it"].named_parameters()}
+    groups = parameter_groups(module, vocabulary)
+    own = {g["role"]: {names[id(p)] for p in g["params"] if id(p) in names} for g in groups if g["role"] != "vector"}
+    return {role: chosen for role, chosen in own.items() if chosen}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_output_layers_of_shipped_objectives_are_no_matrices(name: str) -> None:
+    family, config, objective, expected = HEADS[name]
+    assert groups_of(objective, family, config) == expected
+
+
+def test_a_head_onto_more_tokens_than_the_tokenizer_has_is_no_matrix() -> None:
+    """As behind a folder whose embedding has spare rows."""
+    assert groups_of(CausalLM(), "llama", UNTIED, vocabulary=60) == {"output": {"head"}}
+
+
+class Probing(CausalLM):
+    """A user's own: two layers, of which the last one gives logits, and a matrix of its own that does so too."""
+
+    output_layers = ("probe.1", "scores")
+
+    def build(self, backbone: Backbone, vocabulary: Vocabulary) -> None:
+        super().build(backbone, vocabulary)
+        self.head = None
+        self.probe = nn.Sequential(nn.Linear(backbone.dim, 5), nn.Linear(5, 3))
+        self.scores = nn.Parameter(torch.zeros(3, 3))
+
+
+class Misnamed(Probing):
+    output_layers = ("prob",)
+
+
+def test_a_users_objective_names_its_output_layers() -> None:
+    assert groups_of(Probing(), "llama", SIZE) == {"matrix": {"probe.0"}, "output": {"probe.1", "scores"}}
+
+
+def test_an_output_layer_that_is_not_there() -> None:
+    with pytest.raises(ValueError) as caught:
+        groups_of(Misnamed(), "llama", SIZE)
+    assert str(caught.value) == (
+        "expected a layer prob in Misnamed, whose output_layers name it, found none: name those that its build makes"
+    )
 
 
 def test_torch_optimizers_take_the_groups_and_vectors_do_not_decay() -> None:
