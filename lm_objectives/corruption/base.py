@@ -27,6 +27,8 @@ class Vocabulary:
         special: ids that are never masked, sampled as a random token, or scored as one.
         named: ids of the further special tokens that corruptions ask for (see `Corruption.tokens`), by token.
         starts_word: whether a token begins a word, `(vocab,)`; `None` where no tokenizer is at hand.
+        breaks_line: whether a token ends in a line break or a tab, behind which a word begins, `(vocab,)`; `None` as
+            above.
     """
 
     size: int
@@ -37,18 +39,19 @@ class Vocabulary:
     special: tuple[int, ...] = ()
     named: tuple[tuple[str, int], ...] = ()
     starts_word: np.ndarray | None = field(default=None, repr=False, compare=False)
+    breaks_line: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     def ids(self) -> dict[str, Any]:
-        """All but the array, as plain data for JSON and checkpoints."""
-        plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "starts_word"}
+        """All but the arrays, as plain data for JSON and checkpoints."""
+        plain = {item.name: getattr(self, item.name) for item in fields(self) if item.compare}
         return {**plain, "special": list(self.special), "named": [list(pair) for pair in self.named]}
 
     @staticmethod
-    def from_ids(ids: dict[str, Any], starts_word: np.ndarray | None = None) -> "Vocabulary":
+    def from_ids(ids: dict[str, Any], **words: np.ndarray) -> "Vocabulary":
         """The vocabulary that `ids` wrote down."""
         named = tuple((str(token), int(number)) for token, number in ids.get("named", ()))
         lists = {"special": tuple(ids["special"]), "named": named}
-        return Vocabulary(**{**ids, **lists}, starts_word=starts_word)
+        return Vocabulary(**{**ids, **lists, **words})
 
 
 @runtime_checkable  # beartype checks signatures under pytest

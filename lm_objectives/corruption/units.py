@@ -50,7 +50,7 @@ def units_of(rows: Rows, vocabulary: Vocabulary, unit: Unit = "token", first: in
     """The units of rows; special tokens and padding belong to none.
 
     A word also begins at the start of a row, of a document's part and of a sentence that is marked, and behind a
-    special token, so that a word which the window cuts is one of its own.
+    special token, so that a word which the window cuts is one of its own; and behind a line break.
 
     Args:
         first: tokens of a document's part before this one belong to no unit.
@@ -71,6 +71,8 @@ def units_of(rows: Rows, vocabulary: Vocabulary, unit: Unit = "token", first: in
     begins = vocabulary.starts_word[rows.ids]
     begins[:, 0] = True
     begins[:, 1:] |= ~maskable[:, :-1]
+    if vocabulary.breaks_line is not None:
+        begins[:, 1:] |= vocabulary.breaks_line[rows.ids[:, :-1]]
     for marks in (None if rows.positions is None else rows.positions == 0, rows.sentences):
         if marks is not None:
             begins |= marks

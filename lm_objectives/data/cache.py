@@ -151,8 +151,8 @@ def open_cache(path: str | Path) -> TokenCache:
         for name, size in meta["sizes"].items():
             if (folder / name).stat().st_size != size:
                 raise ValueError(f"{name} has {(folder / name).stat().st_size:,} bytes of {size:,}")
-        starts_word = np.load(folder / "starts_word.npy", allow_pickle=False)
-        vocabulary = Vocabulary.from_ids(meta["vocabulary"], starts_word)
+        words = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("starts_word", "breaks_line")}
+        vocabulary = Vocabulary.from_ids(meta["vocabulary"], **words)
         census, identity = Census(**meta["census"]), str(meta["identity"])
     training, validation = (TokenText.open(folder / split) for split in ("training", "validation"))
     return TokenCache(folder, training, validation, vocabulary, census, identity)

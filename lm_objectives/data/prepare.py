@@ -159,8 +159,9 @@ class _Preparation:
                     f"expected {split} documents that the tokenizer makes tokens of, found none among its "
                     f"{found['without_tokens']:,}: add text, or choose a tokenizer whose normalizer leaves it"
                 )
-        assert vocabulary.starts_word is not None
+        assert vocabulary.starts_word is not None and vocabulary.breaks_line is not None
         write_array(cache / "starts_word.npy", vocabulary.starts_word)
+        write_array(cache / "breaks_line.npy", vocabulary.breaks_line)
         summed = ("words", "characters", "unspaced", "unknown", "without_tokens")
         census = Census(
             **{name: sum(split[name] for split in counts.values()) for name in summed},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.data.hub import may_be_on_hub
-from lm_objectives.data.words import is_byte_level, starts_word
+from lm_objectives.data.words import breaks_line, is_byte_level, starts_word
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -89,6 +89,7 @@ def vocabulary_of(tokenizer: "PreTrainedTokenizerFast", tokens: tuple[str, ...] 
         special=tuple(sorted(special)),
         named=tuple((token, ids[token]) for token in tokens),
         starts_word=starts_word(tokenizer.backend_tokenizer, special, size),
+        breaks_line=breaks_line(tokenizer.backend_tokenizer, size),
     )
 
 

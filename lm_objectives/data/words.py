@@ -65,6 +65,16 @@ def starts_word(tokenizer: "Tokenizer", special: set[int], size: int) -> np.ndar
     return starts
 
 
+def breaks_line(tokenizer: "Tokenizer", size: int) -> np.ndarray:
+    """Whether each token ends in a line break or a tab, behind which a word begins without a space, `(vocab,)`."""
+    plan = json.loads(tokenizer.to_str())
+    letters = _byte_letters() if "ByteLevel" in _kinds(plan["pre_tokenizer"], plan["decoder"]) else None
+    breaks = np.zeros(size, dtype=bool)
+    for token, number in tokenizer.get_vocab(with_added_tokens=False).items():
+        breaks[number] = _spelled(token, letters).endswith(("\n", "\r", "\t"))
+    return breaks
+
+
 def is_byte_level(tokenizer: "Tokenizer") -> bool:
     """Whether a tokenizer's letters are bytes, of which every text is made."""
     plan = json.loads(tokenizer.to_str())

@@ -14,7 +14,7 @@ from lm_objectives.checkpoint import Run
 from lm_objectives.corruption.base import Corruption, Rows, View, Vocabulary, frame_tokens
 from lm_objectives.corruption.keyed import domain, row_keys
 from lm_objectives.data.cache import TokenText
-from lm_objectives.data.words import starts_word
+from lm_objectives.data.words import breaks_line, starts_word
 from lm_objectives.demo.layout import wrapped
 from lm_objectives.demo.measuring import measured
 from lm_objectives.demo.sampling import Sampling
@@ -128,7 +128,9 @@ def set_stage(run: Run, text: str | None, sampling: Sampling) -> Stage:
     """
     tokenizer, module = run.tokenizer, run.module
     known = module.vocabulary
-    vocabulary = replace(known, starts_word=starts_word(tokenizer.backend_tokenizer, set(known.special), known.size))
+    backend, size = tokenizer.backend_tokenizer, known.size
+    starts, breaks = starts_word(backend, set(known.special), size), breaks_line(backend, size)
+    vocabulary = replace(known, starts_word=starts, breaks_line=breaks)
     held_out = held_out_paragraphs(run.cache, tokenizer, module.window, sampling.seed)
     origin = "your text" if text is not None else "a held-out paragraph" if held_out else "a built-in paragraph"
     shown, another = [*([] if text is None else [text]), *held_out, *BUILT_IN][:2]

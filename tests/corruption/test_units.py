@@ -57,6 +57,13 @@ def test_a_marked_sentence_begins_a_word() -> None:
     assert words(units_of(rows, VOCABULARY, "word"), 0) == [[0, 1], [2]]
 
 
+def test_a_line_break_ends_a_word() -> None:
+    """Token 6 goes on with a word, but for behind 9, a line break."""
+    breaks = np.arange(VOCABULARY.size) == 9
+    units = units_of(rows_of([4, 6, 9, 6, 6]), replace(VOCABULARY, breaks_line=breaks), "word")
+    assert words(units, 0) == [[0, 1, 2], [3, 4]]
+
+
 def test_words_need_to_know_where_they_start() -> None:
     with pytest.raises(ValueError, match=r"^expected a vocabulary that says where words start, found none: choose"):
         units_of(rows_of([5]), replace(VOCABULARY, starts_word=None), "word")

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from lm_objectives.data.tokenizer import make_tokenizer, vocabulary_of
-from lm_objectives.data.words import starts_word, training_cost
+from lm_objectives.data.words import breaks_line, starts_word, training_cost
 
 TEXTS = [" The thinking cats' 12 things.", " 你好世界", " สวัสดี", " déjà vu", " カタカナ", " the (other) thing"] * 30
 SPECIAL = ["[PAD]", "[BOS]", "[EOS]", "[MASK]", "[UNK]"]
@@ -56,6 +56,16 @@ def words_of(tokenizer: Tokenizer, text: str) -> str:
 def test_words_are_those_between_spaces_and_punctuation(make: object, text: str, oracle: str) -> None:
     tokenizer = make()  # type: ignore[operator]
     assert words_of(tokenizer, text) == oracle
+
+
+@pytest.mark.parametrize("make", [byte_level, unigram])
+def test_lines_end_in_a_break(make: object) -> None:
+    tokenizer = make()  # type: ignore[operator]
+    ids = tokenizer.encode("The\n\nthing\tthe cats", add_special_tokens=False).ids
+    breaks = breaks_line(tokenizer, tokenizer.get_vocab_size())
+    spelled = [tokenizer.decode([number]) for number in ids]
+    assert [bool(breaks[number]) for number in ids] == [text.endswith(("\n", "\t")) for text in spelled]
+    assert make is unigram or breaks[ids].sum() >= 2
 
 
 def test_letters_after_punctuation_go_on_but_in_word_piece() -> None:
