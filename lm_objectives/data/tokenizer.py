@@ -118,7 +118,7 @@ def save_tokenizer(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> None:
 
 
 def _load(name: str, tokens: tuple[str, ...]) -> tuple["PreTrainedTokenizerFast", list[str]]:
-    """The tokenizer, and the special tokens that were added to it."""
+    """The tokenizer, and the special tokens that were added to it: those it lacked, a pad that was something else too."""
     from tokenizers import AddedToken
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -136,8 +136,10 @@ def _load(name: str, tokens: tuple[str, ...]) -> tuple["PreTrainedTokenizerFast"
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ValueError(f"expected a fast tokenizer, found a slow one at {name}; convert it to tokenizer.json")
     before = tokenizer.get_vocab()
-    found = {
-        "pad_token": tokenizer.pad_token,
+    others = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token, tokenizer.mask_token}
+    others |= {tokenizer.cls_token, tokenizer.sep_token}
+    found = {  # a pad that has another role too would have positions and vectors depend on where that other stands
+        "pad_token": None if tokenizer.pad_token in others else tokenizer.pad_token,
         "bos_token": tokenizer.bos_token or tokenizer.cls_token,
         "eos_token": tokenizer.eos_token or tokenizer.sep_token,
         "mask_token": tokenizer.mask_token,
