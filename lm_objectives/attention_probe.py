@@ -55,8 +55,8 @@ def check_attention(config: Any, asked: Collection[Attention] = ()) -> None:
         if found and len(set(kinds.values())) > 1:
             raise ValueError(
                 f"expected a backbone that keeps its windows in {' and '.join(sorted(tried))} views, found "
-                f"{config.model_type}, whose {' and '.join(kinds)} layers cannot each have a mask ({found}): gemma3_text and "
-                "modernbert are examples"
+                f"{config.model_type}, whose {' and '.join(kinds)} layers cannot each have a mask ({found}): "
+                "gemma3_text and modernbert are examples"
             )
         if found:
             raise ValueError(

@@ -10,7 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lm_objectives.configuration import attention_kind, first_position, from_config, one_line, set_padding, share_embedding
+from lm_objectives.configuration import (
+    attention_kind,
+    first_position,
+    from_config,
+    one_line,
+    set_padding,
+    share_embedding,
+)
 from lm_objectives.corruption.base import Vocabulary
 
 _log = logging.getLogger("lm_objectives")

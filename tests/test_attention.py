@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, VOCABULARY, built, some_ids, view_of
+from families import FAMILIES, VOCABULARY, some_ids, view_of
 from torch import Tensor, nn
 
 from lm_objectives.backbone import Backbone
@@ -106,7 +106,9 @@ def test_a_family_that_cannot_be_told_its_windows_is_refused_for_the_views_that_
     corruptions: dict[str, Corruption] = {"masked": MaskedLM().corruption}
     Backbone("ultrabert", size).build(VOCABULARY, TIME, corruptions)
     corruptions["causal"] = CausalLM().corruption
-    message = "^expected a backbone that keeps its windows in bidirectional and causal views, found ultrabert, whose full"
+    message = (
+        "^expected a backbone that keeps its windows in bidirectional and causal views, found ultrabert, whose full"
+    )
     with pytest.raises(ValueError, match=message) as caught:
         Backbone("ultrabert", size).build(VOCABULARY, TIME, corruptions)
     assert "\n" not in str(caught.value)

@@ -14,7 +14,9 @@ from lm_objectives.corruption.base import Vocabulary
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
 # where some layer sees the whole row; the windows of others are asked of one layer in `test_attention`
-every_whole = pytest.mark.parametrize("family", [family for family in FAMILIES if family not in ("mistral", "gemma3_text")])
+every_whole = pytest.mark.parametrize(
+    "family", [family for family in FAMILIES if family not in ("mistral", "gemma3_text")]
+)
 
 
 def states(backbone: Backbone, *views: Any) -> list[Tensor]:

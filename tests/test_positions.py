@@ -117,5 +117,7 @@ def test_an_exported_model_counts_from_the_padding_and_gives_the_same(pad: int, 
 
 def test_a_family_that_counts_by_ids_and_cannot_be_told_needs_a_padding_of_its_own() -> None:
     built("m2m_100")
-    with pytest.raises(ValueError, match=r"^expected a padding token of its own for a m2m_100 backbone, .* found id 2 of"):
+    with pytest.raises(
+        ValueError, match=r"^expected a padding token of its own for a m2m_100 backbone, .* found id 2 of"
+    ):
         built("m2m_100", vocabulary=replace(VOCABULARY, pad=2))

@@ -28,6 +28,8 @@ def make_tokenizer(
 ) -> "PreTrainedTokenizerFast":
     """A trained or a loaded tokenizer that has pad, bos, eos and mask tokens; what a loaded one lacked is logged.
 
+    A pad that is another special token too, as in `tokenizer.pad_token = tokenizer.eos_token`, counts as lacking.
+
     Args:
         tokenizer: tokens in the vocabulary of a byte-level BPE to train (Sennrich et al. 2016, section 3.2; on bytes as
             in Radford et al. 2019, section 2.2), at least 260: the bytes and four special tokens; fewer come out where
@@ -118,7 +120,7 @@ def save_tokenizer(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> None:
 
 
 def _load(name: str, tokens: tuple[str, ...]) -> tuple["PreTrainedTokenizerFast", list[str]]:
-    """The tokenizer, and the special tokens that were added to it: those it lacked, a pad that was something else too."""
+    """The tokenizer, and the special tokens that were added to it: those it lacked, and a pad of its own alone."""
     from tokenizers import AddedToken
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
