@@ -1,6 +1,6 @@
 """What a model is told so that each view gets the attention that it asks for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,14 +9,16 @@ from torch import Tensor
 
 from lm_objectives.corruption.base import View
 
+_WHOLE: tuple[Mapping[str, int | None], ...] = ({"": None}, {"full_attention": None})  # of layers that see whole rows
 
-def attention_arguments(views: Sequence[View], decoder: bool, windowed: bool) -> dict[str, Any]:
-    """Arguments of a model's `forward` for views in one pass: no mask where none is needed, else a boolean one.
+
+def attention_arguments(views: Sequence[View], decoder: bool, windows: Mapping[str, int | None]) -> dict[str, Any]:
+    """Arguments of a model's `forward` for views in one pass: no mask where none is needed, else boolean ones.
 
     Args:
         views: of one window length.
         decoder: whether the model attends causally of itself.
-        windowed: whether some of its layers attend to a neighbourhood only.
+        windows: `configuration.windows_of` the model: how far each kind of its layers sees.
     """
     patterns = {view.attention for view in views}
     padded = any(view.padded for view in views)
@@ -25,9 +27,23 @@ def attention_arguments(views: Sequence[View], decoder: bool, windowed: bool) ->
         return {}  # padding is on the right, where no scored position looks
     if whole and patterns == {"bidirectional"} and not decoder:
         return {"attention_mask": torch.cat([_real(view) for view in views]).long()} if padded else {}
-    if whole and patterns == {"bidirectional"} and not padded and not windowed:
+    if whole and patterns == {"bidirectional"} and not padded and windows in _WHOLE:
         return {"is_causal": False}
-    return {"attention_mask": torch.cat([_seen(view) for view in views])[:, None]}
+    return {"attention_mask": masks(views, windows)}
+
+
+def masks(
+    views: Sequence[View], windows: Mapping[str, int | None]
+) -> Bool[Tensor, "rows 1 time time"] | dict[str, Bool[Tensor, "rows 1 time time"]]:
+    """True where a position, the second to last axis, sees another, the last: one mask, or one for each kind of layer.
+
+    A layer with a window of w keeps it whatever the view asks: i sees j only where |i - j| < w.
+    """
+    seen = torch.cat([_seen(view) for view in views])[:, None]
+    by_window = {window: _within(seen, window) for window in windows.values()}
+    if len(by_window) == 1:
+        return next(iter(by_window.values()))
+    return {kind: by_window[window] for kind, window in windows.items()}
 
 
 def positions_in(view: View) -> Int[Tensor, "rows time"]:
@@ -50,6 +66,15 @@ def _seen(view: View) -> Bool[Tensor, "rows time time"]:
         part = (view.positions == 0).cumsum(1)
         mask = mask & (part[:, :, None] == part[:, None, :])
     return mask
+
+
+def _within(seen: Bool[Tensor, "rows 1 time time"], window: int | None) -> Bool[Tensor, "rows 1 time time"]:
+    """What is left of what positions see in a layer with a window."""
+    if window is None:
+        return seen
+    place = torch.arange(seen.shape[-1], device=seen.device)
+    apart = (place[:, None] - place).abs()
+    return seen & (apart < window) | (apart == 0)  # padding sees itself: a row that sees nothing may be NaN
 
 
 def _real(view: View) -> Bool[Tensor, "rows time"]:

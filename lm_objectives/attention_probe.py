@@ -1,45 +1,63 @@
 """Whether a family attends as views ask: tried on a few narrow layers, since some ignore masks without a word."""
 
-import copy
 import itertools
-import json
-from collections.abc import Iterator
+import math
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from jaxtyping import Bool
+from torch import Tensor
 
+from lm_objectives.attention import masks
 from lm_objectives.backbone import Backbone
-from lm_objectives.configuration import from_config, has_windows, narrowed, one_line, takes_positions
+from lm_objectives.configuration import from_config, is_decoder, one_line, takes_positions, windows_of
 from lm_objectives.corruption.base import Attention, View
+from lm_objectives.narrow_models import described, from_description, make_telling, on_cpu_undrawn, shallow
 
-_OTHER: dict[Attention, Attention] = {"causal": "bidirectional", "bidirectional": "causal"}
+_BESIDE: dict[Attention, Attention] = {"causal": "bidirectional", "bidirectional": "causal", "prefix": "causal"}
+_TIME, _PREFIX = 8, 3  # tokens in a row, and in the prefix of one that has such
+_ALL: frozenset[Attention] = frozenset(_BESIDE)
 _ROUNDING = 1e-5  # of hidden states in float32, relative to the largest
 
 
-def check_attention(config: Any) -> None:
+def check_attention(config: Any, asked: Collection[Attention] = ()) -> None:
     """Raise where a family does not attend as views ask, tried on real weights of a few narrow layers.
 
-    Some families ignore masks, or the argument that turns causality off, without a word.
+    Some families ignore masks, or the argument that turns causality off, without a word; and some cannot be told to
+    keep the windows of some layers and none in others.
+
+    Args:
+        config: of the backbone.
+        asked: attention of the views that will be; all where none is named. Of a model whose layers are of several
+            kinds these alone are tried, of each kind alone all.
 
     Raises:
         ValueError: where a view sees what it must not, does not see what it must, or does not run.
     """
     with one_line(f"a {config.model_type} backbone whose depth can be set", "choose another model_type"):
-        shallows = list(_shallow(config))
-    for shallow in shallows:
+        shallows = list(shallow(config))
+    for small in shallows:
+        kinds = windows_of(small)
+        tried = frozenset(asked) if asked and len(kinds) > 1 else _ALL
         try:
-            found = _leak_of(config.model_type, _described(shallow))
+            found = _leak_of(config.model_type, described(small), tried)
         except Exception:  # of sizes that do not shrink so; the true width is slower, and has its own messages
             with torch.device("meta"):
                 from_config(config)
             try:
-                found = _leak_in(shallow)
+                found = _leak_in(small, tried)
             except Exception as error:
                 found = f"a view raises {type(error).__name__} ({' '.join(str(error).split()).rstrip('.')})"
+        if found and len(set(kinds.values())) > 1:
+            raise ValueError(
+                f"expected a backbone that keeps its windows in {' and '.join(sorted(tried))} views, found "
+                f"{config.model_type}, whose {' and '.join(kinds)} layers cannot each have a mask ({found}): "
+                "gemma3_text and modernbert are examples"
+            )
         if found:
             raise ValueError(
                 f"expected a backbone whose attention can be set, found {config.model_type}, where {found}: "
@@ -49,108 +67,114 @@ def check_attention(config: Any) -> None:
 
 def keeps_parts_apart(config: Any) -> bool:
     """Whether a family can read rows that hold parts of several documents as if each stood alone."""
-    if has_windows(config) or not takes_positions(config):
+    if not takes_positions(config):
         return False
     try:
-        return all(_packs(config.model_type, _described(shallow)) for shallow in _shallow(config))
+        return all(_packs(config.model_type, described(small)) for small in shallow(config))
     except Exception:  # sizes that do not shrink so, or do not run at all, which `check_attention` says
         return False
 
 
-def _described(config: Any) -> str:
-    """A narrow configuration in words, for what is remembered by them."""
-    return narrowed(config, min(64 / config.hidden_size, 1.0)).to_json_string()
+@lru_cache
+def _leak_of(model_type: str, words: str, asked: frozenset[Attention]) -> str | None:
+    return _leak_in(from_description(model_type, words), asked)
 
 
 @lru_cache
-def _leak_of(model_type: str, described: str) -> str | None:
-    from transformers import CONFIG_MAPPING
-
-    return _leak_in(CONFIG_MAPPING[model_type].from_dict(json.loads(described)))
-
-
-@lru_cache
-def _packs(model_type: str, described: str) -> bool:
-    from transformers import CONFIG_MAPPING
-
-    with _trial(CONFIG_MAPPING[model_type].from_dict(json.loads(described))) as backbone:
+def _packs(model_type: str, words: str) -> bool:
+    with _trial(from_description(model_type, words)) as backbone:
         return all(packed_error(backbone, attention) <= _ROUNDING for attention in ("causal", "bidirectional"))
 
 
-def _leak_in(config: Any) -> str | None:
+def _leak_in(config: Any, asked: Collection[Attention]) -> str | None:
     """What is wrong with the attention of a model of this configuration."""
     with _trial(config) as backbone:
-        return leak(backbone)
+        return leak(backbone, asked)
 
 
 @contextmanager
 def _trial(config: Any) -> Iterator[Backbone]:
     """A model of a configuration with weights that tell; draws no global random numbers."""
-    generator = torch.Generator("cpu").manual_seed(0)
-    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+    with on_cpu_undrawn():
         trial = Backbone(model_type=config.model_type)
         trial.config = config
         trial._attach(from_config(config).float())
-        for parameter in trial.parameters():
-            if parameter.ndim > 1:  # wider than families draw them, or rounding would hide what attention does; and
-                # not so wide that T5's, which does not divide by the width of a head, looks at one token alone
-                nn.init.normal_(parameter, std=0.5 * parameter.shape[-1] ** -0.5, generator=generator)
-        trial.model.eval()
+        make_telling(trial)
         yield trial
 
 
-def _shallow(config: Any) -> Iterator[Any]:
-    """For each kind of layer a configuration of one alone; one of two layers where a family has no kinds."""
-    depth, kinds = config.num_hidden_layers, getattr(config, "layer_types", None) or []
-    for kept in [[kinds.index(kind)] for kind in dict.fromkeys(kinds)] or [list(range(min(depth, 2)))]:
-        small = copy.deepcopy(config)
-        for name, value in vars(config).items():
-            if isinstance(value, list) and len(value) == depth:  # what is said of each layer
-                small.__dict__[name] = [value[index] for index in kept]
-            elif name.endswith("_token_id") and isinstance(value, int):
-                setattr(small, name, 0)
-        small.num_hidden_layers, small.vocab_size = len(kept), 16
-        for name in ("num_decoder_layers", "decoder_layers"):
-            if hasattr(small, name):
-                setattr(small, name, min(getattr(small, name), 2))
-        yield small
-
-
 @torch.no_grad()
-def leak(backbone: Backbone) -> str | None:
+def leak(backbone: Backbone, asked: Collection[Attention] = _ALL) -> str | None:
     """What is wrong with the attention that views get, seen in hidden states; `None` where it is right.
 
-    Each pattern that makes sense is tried alone and, where no layer is windowed, merged with the other; with padding
-    and without. A decoder behind an encoder is tried on what it writes.
+    Each pattern asked for that makes sense is tried alone and beside another, with padding and without; a layer with a
+    window is to see that far and no further, in each of them. A decoder behind an encoder is tried on what it writes.
     """
     training = backbone.model.training
     backbone.model.eval()
     try:
-        return _leak_between(backbone) or (_leak_into_decoder(backbone) if backbone.writes else None)
+        if backbone.writes:
+            return _leak_between(backbone, {"bidirectional"}) or _leak_into_decoder(backbone)
+        return _leak_between(backbone, asked) or _other_windows(backbone, asked)
     finally:
         backbone.model.train(training)
 
 
-def _leak_between(backbone: Backbone) -> str | None:
+def _leak_between(backbone: Backbone, asked: Collection[Attention]) -> str | None:
     """What is wrong with what the positions of a row see of one another."""
-    base = torch.arange(4, 10)
-    ids = base.repeat(3, 1)
-    ids[1, 2], ids[2, 4:] = 11, 12  # rows differ from the first in a token, and in what its padding holds
-    patterns: tuple[Attention, ...] = ("bidirectional",) if backbone.writes else ("causal", "bidirectional")
-    sides = (False,) if backbone.windowed or backbone.writes else (False, True)
-    for attention, length, merged in itertools.product(patterns, (6, 4), sides):
-        views = [_bare(ids, length, attention), *([_bare(ids, 6, _OTHER[attention])] if merged else [])]
-        still = _still(backbone.encode(views)[0])
-        where = f"a {attention} view{' with padding' * (length < 6)}{' beside another' * merged}"
-        if attention == "causal" and not still[1, :2].all():
-            return f"{where} sees what follows"
-        if attention == "bidirectional" and (still[1, 1] if backbone.windowed else still[1, :2].any()):
-            return f"{where} does not see what follows"
-        if still[1, 2:length].any() if not backbone.windowed else still[1, 2]:
-            return f"{where} does not see what precedes"
-        if length < 6 and not still[2, :length].all():
+    ids = torch.arange(4, 4 + _TIME).repeat(1 + _TIME, 1)
+    ids[1:].diagonal().add_(_TIME)  # each row differs from the first in a token of its own
+    patterns = [pattern for pattern in _BESIDE if pattern in asked]
+    for attention, length, merged in itertools.product(patterns, (_TIME, _TIME - 2), (False, True)):
+        if merged and _BESIDE[attention] not in asked:
+            continue
+        views = [_bare(ids, length, attention), *([_bare(ids, _TIME, _BESIDE[attention])] if merged else [])]
+        moved = ~_still(backbone.encode(views)[0])[1:, :length].T  # by position, and by the token that is another
+        where = f"a {attention} view{' with padding' * (length < _TIME)}{' beside another' * merged}"
+        if found := _wrong(moved[:, :length], attention, _windows(backbone.config)):
+            return f"{where} {found}"
+        if moved[:, length:].any():
             return f"{where} sees what the padding holds"
     return None
+
+
+def _wrong(sees: Bool[Tensor, "time time"], attention: Attention, windows: Sequence[float]) -> str | None:
+    """What is wrong with which tokens, the second axis, a position sees, by the definition of its attention."""
+    place = torch.arange(len(sees))
+    past = place[:, None] - place
+    may = (past >= 0) | (attention == "bidirectional") | ((attention == "prefix") & (place < _PREFIX))
+    reaches = torch.eye(len(sees), dtype=torch.bool)
+    for window in windows:  # each layer reads what the one below it has seen
+        reaches = ((may & (past.abs() < window)).float() @ reaches.float()).bool()
+    if (sees & ~may).any():
+        return "sees what follows"
+    if (sees & ~reaches).any():
+        return "sees beyond its windows"
+    missed = reaches & ~sees
+    if missed.any():
+        return f"does not see what {'follows' if missed[past < 0].any() else 'precedes'}"
+    return None
+
+
+def _windows(config: Any) -> list[float]:
+    """How far each layer sees, the first first."""
+    windows = windows_of(config)
+    kinds = getattr(config, "layer_types", None) or [""] * config.num_hidden_layers
+    return [float(windows[kind] or math.inf) for kind in kinds]
+
+
+def _other_windows(backbone: Backbone, asked: Collection[Attention]) -> str | None:
+    """Whether masks differ from the windows of the family itself, and views are asked for that need masks.
+
+    A layer without a window hides those of the others from `_leak_between`.
+    """
+    own: Attention = "causal" if is_decoder(backbone.config.model_type) else "bidirectional"
+    if not backbone.windowed or set(asked) == {own}:
+        return None
+    view = _bare(torch.arange(4, 4 + _TIME)[None], _TIME, own)
+    told = masks([view], windows_of(backbone.config))
+    there = backbone.model(input_ids=view.ids, attention_mask=told).last_hidden_state
+    return None if _still(torch.cat([*backbone.encode([view]), there])).all() else f"a {own} view has other windows"
 
 
 def _leak_into_decoder(backbone: Backbone) -> str | None:
@@ -194,6 +218,7 @@ def packed_error(backbone: Backbone, attention: Attention) -> float:
 
 
 def _bare(ids: Tensor, length: int, attention: Attention) -> View:
-    """A view in which nothing is scored and all rows are of one length."""
-    none = ids.new_zeros(0)
-    return View(ids, ids.new_full((len(ids),), length), attention, none, none, {}, length < ids.shape[1])
+    """A view in which nothing is scored and all rows, and their prefixes, are of one length."""
+    none, prefix = ids.new_zeros(0), ids.new_full((len(ids),), _PREFIX) if attention == "prefix" else None
+    lengths = ids.new_full((len(ids),), length)
+    return View(ids, lengths, attention, none, none, {}, length < ids.shape[1], prefix=prefix)

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from lm_objectives.attention import attention_arguments, positions_in
 from lm_objectives.blocks import blocks_of, split
 from lm_objectives.configuration import (
+    check_chunks,
     check_config,
     check_corruptions,
     draws_unit_embeddings,
     first_position,
     from_config,
-    has_windows,
     is_decoder,
     narrowed,
     new_config,
@@ -28,9 +28,11 @@ from lm_objectives.configuration import (
     saved_config,
     scales_output,
     ties_head,
+    windows_of,
 )
 from lm_objectives.corruption.base import Corruption, View, Vocabulary
 from lm_objectives.plugin import Plugin
+from lm_objectives.positions import check_padding, settle
 from lm_objectives.pretrained import Found, read_config, read_folder
 
 _EPSILONS = ("layer_norm_eps", "norm_eps", "layer_norm_epsilon", "rms_norm_eps")
@@ -81,8 +83,9 @@ class Backbone(Plugin, nn.Module):
                 write does not learn.
 
         Raises:
-            ValueError: for an unknown model type, impossible sizes, a family whose attention cannot be set, a window
-                longer than the model's positions, or an objective that makes no sense on the family.
+            ValueError: for an unknown model type, impossible sizes, a family whose attention cannot be set, or whose
+                layers' windows are not kept by what the corruptions ask for, a window longer than the model's
+                positions, or an objective that makes no sense on the family.
         """
         self.config = self._configuration(vocabulary)
         check_config(self.config)
@@ -93,9 +96,11 @@ class Backbone(Plugin, nn.Module):
                 f"expected data.window of at most {limit}, the positions of this {self.config.model_type} backbone, "
                 f"found {window}: shorten data.window or raise max_position_embeddings in model.backbone.config"
             )
+        check_chunks(self.config, window)
         from lm_objectives.attention_probe import check_attention  # which makes backbones of its own
 
-        check_attention(self.config)
+        check_attention(self.config, {corruption.attention for corruption in (corruptions or {}).values()})
+        check_padding(self.config, vocabulary)
         self.vocabulary, self.window = vocabulary, window
         if self.pretrained:
             self.found = read_folder(Path(self.pretrained), self.config, vocabulary)
@@ -116,9 +121,9 @@ class Backbone(Plugin, nn.Module):
         if self._blueprint:
             return saved_config(self._blueprint["config"])
         if self.pretrained:
-            return read_config(Path(self.pretrained))
+            return settle(read_config(Path(self.pretrained)), pretrained=True)
         assert self.model_type is not None
-        return new_config(self.model_type, self.arguments, vocabulary)
+        return settle(new_config(self.model_type, self.arguments, vocabulary), pretrained=False)
 
     def _attach(self, model: Any) -> None:
         self.writes = bool(self.config.is_encoder_decoder)
@@ -130,7 +135,7 @@ class Backbone(Plugin, nn.Module):
         self._segments = "token_type_ids" in accepted and getattr(self.config, "type_vocab_size", 0) > 1
         self._cache = {"use_cache": False} if hasattr(self.config, "use_cache") else {}
         self._decoder = is_decoder(self.config.model_type) and not self.writes
-        self.windowed = has_windows(self.config)
+        self._windows = windows_of(self.config)
         self._all_write = False
         self._search_anew()
 
@@ -162,6 +167,11 @@ class Backbone(Plugin, nn.Module):
     def frozen(self) -> bool:
         """Whether there is a decoder behind the encoder that does not learn, since no objective has it write."""
         return self.writes and not any(parameter.requires_grad for parameter in self._decoders_own())
+
+    @property
+    def windowed(self) -> bool:
+        """Whether some layers see a neighbourhood of each place only, which views keep whatever their attention."""
+        return any(window is not None for window in self._windows.values())
 
     @property
     def packs(self) -> bool:
@@ -340,8 +350,7 @@ class Backbone(Plugin, nn.Module):
         """Hidden states of each view, all views in one pass: the decoder's of a view that has it write.
 
         Args:
-            views: views of one window length; of one attention pattern where the model has `windowed` layers; all or
-                none of which have a decoder write, and then rows of one length.
+            views: views of one window length; all or none of which have a decoder write, and then rows of one length.
             parameters: stand-ins for some of the model's parameters, by name.
             embedded: input vectors to read instead of the views' tokens.
         """
@@ -362,9 +371,10 @@ class Backbone(Plugin, nn.Module):
             inputs["token_type_ids"] = torch.cat(
                 [torch.zeros_like(view.ids) if view.segments is None else view.segments for view in views]
             )
-        inputs |= attention_arguments(views, self._decoder, self.windowed)
-        if any(view.positions is not None for view in views):
-            inputs["position_ids"] = torch.cat([positions_in(view) for view in views]) + first_position(self.config)
+        inputs |= attention_arguments(views, self._decoder, self._windows)
+        first = first_position(self.config)
+        if first or any(view.positions is not None for view in views):
+            inputs["position_ids"] = torch.cat([positions_in(view) for view in views]) + first
         output = torch.func.functional_call(module, parameters, (), inputs) if parameters else module(**inputs)
         return list(output.last_hidden_state.split(rows))
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
+import torch
 from torch import nn
 
 from lm_objectives.corruption.base import Corruption, Vocabulary
 
-_COUNT_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")  # and take what they are given as it is
 _UNIT_EMBEDDINGS = ("t5", "mt5", "umt5", "longt5", "switch_transformers")
 _SCALED_WHERE_TIED = ("umt5", "switch_transformers")  # T5's own configuration says whether it is
 
@@ -98,6 +98,17 @@ def check_config(config: Any) -> None:
         )
 
 
+def check_chunks(config: Any, window: int) -> None:
+    """Raise where layers see the chunk alone that a place lies in, and rows are longer than such."""
+    chunked = any("chunk" in kind for kind in getattr(config, "layer_types", None) or [])
+    if chunked and window > (chunk := config.attention_chunk_size):
+        raise ValueError(
+            f"expected data.window of at most {chunk}, the chunk that layers of this {config.model_type} backbone see, "
+            f"which own masks do not keep, found {window}: shorten data.window or raise attention_chunk_size in "
+            "model.backbone.config"
+        )
+
+
 def check_corruptions(config: Any, corruptions: Mapping[str, Corruption]) -> None:
     """Raise where a family cannot read, or write, what an objective's corruption makes."""
     family = config.model_type
@@ -122,14 +133,42 @@ def attention_kind(config: Any) -> str:
 
 
 def from_config(config: Any) -> nn.Module:
-    """A model of this configuration with fresh weights; a `ValueError` where it cannot be made."""
+    """A model of this configuration with fresh weights; a `ValueError` where it cannot be made.
+
+    Where `positions.settle` has said at which number positions begin, the model is made as if the padding were the
+    token before that number, and then given the padding's true id: its table of positions is as long as it is said to
+    be, whatever that id.
+    """
     from transformers import AutoModel
 
     with one_line(f"a {config.model_type} configuration that builds", "change model.backbone.config"):
-        model = AutoModel.from_config(config, attn_implementation=attention_kind(config), trust_remote_code=False)
+        pad, first = config.pad_token_id, first_position(config)
+        config.pad_token_id = first - 1 if first else pad
+        try:
+            model = AutoModel.from_config(config, attn_implementation=attention_kind(config), trust_remote_code=False)
+        finally:
+            config.pad_token_id = pad
+        if first:
+            _exchange(model, first - 1, pad)
         if config.is_encoder_decoder and not config.tie_word_embeddings:
             share_embedding(model)
         return model
+
+
+@torch.no_grad()
+def _exchange(model: Any, other: int, pad: int) -> None:
+    """Let the padding have the row of the embedding that another token has, which is 0, and that its."""
+    weight = model.get_input_embeddings().weight
+    weight[[other, pad]] = weight[[pad, other]]
+    set_padding(model, pad)
+
+
+def set_padding(model: Any, pad: int) -> None:
+    """Let the row of the padding be the one of the token embedding that gets no gradient, where a family has such."""
+    weight = model.get_input_embeddings().weight
+    for module in model.modules():
+        if isinstance(module, nn.Embedding) and module.weight is weight and module.padding_idx is not None:
+            module.padding_idx = pad
 
 
 def share_embedding(model: Any) -> None:
@@ -214,16 +253,24 @@ def draws_unit_embeddings(config: Any) -> bool:
     return config.model_type in _UNIT_EMBEDDINGS
 
 
-def has_windows(config: Any) -> bool:
-    """Whether some layers attend to a neighbourhood only, so that an own mask would change what they see."""
-    kinds = set(getattr(config, "layer_types", None) or [])
-    sliding = getattr(config, "sliding_window", None) is not None and getattr(config, "use_sliding_window", True)
-    return bool(kinds - {"full_attention"}) or sliding or getattr(config, "local_attention", None) is not None
+def windows_of(config: Any) -> dict[str, int | None]:
+    """How far each kind of layer sees, w in |i - j| < w with a token's own place counted; `None`: the whole row.
+
+    Decoders of transformers give w as `sliding_window`; its encoders give w - 1, the places on each side: ModernBERT's
+    `local_attention` of 128 is 64 places on each side (Warner et al. 2024, section 2.1.1), so its w is 65.
+    """
+    window = getattr(config, "sliding_window", None)
+    if window is not None and not is_decoder(config.model_type):
+        window += 1
+    kinds = getattr(config, "layer_types", None)
+    if kinds:
+        return {kind: window if "sliding" in kind else None for kind in kinds}
+    return {"": window if getattr(config, "use_sliding_window", True) else None}
 
 
 def first_position(config: Any) -> int:
-    """The number of a row's first position: 0, or the one after the padding's own where a family counts so."""
-    return config.pad_token_id + 1 if config.model_type in _COUNT_FROM_PADDING else 0
+    """The number of a row's first position: 0, but where a family keeps rows of its table for padding."""
+    return getattr(config, "first_position", 0)
 
 
 def takes_positions(config: Any) -> bool:
@@ -237,4 +284,4 @@ def takes_positions(config: Any) -> bool:
 def positions_of(config: Any) -> int | None:
     """The longest window a configuration's position embeddings hold; `None` where nothing bounds it."""
     limit = getattr(config, "max_position_embeddings", None)
-    return None if limit is None else limit - first_position(config)
+    return None if limit is None else max(limit - first_position(config), 0)

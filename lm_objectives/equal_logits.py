@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lm_objectives.backbone import Backbone
+from lm_objectives.configuration import first_position
 from lm_objectives.corruption.base import Attention, View
 
 _PROBE = 128  # tokens that both must agree on
@@ -35,6 +36,8 @@ def equal_logits(
     """
     time = min(backbone.window, _PROBE)
     ids = torch.randint(backbone.vocabulary.size, (1, time), generator=torch.Generator().manual_seed(0))
+    for padding in (backbone.vocabulary.pad, first_position(backbone.config) - 1):
+        ids[ids == padding] = backbone.vocabulary.mask  # text has none, and RoBERTa's class counts it as no place
     nothing = torch.zeros(0, dtype=torch.long)
     view = View(ids, torch.tensor([time]), attention, nothing, nothing, {})
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}

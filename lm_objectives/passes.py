@@ -60,7 +60,7 @@ def _groups(backbone: Backbone, views: Mapping[str, View]) -> list[list[str]]:
 
     A view that has a decoder write shares a pass with such as write rows of one length.
     """
-    merges = backbone.embedding.device.type == "cpu" and not backbone.windowed
+    merges = backbone.embedding.device.type == "cpu"
     groups: dict[tuple[int, int, str], list[str]] = {}
     for name, view in views.items():
         written = 0 if view.decoder is None else view.decoder.shape[1]

@@ -10,7 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lm_objectives.configuration import attention_kind, from_config, one_line, share_embedding
+from lm_objectives.configuration import (
+    attention_kind,
+    first_position,
+    from_config,
+    one_line,
+    set_padding,
+    share_embedding,
+)
 from lm_objectives.corruption.base import Vocabulary
 
 _log = logging.getLogger("lm_objectives")
@@ -71,6 +78,10 @@ def read_folder(folder: Path, config: Any, vocabulary: Vocabulary) -> Found:
         )
     whole.train()  # it is read as one that is only asked
     _fit(whole, vocabulary, folder)
+    if first := first_position(config):
+        whole.config.first_position = first
+    whole.config.pad_token_id = vocabulary.pad  # which may be another than the folder's, or one that it lacks
+    set_padding(whole, vocabulary.pad)
     if whole.config.is_encoder_decoder and not whole.config.tie_word_embeddings:
         _share(whole, folder)
     output = whole.get_output_embeddings()

@@ -58,15 +58,21 @@ SEQ2SEQ: dict[str, dict[str, Any]] = {
 }
 ENCODERS = ("bert", "roberta", "electra", "albert", "modernbert")
 WINDOWED = ("mistral", "modernbert", "gemma3_text")
+COUNTING = ("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "camembert", "data2vec-text")
 
 
 def built(
-    family: str, window: int = 12, corruptions: Mapping[str, Corruption] | None = None, **changes: Any
+    family: str,
+    window: int = 12,
+    corruptions: Mapping[str, Corruption] | None = None,
+    vocabulary: Vocabulary = VOCABULARY,
+    **changes: Any,
 ) -> Backbone:
     """A fresh backbone that does not drop out, the same each time."""
     torch.manual_seed(0)
-    backbone = Backbone(family, (FAMILIES | SEQ2SEQ)[family] | changes)
-    backbone.build(VOCABULARY, window, corruptions)
+    sizes = FAMILIES | SEQ2SEQ | dict.fromkeys(COUNTING, _ENCODER)
+    backbone = Backbone(family, sizes[family] | changes)
+    backbone.build(vocabulary, window, corruptions)
     return backbone.eval()
 
 

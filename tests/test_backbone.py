@@ -6,15 +6,18 @@ from typing import Any
 
 import pytest
 import torch
-from families import ENCODERS, FAMILIES, VOCABULARY, WINDOWED, built, some_ids, view_of
+from families import COUNTING, ENCODERS, FAMILIES, SEQ2SEQ, VOCABULARY, WINDOWED, built, some_ids, view_of
 from torch import Tensor
 
 from lm_objectives.attention_probe import check_attention, leak
 from lm_objectives.backbone import Backbone
 from lm_objectives.corruption.base import Vocabulary
 
-PACKING = [family for family in FAMILIES if family not in WINDOWED]
 every_family = pytest.mark.parametrize("family", FAMILIES)
+# where some layer sees the whole row; the windows of others are asked of one layer in `test_attention`
+every_whole = pytest.mark.parametrize(
+    "family", [family for family in FAMILIES if family not in ("mistral", "gemma3_text")]
+)
 
 
 def states(backbone: Backbone, *views: Any) -> list[Tensor]:
@@ -40,7 +43,7 @@ def test_causal_view_does_not_see_the_future(family: str, lengths: list[int] | N
         assert (before != after).any(-1)[:, changed].all()
 
 
-@every_family
+@every_whole
 @pytest.mark.parametrize("lengths", [None, [12, 9]])
 def test_bidirectional_view_sees_both_ways(family: str, lengths: list[int] | None) -> None:
     backbone, ids = built(family), some_ids()
@@ -75,7 +78,7 @@ def test_padded_row_is_the_row_alone(family: str, attention: Any) -> None:
     torch.testing.assert_close(padded[1:, :7], alone, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in WINDOWED])
+@every_family
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
 def test_mixed_pass_is_the_separate_passes(family: str, dtype: torch.dtype, tolerance: float) -> None:
     backbone = built(family).to(dtype)
@@ -84,7 +87,6 @@ def test_mixed_pass_is_the_separate_passes(family: str, dtype: torch.dtype, tole
         view_of(some_ids(2) - 1, "bidirectional", [12, 7]),
         view_of(some_ids(2) // 2 + 4, "bidirectional", segments=(torch.arange(12) > 5).long().expand(2, -1)),
     ]
-    assert not backbone.windowed
     for mixed, view in zip(states(backbone, *views), views, strict=True):
         [alone] = states(backbone, view)
         real = torch.arange(12) < view.lengths[:, None]
@@ -95,12 +97,15 @@ POSITIONS = torch.tensor([[0, 1, 2, 3, 4, 0, 1, 2, 0, 1, 2, 3], [0, 1, 2, 3, 4, 
 PARTS = [(0, 0, 5), (0, 5, 8), (0, 8, 12), (1, 0, 7), (1, 7, 12)]  # row, first position, one past the last
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_families_with_windows_do_not_pack(family: str) -> None:
-    assert Backbone(family, FAMILIES[family]).packs is (family not in WINDOWED)
+@pytest.mark.parametrize(
+    ("family", "arguments"),
+    [*FAMILIES.items(), *((family, FAMILIES["roberta"]) for family in COUNTING), ("t5", SEQ2SEQ["t5"])],
+)
+def test_families_that_can_be_told_positions_pack(family: str, arguments: dict[str, Any]) -> None:
+    assert Backbone(family, arguments).packs is (family != "t5")
 
 
-@pytest.mark.parametrize("family", PACKING)
+@every_family
 @pytest.mark.parametrize("attention", ["causal", "bidirectional"])
 def test_each_document_of_a_packed_row_is_as_if_alone(family: str, attention: Any) -> None:
     """Oracle: each document in a row of its own, whose attention and positions need no argument."""
@@ -114,7 +119,7 @@ def test_each_document_of_a_packed_row_is_as_if_alone(family: str, attention: An
             torch.testing.assert_close(packed[row, start:stop], alone[0], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("family", PACKING)
+@every_family
 @pytest.mark.parametrize("attention", ["causal", "bidirectional"])
 def test_no_document_of_a_packed_row_sees_another(family: str, attention: Any) -> None:
     backbone, ids = built(family), some_ids()
@@ -126,10 +131,10 @@ def test_no_document_of_a_packed_row_sees_another(family: str, attention: Any) -
         changed = (before != after).any(-1)
         inside = torch.zeros(2, 12, dtype=torch.bool)
         inside[row, start:stop] = True
-        assert torch.equal(changed, inside)
+        assert torch.equal(changed, inside)  # all of it has changed, so that windows do not matter
 
 
-@every_family
+@every_whole
 def test_a_prefix_sees_itself_and_the_rest_what_precedes(family: str) -> None:
     """Oracle: which states a changed token moves, position by position."""
     backbone, ids, prefix = built(family), some_ids(), torch.tensor([5, 0])
@@ -144,9 +149,9 @@ def test_a_prefix_sees_itself_and_the_rest_what_precedes(family: str) -> None:
             assert torch.equal(moved[row], torch.arange(12) >= first)
 
 
-@pytest.mark.parametrize("family", WINDOWED)
+@every_family
 def test_windows_are_known(family: str) -> None:
-    assert built(family).windowed
+    assert built(family).windowed is (family in WINDOWED)
 
 
 @every_family
@@ -189,7 +194,7 @@ _SMALL = FAMILIES["llama"] | {"tie_word_embeddings": False}
         (
             "opt",
             {"num_hidden_layers": 2, "hidden_size": 32, "word_embed_proj_dim": 32, "num_attention_heads": 4},
-            "a view raises ValueError",
+            "a view raises",
         ),
         ("esm", FAMILIES["bert"], "a view raises"),
     ],
@@ -202,6 +207,11 @@ def test_families_whose_attention_cannot_be_set_are_refused(
     with pytest.raises(ValueError, match=message) as caught, torch.device(device):
         Backbone(model_type, arguments).build(VOCABULARY, 12)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_a_table_shorter_than_the_rows_of_the_probe_is_no_hindrance(family: str) -> None:
+    built(family, 3, max_position_embeddings=3)
 
 
 def test_blocks_are_the_layers_where_a_mixture_has_more_experts() -> None:

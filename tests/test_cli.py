@@ -430,10 +430,8 @@ BAD: dict[str, tuple[list[str], str]] = {
         [
             "--data.packing",
             "true",
-            "--model.backbone.config.sliding_window",
-            "4",
-            "--model.backbone.model_type",
-            "mistral",
+            "--model.backbone",
+            "{{model_type: t5, config: {{d_model: 32, num_heads: 2, d_kv: 16, d_ff: 64, num_layers: 1}}}}",
         ],
         r"keeps the documents of a row apart for data.packing, found one that cannot: set data.packing to false",
     ),

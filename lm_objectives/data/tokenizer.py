@@ -28,6 +28,8 @@ def make_tokenizer(
 ) -> "PreTrainedTokenizerFast":
     """A trained or a loaded tokenizer that has pad, bos, eos and mask tokens; what a loaded one lacked is logged.
 
+    A pad that is another special token too, as in `tokenizer.pad_token = tokenizer.eos_token`, counts as lacking.
+
     Args:
         tokenizer: tokens in the vocabulary of a byte-level BPE to train (Sennrich et al. 2016, section 3.2; on bytes as
             in Radford et al. 2019, section 2.2), at least 260: the bytes and four special tokens; fewer come out where
@@ -109,7 +111,7 @@ def save_tokenizer(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> None:
 
 
 def _load(name: str, tokens: tuple[str, ...]) -> tuple["PreTrainedTokenizerFast", list[str]]:
-    """The tokenizer, and the special tokens that were added to it."""
+    """The tokenizer, and the special tokens that were added to it: those it lacked, and a pad of its own alone."""
     from tokenizers import AddedToken
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -130,8 +132,10 @@ def _load(name: str, tokens: tuple[str, ...]) -> tuple["PreTrainedTokenizerFast"
             "convert it to tokenizer.json"
         )
     before = tokenizer.get_vocab()
-    found = {
-        "pad_token": tokenizer.pad_token,
+    others = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token, tokenizer.mask_token}
+    others |= {tokenizer.cls_token, tokenizer.sep_token}
+    found = {  # a pad that has another role too would have positions and vectors depend on where that other stands
+        "pad_token": None if tokenizer.pad_token in others else tokenizer.pad_token,
         "bos_token": tokenizer.bos_token or tokenizer.cls_token,
         "eos_token": tokenizer.eos_token or tokenizer.sep_token,
         "mask_token": tokenizer.mask_token,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lm_objectives.backbone import Backbone
+from lm_objectives.configuration import first_position
 from lm_objectives.corruption.base import View
 from lm_objectives.heads import Names
 
@@ -34,17 +35,39 @@ class Reference(NamedTuple):
 def around(kind: Any, backbone: Backbone, instead: Mapping[str, nn.Module] = MappingProxyType({})) -> Any:
     """A model of a class, or of an auto class, on the modules of a backbone; its head, and a pooler, are fresh.
 
+    A class that counts positions from the padding's id has the rows of its table there and not where the backbone was
+    told that they begin (see `positions.settle`): before them come rows for ids below, which are read by nothing.
+
     Args:
         kind: the class.
         backbone: whose modules it gets.
         instead: of some of them these, by name.
     """
     config = copy.deepcopy(backbone.config)
+    first, counts_from = first_position(config), (config.pad_token_id or 0) + 1
+    if first:
+        config.max_position_embeddings += counts_from - first
+        del config.first_position
     model = kind.from_config(config) if hasattr(kind, "from_config") else kind(config)
     for name, part in (dict(backbone.model.named_children()) | dict(instead)).items():
-        setattr(model.base_model, name, part)
+        moved = first not in (0, counts_from) and _moved(part, getattr(model.base_model, name), first, counts_from)
+        if not moved:
+            setattr(model.base_model, name, part)
+    if first:
+        model.set_input_embeddings(backbone.model.get_input_embeddings())
     model.tie_weights()
     return model.eval()
+
+
+def _moved(part: nn.Module, theirs: nn.Module, first: int, counts_from: int) -> bool:
+    """Give a class's part the weights of ours, where its table of positions is of another length; whether it is."""
+    ours, fresh = part.state_dict(), theirs.state_dict()
+    tables = [name for name, weight in ours.items() if weight.shape != fresh[name].shape]
+    for name in tables:
+        ours[name] = torch.cat([fresh[name].new_zeros(counts_from, *ours[name].shape[1:]), ours[name][first:]])
+    if tables:
+        theirs.load_state_dict(ours)
+    return bool(tables)
 
 
 @torch.no_grad()

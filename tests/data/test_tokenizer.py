@@ -12,12 +12,12 @@ from lm_objectives.data.tokenizer import load_tokenizer, make_tokenizer, vocabul
 PIECES = [" The cat sat.", " The dog sat.", "\n\n", " 你好。", " The cat ran; the dog ran."] * 20
 
 
-def _word_level(folder: Path, **special: str) -> Path:
+def _word_level(folder: Path, unk_token: str = "[UNK]", **special: str) -> Path:
     """A small tokenizer of somebody else's, with the special tokens given."""
-    vocabulary = {token: number for number, token in enumerate(dict.fromkeys([*special.values(), "[UNK]", "a", "b"]))}
-    model = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    vocabulary = {token: number for number, token in enumerate(dict.fromkeys([*special.values(), unk_token, "a", "b"]))}
+    model = Tokenizer(models.WordLevel(vocabulary, unk_token=unk_token))
     model.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=model, unk_token="[UNK]", **special).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=model, unk_token=unk_token, **special).save_pretrained(folder)
     return folder
 
 
@@ -100,3 +100,21 @@ def test_path_is_not_asked_of_the_hub(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=f"^expected a tokenizer's folder or .*, found nothing at {name}; check"):
         make_tokenizer(name, ())
+
+
+@pytest.mark.parametrize("other", ["bos", "eos", "unk", "mask", "cls", "sep"])
+def test_a_pad_that_is_another_token_too_gets_one_of_its_own(
+    tmp_path: Path, other: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in `tokenizer.pad_token = tokenizer.eos_token`."""
+    special = {"bos_token": "<s>", "eos_token": "</s>", "mask_token": "<mask>", f"{other}_token": "<end>"}
+    folder = _word_level(tmp_path, pad_token="<end>", **special)
+    with caplog.at_level(logging.INFO, "lm_objectives"):
+        tokenizer = make_tokenizer(str(folder), ())
+    assert tokenizer.pad_token == "[PAD]"
+    assert getattr(tokenizer, f"{other}_token") == "<end>"
+    assert tokenizer.pad_token_id == len(tokenizer) - 1
+    assert any("has no [PAD]: added" in message for message in caplog.messages)
+    assert len({tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.mask_token_id}) == 4
+    tokenizer.save_pretrained(tmp_path / "again")
+    assert load_tokenizer(str(tmp_path / "again")).get_vocab() == tokenizer.get_vocab()
