@@ -148,8 +148,8 @@ def test_what_transformers_has_no_head_for_is_named_with_the_reason(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["causal"]
     assert capsys.readouterr().out.splitlines() == [
         f"causal: {tmp_path / 'out' / 'causal'}, a LlamaForCausalLM",
-        "masked: masked heads are known of albert, bert, electra, modernbert, roberta, not of llama (not exported)",
         "ahead: it predicts from the previous position, which no masked model of transformers does (not exported)",
+        "masked: masked heads are known of albert, bert, electra, modernbert, roberta, not of llama (not exported)",
         "order: transformers has a head for sentence order on albert alone, from the first token (not exported)",
         "replaced: transformers has a head for replaced tokens on electra, not on llama (not exported)",
     ]
@@ -188,7 +188,7 @@ def test_output_must_be_new_or_empty_and_writable(tiny_run: Path, tmp_path: Path
 
 
 def test_an_unknown_objective_is_answered_with_those_there_are(tiny_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"expected one of causal, masked, .* found 'casual'"):
+    with pytest.raises(ValueError, match=r"expected one of ahead, causal, masked, .* found 'casual'"):
         export(str(tiny_run), str(tmp_path / "out"), objective="casual")
 
 
