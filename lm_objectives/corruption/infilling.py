@@ -7,14 +7,15 @@ import numpy as np
 import torch
 
 from lm_objectives.corruption.base import Corruption, Frame, Rows, View, Vocabulary, as_view
-from lm_objectives.corruption.choosing import place_runs, ranges
+from lm_objectives.corruption.choosing import ranges
 from lm_objectives.corruption.keyed import draw
 from lm_objectives.corruption.lengths import Poisson, SpanLengths
 from lm_objectives.corruption.masking import check_rate, count_of
+from lm_objectives.corruption.runs import place_runs
 from lm_objectives.corruption.splicing import splice
 from lm_objectives.corruption.units import Unit, units_of
 
-_ORDER = 0  # what a random number is for; corruption.choosing has 4 and 5
+_ORDER = 0  # what a random number is for; corruption.runs has 4 and 5
 
 
 @dataclass(frozen=True)
@@ -88,15 +89,12 @@ def infill(
     units = units_of(rows, vocabulary, unit)
     counts, time = units.counts, rows.ids.shape[1]
     runs = place_runs(rows.keys, counts, count_of(rate, counts), lengths, least=0)
-    first = np.cumsum(counts) - counts
+    gone, masks = np.zeros(counts.sum(), dtype=bool), np.zeros(counts.sum(), dtype=np.int64)
+    gone[runs.held] = True
     stays = np.arange(time) < rows.lengths[:, None]
-    gone = np.zeros(counts.sum(), dtype=bool)
-    gone[ranges(first[runs.row] + runs.start, runs.length)] = True
     stays.ravel()[units.positions(gone)] = False
-    # A run stands where its first unit did; one of none behind the last unit stands before what follows that.
-    behind = runs.start == counts[runs.row]
-    end = time - np.argmax(units.maskable[:, ::-1], axis=1)
-    column = end[runs.row]
-    column[~behind] = np.flatnonzero(units.begins)[(first[runs.row] + runs.start)[~behind]] % time
-    fillers = np.full(len(column), vocabulary.mask)
-    return splice(rows.ids, stays, runs.row, column, fillers, time, vocabulary.pad)
+    # one mask for each run that no other goes over, and one for each of no words
+    masks[runs.held], masks[runs.over] = 1, 0
+    masks[runs.empty] += 1
+    row, column = np.divmod(np.repeat(np.flatnonzero(units.begins), masks), time)
+    return splice(rows.ids, stays, row, column, np.full(len(row), vocabulary.mask), time, vocabulary.pad)

@@ -1,32 +1,61 @@
-"""How long a run of masked units is: the published distributions, as plain data."""
+"""How long a run of masked units is and where it may stand: the published distributions, as plain data."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from lm_objectives.corruption.keyed import uniform
 from lm_objectives.plugin import Plugin
 
+Placement = Literal["overlapping", "disjoint", "tiling"]
+"""Where runs may stand in a row of units; they come one after another until as many units as wanted are in runs.
+
+- "overlapping": a run starts at any unit, each as likely but only once, may go into another run, and is cut by the
+  row's end (SpanBERT's and fairseq's BART code).
+- "disjoint": the same, but a run that would go into an earlier one is left out, and a length that would go beyond the
+  row's end is not drawn (ALBERT's code).
+- "tiling": runs cover the whole row from its first unit on, the last one cut by its end, and some of them are taken,
+  each as likely (GPT-BERT's code).
+"""
+
 
 class SpanLengths(Plugin, ABC):
-    """A distribution over the lengths of runs; equal ones give the same chances."""
+    """A distribution over the lengths of runs; equal ones give the same chances and the same placement."""
+
+    placement: ClassVar[Placement] = "overlapping"
 
     @abstractmethod
     def probabilities(self) -> np.ndarray:
         """Chances of runs of 0, 1, 2, … units, `(lengths,)`, at least 0, with a sum above 0."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, SpanLengths) and np.array_equal(self.probabilities(), other.probabilities())
+        return (
+            isinstance(other, SpanLengths)
+            and self.placement == other.placement
+            and np.array_equal(self.probabilities(), other.probabilities())
+        )
 
     def __hash__(self) -> int:
-        return hash(self.probabilities().tobytes())
+        return hash((self.placement, self.probabilities().tobytes()))
 
 
-def lengths_from(lengths: SpanLengths, bits: np.ndarray, least: int) -> np.ndarray:
-    """A length of at least `least` units from each 64 random bits, by inverse CDF."""
+def lengths_from(lengths: SpanLengths, bits: np.ndarray, least: int, most: np.ndarray | None = None) -> np.ndarray:
+    """A length from each 64 random bits, by inverse CDF.
+
+    Args:
+        lengths: the distribution, conditioned on the lengths that are allowed.
+        bits: of any shape.
+        least: the shortest that is allowed.
+        most: the longest, of the shape of `bits`; where no length of the distribution is as short, it is `most` itself.
+    """
     chances = lengths.probabilities()
     cumulative = np.cumsum(np.where(np.arange(len(chances)) < least, 0.0, chances))
-    return np.searchsorted(cumulative / cumulative[-1], uniform(bits), side="right")
+    cumulative = (cumulative / cumulative[-1]).astype(np.float32)  # as the uniform numbers, or searching takes twice
+    if most is None:
+        return np.searchsorted(cumulative, uniform(bits), side="right")
+    reach = cumulative[np.minimum(most, len(chances) - 1)]
+    return np.minimum(np.searchsorted(cumulative, uniform(bits) * reach, side="right"), most)
 
 
 class Geometric(SpanLengths):
@@ -77,6 +106,8 @@ class Uniform(SpanLengths):
         longest: units of the longest, at least `shortest`.
     """
 
+    placement: ClassVar[Placement] = "tiling"
+
     def __init__(self, shortest: int = 1, longest: int = 3) -> None:
         if not 1 <= shortest <= longest:
             raise ValueError(
@@ -96,6 +127,8 @@ class NGram(SpanLengths):
     Args:
         longest: units of the longest run, at least 1.
     """
+
+    placement: ClassVar[Placement] = "disjoint"
 
     def __init__(self, longest: int = 3) -> None:
         _check_longest("NGram", longest, 3)

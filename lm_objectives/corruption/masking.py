@@ -7,13 +7,14 @@ from typing import Literal
 import numpy as np
 
 from lm_objectives.corruption.base import Attention, Corruption, Frame, Rows, View, Vocabulary, as_view
-from lm_objectives.corruption.choosing import place_runs, ranges, smallest
+from lm_objectives.corruption.choosing import smallest
 from lm_objectives.corruption.keyed import below, draw, uniform
 from lm_objectives.corruption.lengths import SpanLengths
+from lm_objectives.corruption.runs import place_runs
 from lm_objectives.corruption.units import Unit, units_of
 from lm_objectives.ramps import Ramp, check_ramp, value_at
 
-_CHOOSE, _CHANGE, _SAMPLE = range(3)  # what a random number is for; corruption.choosing has 4 and 5
+_CHOOSE, _CHANGE, _SAMPLE = range(3)  # what a random number is for; corruption.runs has 4 and 5
 _EVALUATION_RATE = 0.15  # held-out rows are masked at this rate whatever a run trains with, so that runs compare
 
 
@@ -46,9 +47,8 @@ def choose(
     if lengths is None:
         begins = smallest(rows.keys, _CHOOSE, units.begins, wanted)
         return np.flatnonzero(begins) if unit == "token" else units.positions(begins[units.begins])
-    runs = place_runs(rows.keys, counts, wanted, lengths)
     chosen = np.zeros(counts.sum(), dtype=bool)
-    chosen[ranges((np.cumsum(counts) - counts)[runs.row] + runs.start, runs.length)] = True
+    chosen[place_runs(rows.keys, counts, wanted, lengths).held] = True
     return units.positions(chosen)
 
 

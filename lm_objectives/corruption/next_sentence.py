@@ -9,79 +9,136 @@ import numpy as np
 from lm_objectives.corruption.base import Corruption, Rows, Text, View, Vocabulary
 from lm_objectives.corruption.keyed import below, draw
 from lm_objectives.corruption.pairs import MARKS, pair_rows, pair_view
+from lm_objectives.corruption.sentence_units import cuts_of
 
-_COIN, _OTHER = range(2)  # what a random number is for
+_COIN, _DOCUMENT, _OFFER, _TIE = range(4)  # what a random number is for
+_OFFERS = 32  # second segments of another document that a row chooses from
 
 
 @dataclass(frozen=True)
 class NextSentencePairs(Corruption):
     """BERT's next-sentence prediction (Devlin et al. 2019, section 3.1, task 2).
 
-        text      It rained. We stayed in.          another document      Prices rose. Nobody minded.
+        text      It rained. We stayed in.          another document      Prices rose. Nobody minded it.
         input     [CLS] It rained. [SEP] We stayed in. [SEP]              target 0, is next
-        input     [CLS] It rained. [SEP] Nobody minded. [SEP]             target 1, is not
-        segment     0   0   …        0   1   …           1
+        input     [CLS] It rained. [SEP] Nobody minded it. [SEP]          target 1, is not
+        segment     0   0   …        0   1   …              1
 
-    A document is cut into units of two runs of whole sentences, each as many as fit half the window. A row reads a
-    unit; by its own coin it keeps the second run, or takes that of a unit of another document, each as likely. So a
-    second segment is as long, and begins and ends as a second segment does, whichever it is: only the words tell.
-    Sentences too long for half a window are left out, and so are runs without a second one.
+    A row reads a unit of whole sentences of one document, as many as fit the window, and cuts it in two. Another
+    document, each as likely, offers a second segment in place of the unit's own: one that could have been cut there.
+    Of the unit's cuts and the offers those of equal length are taken, or of the least difference; segments that end a
+    document stand for one another. Only then the row's coin says which second segment is read, so that neither the
+    lengths nor where segments begin and end tell the label. Sentences too long for half a window are left out, and so
+    are those without another beside them.
     """
 
     cuts_pairs: ClassVar[bool] = True
 
     def spans(self, text: Text, window: int, packing: bool) -> np.ndarray:
         del packing
-        units = _units(text, _half(window))
-        if len(units) and len(np.unique(_documents(text, _half(window)))) < 2:
+        units = _units(text, window - MARKS)
+        if len(units.first) and len(units.bounds) < 3:
             raise ValueError(
                 "expected at least 2 documents with room for next-sentence pairs, found 1: give a corpus of several "
                 "documents, or learn SentenceOrder, which needs one"
             )
-        return np.stack([text.sentences[:, 0][units[:, 0]], text.sentences[:, 1][units[:, 2] - 1]], axis=1)
+        return np.stack([text.sentences[:, 0][units.first], text.sentences[:, 1][units.last - 1]], axis=1)
 
     def read(self, text: Text, spans: np.ndarray, keys: np.ndarray, window: int, vocabulary: Vocabulary) -> Rows:
-        starts, stops = text.sentences[:, 0], text.sentences[:, 1]
-        units = _units(text, _half(window))
-        own = np.searchsorted(units[:, 0], np.searchsorted(starts, spans[:, 0]))
-        documents = _documents(text, _half(window))
-        begins, ends = (np.searchsorted(documents, documents[own], side=side) for side in ("left", "right"))
-        zero = np.zeros(len(keys), dtype=np.uint64)
-        other = below(draw(keys, _OTHER, zero), len(units) - (ends - begins))
-        other += (other >= begins) * (ends - begins)  # those of the own document are passed over
-        labels = (draw(keys, _COIN, zero) & np.uint64(1)).astype(np.int64)
-        second = np.where(labels == 1, other, own)
-        pairs = [starts[units[own, 0]], stops[units[own, 1] - 1], starts[units[second, 1]], stops[units[second, 2] - 1]]
-        return pair_rows(text, np.stack(pairs, axis=1).reshape(-1, 2, 2), keys, labels, window, vocabulary)
+        starts, stops, most = text.sentences[:, 0], text.sentences[:, 1], window - MARKS
+        units = _units(text, most)
+        own = np.searchsorted(units.first, np.searchsorted(starts, spans[:, 0]))
+        offered, offers = _offers(keys, units, own)
+        left, right, real = cuts_of(starts, stops, np.stack([units.first[own], units.last[own]], axis=1))
+        cut, which = _matched(keys, left, right, real, stops[units.last[offered] - 1] - starts[offers], most)
+        labels = (draw(keys, _COIN, np.zeros(len(keys), dtype=np.uint64)) & np.uint64(1)).astype(np.int64)
+        row, begins = np.arange(len(keys)), units.first[own] + 1 + cut
+        second = np.where(labels == 1, offers[row, which], begins)
+        end = np.where(labels == 1, units.last[offered[row, which]], units.last[own])
+        pairs = np.stack([spans[:, 0], stops[begins - 1], starts[second], stops[end - 1]], axis=1).reshape(-1, 2, 2)
+        return pair_rows(text, pairs, keys, labels, window, vocabulary)
 
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
         del vocabulary
         return pair_view(rows)
 
 
-def _half(window: int) -> int:
-    return (window - MARKS) // 2
+@dataclass(frozen=True)
+class _Units:
+    """Units of a text, in its order.
+
+    Attributes:
+        first: the first sentence of each, `(units,)`.
+        last: one past the last one, `(units,)`.
+        bounds: the first unit of each document that has one, and the number of all at the end.
+        ending: whether the last unit of each of these documents ends it.
+    """
+
+    first: np.ndarray
+    last: np.ndarray
+    bounds: np.ndarray
+    ending: np.ndarray
+
+
+def _offers(keys: np.ndarray, units: _Units, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Second segments of one other document for each row, `(rows, offers)`: their units and their first sentences.
+
+    Every other document is as likely, then each of its units, then each cut; but the last offer is one sentence, which
+    fits every row. Units that end their documents are offered to their like, and the others to the others, where the
+    document has such.
+    """
+    document = np.searchsorted(units.bounds, own, side="right") - 1
+    other = below(draw(keys, _DOCUMENT, np.zeros(len(keys), dtype=np.uint64)), len(units.ending) - 1)
+    other += other >= document
+    begin, end, ending = units.bounds[other], units.bounds[other + 1], units.ending[other]
+    wanted = units.ending[document] & (own == units.bounds[document + 1] - 1)
+    begin = np.where(ending & wanted, end - 1, begin)
+    end = np.where(ending & ~wanted & (end - begin > 1), end - 1, end)
+    bits = draw(keys[:, None], _OFFER, np.arange(_OFFERS + 1))
+    unit = begin[:, None] + below(bits, (end - begin)[:, None])
+    first, last = units.first[unit], units.last[unit]
+    sentence = first + 1 + below(bits << np.uint64(32), last - first - 1)
+    sentence[:, -1] = last[:, -1] - 1
+    return unit, sentence
+
+
+def _matched(
+    keys: np.ndarray, left: np.ndarray, right: np.ndarray, real: np.ndarray, offers: np.ndarray, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The cut and the offer whose lengths differ least, of equals one pair by chance; neither depends on the coin.
+
+    Args:
+        keys: `(rows,)`.
+        left, right, real: as `cuts_of` gives them, `(rows, cuts)`.
+        offers: tokens, `(rows, offers)`; the last one is taken where no other fits.
+        most: tokens that the left side and an offer may have together.
+    """
+    apart = np.abs(offers[:, None] - right[:, :, None])
+    apart[:, :, -1] += most
+    apart[offers[:, None] > np.where(real, most - left, 0)[:, :, None]] = 3 * most
+    # of equals every pair is as likely: a sum that wraps is uniform, whatever the other summand is
+    number = offers.shape[1]
+    ties = (draw(keys[:, None], _TIE, np.arange(number + right.shape[1])) >> np.uint64(48)).astype(np.uint16)
+    order = apart << 16 | (ties[:, number:, None] + ties[:, None, :number])
+    best = order.reshape(len(keys), -1).argmin(axis=1)
+    return best // number, best % number
 
 
 @lru_cache(maxsize=8)
-def _documents(text: Text, most: int) -> np.ndarray:
-    """The document of each unit, `(units,)`."""
-    return np.searchsorted(text.documents, text.sentences[:, 0][_units(text, most)[:, 0]], side="right")
-
-
-@lru_cache(maxsize=8)
-def _units(text: Text, most: int) -> np.ndarray:
-    """Sentences where each unit's runs start and its second one ends, `(units, 3)`; a text is known by identity."""
+def _units(text: Text, most: int) -> _Units:
+    """The units of a text, which is known by identity: as many sentences as fit `most` tokens, two at least."""
     starts, stops = np.asarray(text.sentences[:, 0]), np.asarray(text.sentences[:, 1])
     limits = np.searchsorted(starts, text.documents)
-    last = np.repeat(limits[1:], np.diff(limits))  # one past the last sentence of the same document
-    ends = np.append(np.minimum(last, np.searchsorted(stops, starts + most, side="right")), len(starts))
-    first, middle = np.arange(len(starts)), ends[:-1]
-    final = np.minimum(ends[middle], last)
-    whole = (middle > first) & (final > middle)
-    after = np.where(whole, final, np.maximum(middle, first + 1))
-    units = np.stack([first, middle, final], axis=1)
-    return units[whole & visited(after)]
+    long = np.flatnonzero(stops - starts > most // 2)
+    edges = np.unique(np.concatenate([limits, long, long + 1]))
+    last = np.minimum(np.repeat(edges[1:], np.diff(edges)), np.searchsorted(stops, starts + most, side="right"))
+    first = np.arange(len(starts))
+    several = last - first > 1
+    found = np.flatnonzero(several & visited(np.where(several, last, first + 1)))
+    bounds = np.searchsorted(found, limits)
+    filled = np.diff(bounds) > 0
+    ending = last[found[bounds[1:][filled] - 1]] == limits[1:][filled]
+    return _Units(found, last[found], np.append(bounds[:-1][filled], len(found)), ending)
 
 
 def visited(after: np.ndarray) -> np.ndarray:

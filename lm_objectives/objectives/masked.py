@@ -31,8 +31,9 @@ class MaskedLM(TokenObjective):
     `predict_from="previous"` it is masked next-token prediction (Charpentier and Samuel 2024, section 2), whose head
     is the causal one, the tied embedding alone.
 
-    ALBERT masks n-grams (`lengths: NGram`; Lan et al. 2020, section 4.1), SpanBERT runs of words (`unit: word`,
-    `lengths: Geometric`; Joshi et al. 2020, section 3.1). Held-out rows are always masked at 15 %, tokens singly.
+    ALBERT masks n-grams of words (`unit: word`, `lengths: NGram`; Lan et al. 2020, section 4.1), SpanBERT runs of words
+    (`unit: word`, `lengths: Geometric`; Joshi et al. 2020, section 3.1). Held-out rows are always
+    masked at 15 %, tokens singly.
 
     Args:
         mask_rate: share of a row's units that are scored, in (0, 1), or points [[when, rate], ...] that it follows

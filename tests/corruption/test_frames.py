@@ -23,7 +23,7 @@ FRAMED: list[Corruption] = [
     TextInfilling(frame="bos-eos"),
     NextToken("bos"),
 ]
-each = pytest.mark.parametrize("corruption", FRAMED, ids=str)
+each = pytest.mark.parametrize("corruption", FRAMED, ids=lambda c: f"{type(c).__name__}-{c.frame}")
 both = pytest.mark.parametrize("packing", [True, False])
 
 

@@ -12,6 +12,8 @@ from corruption_cases import BOS, EOS, MASK, PAD, VOCABULARY, keys, random_rows,
 from lm_objectives.corruption.base import Rows
 from lm_objectives.corruption.infilling import TextInfilling, infill, permute_sentences
 from lm_objectives.corruption.lengths import NGram, Poisson
+from lm_objectives.corruption.masking import count_of
+from lm_objectives.corruption.runs import place_runs
 from lm_objectives.corruption.units import units_of
 
 
@@ -37,7 +39,7 @@ def test_literal_example() -> None:
     it, rained, we, stayed, in_, all_, day = 10, 11, 13, 14, 16, 17, 19
     rows = rows_of([BOS, it, rained, we, stayed, in_, all_, day, EOS])
     marks = np.isin(rows.ids, (it, we))
-    view = TextInfilling(0.43).corrupt(replace(rows, keys=keys(1, 1030), sentences=marks), VOCABULARY)
+    view = TextInfilling(0.43).corrupt(replace(rows, keys=keys(1, 270), sentences=marks), VOCABULARY)
     assert view.ids.tolist() == [[BOS, we, MASK, day, it, MASK, rained, EOS, PAD]]
     assert view.lengths.tolist() == [8]
     assert view.decoder is not None and view.decoder.tolist() == rows.ids.tolist()
@@ -65,18 +67,25 @@ def test_exact_counts_and_what_is_left_keeps_its_order(corruption: TextInfilling
         assert all(token in text for token in left)  # a subsequence
 
 
-def test_runs_of_none_put_a_mask_between_words() -> None:
-    """Oracle: of four words a run of two and one of none leave six rows, each as likely.
-
-    Two runs of one leave other words. χ² with 5 degrees of freedom is above 20.5 once in 1,000 times.
-    """
-    ids, lengths = infill(rows_of(*[[BOS, 10, 11, 13, 14, EOS]] * 9000), VOCABULARY, 0.5, Poisson(), "word")
-    ways, counts = np.unique(ids[lengths == 6], axis=0, return_counts=True)
-    left = [tuple(way[np.isin(way, (10, 11, 13, 14))]) for way in ways]
-    of_two = np.array([pair in [(13, 14), (10, 14), (10, 11)] for pair in left])
-    assert of_two.sum() == 6
-    expected = counts[of_two].mean()
-    assert expected > 50 and ((counts[of_two] - expected) ** 2 / expected).sum() < 20.5
+@each
+def test_a_mask_stands_for_each_run_and_in_front_of_the_place_of_each_of_none(corruption: TextInfilling) -> None:
+    """Oracle: a loop over the tokens of each row; the runs are those of corruption.runs."""
+    units = units_of(ROWS, VOCABULARY, corruption.unit)
+    counts = units.counts
+    runs = place_runs(ROWS.keys, counts, count_of(corruption.rate, counts), corruption.lengths, least=0)
+    held, over, empty = (set(of.tolist()) for of in (runs.held, runs.over, runs.empty))
+    ids, lengths = infill(ROWS, VOCABULARY, corruption.rate, corruption.lengths, corruption.unit)
+    unit = -1
+    for row in range(len(counts)):
+        oracle = []
+        for place in range(ROWS.lengths[row]):
+            unit += units.begins[row, place]
+            if units.begins[row, place]:
+                oracle += [MASK] * ((unit in empty) + (unit in held and unit not in over))
+            if not (units.maskable[row, place] and unit in held):
+                oracle.append(ROWS.ids[row, place])
+        assert ids[row, : lengths[row]].tolist() == oracle
+    assert len(runs.empty) > 0 or corruption != TextInfilling()
 
 
 @each
@@ -110,22 +119,6 @@ def test_rows_are_left_alone() -> None:
     before = ROWS.ids.copy()
     TextInfilling().corrupt(ROWS, VOCABULARY)
     assert np.array_equal(ROWS.ids, before)
-
-
-def test_run_lengths_follow_poisson() -> None:
-    """Oracle: e^-3 3^n / n!, to 0.015 over 10,000 runs of long rows; the last of a row's 95 or so is cut to fit."""
-    rows = replace(rows_of(*[[9] * 960] * 120), ids=np.tile(np.arange(4, 964), (120, 1)))
-    ids, lengths = infill(rows, replace(VOCABULARY, size=1000), 0.3, Poisson(), "token")
-    found = []
-    for row, length in zip(ids, lengths, strict=True):
-        kept = np.concatenate([[-1], np.flatnonzero(row[:length] != MASK), [length]])
-        masks = np.diff(kept) - 1
-        gone = np.diff(np.concatenate([[3], row[kept[1:-1]], [964]])) - 1
-        assert set(masks) == {0, 1} and (gone[masks == 0] == 0).all()
-        found += gone[masks == 1].tolist()
-    share = np.bincount(found, minlength=9)[:9] / len(found)
-    assert len(found) > 10_000
-    assert share == pytest.approx(Poisson().probabilities()[:9], abs=0.015)
 
 
 def test_every_order_of_sentences_is_as_likely() -> None:

@@ -57,12 +57,23 @@ def deviations(inputs: np.ndarray, labels: np.ndarray) -> float:
     return (right - 0.5) / np.sqrt(0.25 / half)
 
 
-def pairs(corruption: Corruption, text: Text, window: int, vocabulary: Vocabulary) -> Rows:
+def advantage_by_lengths(rows: Rows, window: int) -> float:
+    """Share by which a table of both lengths, filled from the first half of the rows, beats chance on the second."""
+    assert rows.segments is not None and rows.labels is not None
+    second = rows.segments.sum(axis=1) - 1
+    kinds = np.stack([rows.lengths - 3 - second, second]) // max(window // 24, 1)
+    half, table = len(rows.ids) // 2, np.zeros((2, *(kinds.max(axis=1) + 1)))
+    np.add.at(table, (rows.labels[:half], *kinds[:, :half]), 1)
+    right = (table[1] > table[0])[tuple(kinds[:, half:])] == (rows.labels[half:] == 1)
+    return float(right.mean()) - 0.5
+
+
+def pairs(corruption: Corruption, text: Text, window: int, vocabulary: Vocabulary, count: int = ROWS) -> Rows:
     """Rows of units of which one half comes in the first half of the rows alone, and the other in the second."""
     spans = np.random.default_rng(0).permutation(corruption.spans(text, window, False)[:])
-    half, number = len(spans) // 2, np.arange(ROWS // 2)
+    half, number = len(spans) // 2, np.arange(count // 2)
     chosen = np.concatenate([number % half, half + number % (len(spans) - half)])
-    return corruption.read(text, spans[chosen], keys(ROWS), window, vocabulary)
+    return corruption.read(text, spans[chosen], keys(count), window, vocabulary)
 
 
 def exchangeable(sentences: int) -> ToyText:
@@ -84,6 +95,24 @@ def test_exchangeable_text_tells_nothing(corruption: Corruption) -> None:
     kinds = np.arange(VOCABULARY.size) % 5
     assert rows.labels is not None
     assert abs(deviations(features(rows, kinds, kinds), rows.labels)) < 3
+
+
+@pytest.mark.parametrize("window", [64, 128])
+def test_both_lengths_together_do_not_tell_what_is_next(window: int) -> None:
+    """Oracle: chance, to 0.6 % on 60,000 rows of other units, whose standard deviation is 0.2 %."""
+    rows = pairs(NextSentencePairs(), exchangeable(120_000), window, VOCABULARY, 120_000)
+    assert advantage_by_lengths(rows, window) < 0.006
+
+
+def test_lengths_that_differ_by_a_tenth_would_tell() -> None:
+    """The same table tells labels where negatives' second segments are a tenth shorter."""
+    rows = pairs(NextSentencePairs(), exchangeable(120_000), 128, VOCABULARY, 120_000)
+    assert rows.segments is not None and rows.labels is not None
+    shorter = (rows.segments.sum(axis=1) * (0.1 * rows.labels)).astype(np.int64)
+    place = np.arange(128)
+    left = rows.segments * (place < (rows.lengths - shorter)[:, None])
+    told = Rows(rows.keys, rows.ids, rows.lengths - shorter, segments=left, labels=rows.labels)
+    assert advantage_by_lengths(told, 128) > 0.02
 
 
 def test_units_filled_from_the_left_would_tell() -> None:
@@ -118,6 +147,9 @@ def test_shipped_corpus_tells_nothing(
     cache = open_cache(prepared(tmp_path_factory.getbasetemp() / "leaks"))
     rows = pairs(corruption, cache.training.stream(corruption), window, cache.vocabulary)
     assert rows.labels is not None
+    if corruption == NextSentencePairs():
+        many = pairs(corruption, cache.training.stream(corruption), window, cache.vocabulary, 120_000)
+        assert advantage_by_lengths(many, window) < 0.006
     seen = features(rows, *kinds_of(cache))
     if corruption == SegmentPairs("paragraph") and window == 512:
         seen = seen[:, :4]

@@ -2,18 +2,23 @@
 
 import pickle
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import jsonargparse
 import numpy as np
 import pytest
 import torch
+import yaml
 from corruption_cases import BOS, EOS, MASK, PAD, VOCABULARY, packed_rows, random_rows, rows_of
 
 from lm_objectives.corruption.base import Rows, View
 from lm_objectives.corruption.lengths import Geometric, NGram, Poisson, Uniform
 from lm_objectives.corruption.masking import TokenMasking, TokenReplacement
 from lm_objectives.corruption.units import units_of
+from lm_objectives.objectives import Objective
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 SINGLY = [TokenMasking(), TokenMasking(0.3, predict_from="previous"), TokenReplacement(), TokenReplacement(0.4)]
 TOGETHER = [
     TokenMasking(unit="word"),
@@ -101,16 +106,37 @@ def test_in_packed_rows_no_target_is_predicted_from_another_document(corruption:
     assert not np.isin(view.targets, VOCABULARY.special).any()
 
 
-def test_lengths_are_those_of_the_distribution() -> None:
-    """Oracle: ALBERT's 6/11, 3/11, 2/11, to 0.01 over 30,000 runs; the last of a row's 160 or so is cut to fit."""
-    rows = rows_of(*[[*range(4, 94)] * 20] * 200)
-    row, position = positions(TokenMasking(lengths=NGram()).corrupt(rows, VOCABULARY)).T
-    masked = np.zeros((200, 1802), dtype=int)
-    masked[row, position + 1] = 1
-    edges = np.diff(masked.ravel())
-    found = np.bincount(np.flatnonzero(edges < 0) - np.flatnonzero(edges > 0))[1:]
-    assert found.sum() > 30_000
-    assert found / found.sum() == pytest.approx(np.array([6, 3, 2]) / 11, abs=0.01)
+@pytest.mark.parametrize("config", ["recipes/albert.yaml", "recipes/published/albert.yaml", "objectives/albert.yaml"])
+def test_no_word_that_albert_touches_is_masked_in_part(config: str) -> None:
+    """Oracle: a loop over the words of each row; section 4.1 has n-grams of complete words.
+
+    The published size lies over the recipe.
+    """
+    masked = {}
+    for path in ("recipes/albert.yaml", config):
+        model = yaml.safe_load((CONFIGS / path).read_text(encoding="utf-8")).get("model", {})
+        masked = model.get("objectives", {}).get("masked", masked)
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--masked", type=Objective)
+    corruption: Any = parser.instantiate(parser.parse_object({"masked": masked})).masked.corruption
+    assert corruption.lengths == NGram(3)
+    rows = random_rows(500, 128)
+    scored = {(row, position) for row, position in positions(corruption.corrupt(rows, VOCABULARY)).tolist()}
+    assert VOCABULARY.starts_word is not None
+    words: list[list[tuple[int, int]]] = []
+    for row, ids in enumerate(rows.ids):
+        new = True
+        for position, token in enumerate(ids[: rows.lengths[row]]):
+            if token in VOCABULARY.special:
+                new = True
+            elif new or VOCABULARY.starts_word[token]:
+                words.append([(row, position)])
+                new = False
+            else:
+                words[-1].append((row, position))
+    touched = [word for word in words if scored & set(word)]
+    assert all(scored.issuperset(word) for word in touched)
+    assert len(touched) > 4000 and max(map(len, touched)) > 2
 
 
 @each

@@ -1,4 +1,4 @@
-"""Next-sentence pairs: from the same unit or from another document, and alike but for the words."""
+"""Next-sentence pairs: from one unit or with another document, and alike but for the words."""
 
 import pickle
 
@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from corruption_cases import BOS, EOS, PAD, VOCABULARY, ToyText, keys, toy_text
 
+from lm_objectives.corruption import next_sentence
 from lm_objectives.corruption.base import Rows
+from lm_objectives.corruption.keyed import draw
 from lm_objectives.corruption.next_sentence import NextSentencePairs, visited
 
 GENERATOR = np.random.default_rng(0)
@@ -16,7 +18,7 @@ TEXT = toy_text(
         for paragraphs in GENERATOR.integers(1, 12, 60)
     ]
 )
-WINDOW = 27  # 12 tokens for each segment
+WINDOW = 27  # 24 tokens for both segments
 PAIRS = NextSentencePairs()
 
 
@@ -33,80 +35,101 @@ def segments(rows: Rows, row: int) -> tuple[list[int], list[int]]:
 
 
 def test_literal_example() -> None:
-    text = toy_text([[[2, 3]], [[3, 2]]])
-    spans = PAIRS.spans(text, 10, True)
-    assert spans.tolist() == [[1, 6], [8, 13]]
-    rows = read(text, np.repeat(spans[:1], 40, axis=0), 10)
+    text = toy_text([[[2, 3]], [[4, 3]]])
+    spans = PAIRS.spans(text, 11, True)
+    assert spans.tolist() == [[1, 6], [8, 15]]
+    rows = read(text, np.repeat(spans[:1], 40, axis=0), 11)
     view = PAIRS.corrupt(rows, VOCABULARY)
-    rained, stayed, nobody = [1001, 1002], [1003, 1004, 1005], [1011, 1012]
+    rained, stayed, nobody = [1001, 1002], [1003, 1004, 1005], [1012, 1013, 1014]
     found = {(tuple(row), int(label)) for row, label in zip(view.ids.tolist(), view.targets, strict=True)}
     assert found == {
-        ((BOS, *rained, EOS, *stayed, EOS, PAD, PAD), 0),
+        ((BOS, *rained, EOS, *stayed, EOS, PAD, PAD, PAD), 0),
         ((BOS, *rained, EOS, *nobody, EOS, PAD, PAD, PAD), 1),
     }
-    assert view.scored.tolist() == [10 * row for row in range(40)]
+    assert view.scored.tolist() == [11 * row for row in range(40)]
     assert (view.attention, view.counts, view.padded) == ("bidirectional", {"loss": 40}, True)
-    assert view.segments is not None and view.segments[0].tolist()[:6] == [0] * 4 + [1] * 2
+    assert view.segments is not None and view.segments[0].tolist()[:7] == [0] * 4 + [1] * 3
 
 
-def test_units_are_two_runs_filled_greedily_and_no_sentence_is_there_twice() -> None:
-    """Oracle: a loop over the sentences of each document."""
+def test_units_are_filled_greedily_and_no_sentence_is_there_twice() -> None:
+    """Oracle: a loop over the sentences of each document; of more than 12 tokens a sentence is too long."""
     oracle = []
     for start, stop in zip(TEXT.documents[:-1], TEXT.documents[1:], strict=True):
         own = [(a, b) for a, b in TEXT.sentences.tolist() if start <= a < stop]
         at = 0
         while at < len(own):
-            ends = [at, 0]
-            for run in range(2):
-                begin = end = ends[run]
-                while end < len(own) and own[end][1] - own[begin][0] <= 12:
-                    end += 1
-                ends[run] = end
-                if run == 0:
-                    ends[1] = end
-            if ends[0] > at and ends[1] > ends[0]:
-                oracle.append([own[at][0], own[ends[1] - 1][1]])
-                at = ends[1]
-            else:
-                at = max(ends[0], at + 1)
+            end = at
+            while end < len(own) and own[end][1] - own[at][0] <= 24 and own[end][1] - own[end][0] <= 12:
+                end += 1
+            if end - at > 1:
+                oracle.append([own[at][0], own[end - 1][1]])
+            at = end if end - at > 1 else at + 1
     assert PAIRS.spans(TEXT, WINDOW, True).tolist() == oracle
     assert len(oracle) > 50
 
 
-def test_negatives_are_second_runs_of_other_documents_and_each_is_as_likely() -> None:
-    """Oracle: every unit of the others; a count of n draws of chance p has √(np(1-p)) of spread, 4.5 of it allowed."""
+def test_segments_are_whole_sentences_and_a_positive_is_its_unit() -> None:
+    """Oracle: the sentences' bounds; a negative's second one begins no document and lies in a unit of another."""
+    spans = PAIRS.spans(TEXT, WINDOW, True)
+    rows = read(TEXT, np.tile(spans, (20, 1)))
+    assert rows.labels is not None
+    starts, stops = (set(side) for side in TEXT.sentences.T.tolist())
+    first = {TEXT.sentences[TEXT.sentences[:, 0] >= start][0, 0] for start in TEXT.documents[:-1]}
+    for row, (start, stop) in enumerate(np.tile(spans, (20, 1)).tolist()):
+        head, tail = segments(rows, row)
+        assert TEXT.tokens[start : start + len(head)].tolist() == head and start + len(head) in stops
+        at = tail[0] - 1000  # a token is its place
+        assert at in starts and at + len(tail) in stops and tail == TEXT.tokens[at : at + len(tail)].tolist()
+        if rows.labels[row]:
+            assert np.searchsorted(TEXT.documents, [at], "right") != np.searchsorted(TEXT.documents, [start], "right")
+            assert at not in first and any(a < at and at + len(tail) == b for a, b in spans.tolist())
+        else:
+            assert at + len(tail) == stop
+
+
+def test_negatives_come_from_each_other_document_alike() -> None:
+    """Oracle: χ² over the documents that have units, of 40,000 rows of one unit, 3.3 deviations above its mean."""
     spans = PAIRS.spans(TEXT, WINDOW, True)
     document = np.searchsorted(TEXT.documents, spans[:, 0], side="right")
     rows = read(TEXT, np.repeat(spans[[20]], 40_000, axis=0))
-    assert rows.labels is not None
-    assert rows.labels.mean() == pytest.approx(0.5, abs=4 * np.sqrt(0.25 / 40_000))
-    singly = read(TEXT, spans, first=7)
-    seconds = {}
-    for row in range(len(spans)):
-        again = read(TEXT, np.repeat(spans[[row]], 12, axis=0))
-        assert again.labels is not None
-        seconds[tuple(segments(again, int(np.argmin(again.labels)))[1])] = row
-    assert len(seconds) == len(spans) and singly.ids.shape == (len(spans), WINDOW)
-    counts = np.zeros(len(spans))
-    first, own = segments(rows, int(np.argmin(rows.labels)))
-    assert first + own == TEXT.tokens[spans[20, 0] : spans[20, 1]].tolist()
-    for row in np.flatnonzero(rows.labels):
-        assert segments(rows, row)[0] == first
-        counts[seconds[tuple(segments(rows, row)[1])]] += 1
-    others = document != document[20]
-    assert (counts[~others] == 0).all()
-    total, chance = counts.sum(), 1 / others.sum()
-    assert np.abs(counts[others] - total * chance).max() < 4.5 * np.sqrt(total * chance)
+    assert rows.labels is not None and rows.segments is not None
+    negative = rows.labels == 1
+    assert negative.mean() == pytest.approx(0.5, abs=4 * np.sqrt(0.25 / 40_000))
+    second = rows.ids[np.arange(40_000), np.argmax(rows.segments, axis=1)] - 1000
+    drawn = np.searchsorted(TEXT.documents, second[negative], side="right")
+    others = np.setdiff1d(document, document[20])
+    counts = np.bincount(drawn, minlength=document.max() + 1)
+    assert counts.sum() == counts[others].sum()
+    mean, freedom = counts[others].mean(), len(others) - 1
+    assert ((counts[others] - mean) ** 2 / mean).sum() < freedom + 3.3 * np.sqrt(2 * freedom)
+
+
+def test_lengths_are_alike_row_by_row_where_documents_are_long() -> None:
+    """Oracle: the same keys with the coin turned over; of 200 sentences a document some make up any length."""
+    generator = np.random.default_rng(1)
+    text = toy_text([[generator.integers(1, 12, 200).tolist()] for _ in range(8)])
+    spans = PAIRS.spans(text, 43, True)
+    lengths = []
+    for coin in (0, 1):
+        with pytest.MonkeyPatch.context() as patch:
+            turned = lambda bits, purpose, *rest: draw(bits, purpose, *rest) ^ np.uint64(coin * (purpose == 0))  # noqa: B023, E731
+            patch.setattr(next_sentence, "draw", turned)
+            rows = read(text, spans, 43)
+        assert rows.segments is not None and rows.labels is not None
+        lengths.append(np.stack([rows.lengths, rows.segments.sum(axis=1), rows.labels], axis=1))
+    assert (lengths[0][:, 2] != lengths[1][:, 2]).all()
+    assert (lengths[0][:, :2] == lengths[1][:, :2]).all(axis=1).mean() > 0.9
 
 
 def test_a_row_is_the_same_alone() -> None:
     spans = PAIRS.spans(TEXT, WINDOW, True)
-    whole, alone = read(TEXT, spans), read(TEXT, spans[[7]], first=7)
-    assert np.array_equal(whole.ids[7], alone.ids[0])
+    whole = read(TEXT, spans)
+    for row in range(0, len(spans), 3):
+        assert np.array_equal(whole.ids[row], read(TEXT, spans[[row]], first=row).ids[0])
 
 
 def test_a_micro_batch_costs_no_search_through_the_whole_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Oracle: how many numbers are searched for, all units once and then none but the rows'."""
+    """Oracle: how many numbers are searched for, all units once and then one for each row."""
     spans, searched, search = PAIRS.spans(TEXT, WINDOW, True), [], np.searchsorted
 
     def counting(places: np.ndarray, wanted: np.ndarray, side: str = "left") -> np.ndarray:

@@ -1,9 +1,11 @@
 """`permute` sends each index to a place of its own."""
 
+from math import factorial
+
 import numpy as np
 import pytest
 
-from lm_objectives.corruption.keyed import domain
+from lm_objectives.corruption.keyed import domain, row_keys
 from lm_objectives.corruption.permutation import permute
 
 
@@ -23,12 +25,25 @@ def test_other_keys_give_other_orders() -> None:
     assert len(orders) == 200
 
 
-def test_every_order_of_few_comes_as_often() -> None:
-    """Oracle: χ² with 23 degrees of freedom is above 49.7 once in 1,000 times."""
-    orders = [tuple(permute(np.arange(4), 4, domain(number))) for number in range(4800)]
-    counts = np.unique(orders, axis=0, return_counts=True)[1]
-    assert len(counts) == 24
-    assert ((counts - 200) ** 2 / 200).sum() < 49.7
+@pytest.mark.parametrize("number", [6_000, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("size", "limit"), [(2, 10.8), (3, 20.5), (4, 49.7), (5, 173.6)])
+def test_every_order_of_few_comes_as_often(size: int, limit: float, number: int) -> None:
+    """Oracle: χ² with n! - 1 degrees of freedom is above the limit once in 1,000 times."""
+    orders = [permute(np.arange(size), size, key) for key in row_keys(domain("few"), np.arange(number))]
+    counts = np.unique(np.stack(orders) @ size ** np.arange(size), return_counts=True)[1]
+    assert len(counts) == factorial(size)
+    assert ((counts - counts.mean()) ** 2 / counts.mean()).sum() < limit
+
+
+@pytest.mark.parametrize("size", [6, 7, 8, 16])
+def test_every_pair_of_places_of_two_items_comes_as_often(size: int) -> None:
+    """Oracle: χ² of where items 0 and 1 go, and 1 and n - 1; 3.3 standard deviations above its degrees of freedom."""
+    orders = np.stack([permute(np.arange(size), size, key) for key in row_keys(domain("pairs"), np.arange(20_000))])
+    for one, other in ((0, 1), (1, size - 1)):
+        counts = np.bincount(orders[:, one] * size + orders[:, other], minlength=size**2).reshape(size, size)
+        assert not counts.diagonal().any()
+        off = counts[~np.eye(size, dtype=bool)]
+        assert ((off - off.mean()) ** 2 / off.mean()).sum() < len(off) + 3.3 * np.sqrt(2 * len(off))
 
 
 def test_neighbours_are_scattered() -> None:

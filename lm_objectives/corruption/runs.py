@@ -1,0 +1,165 @@
+"""Runs of units by the row's key, for whole batches, placed as the published codes place them."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from lm_objectives.corruption.choosing import ranges
+from lm_objectives.corruption.keyed import draw
+from lm_objectives.corruption.lengths import SpanLengths, lengths_from
+
+_LENGTHS, _ORDER = 4, 5  # what a random number is for; corruption.masking has 0 to 2
+_NEVER = np.uint32(2**32 - 1)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Units of some rows that are in runs, numbered from the first of the first row to the last of the last.
+
+    Attributes:
+        held: units in a run, each once.
+        over: units in a run behind its first one, some more than once.
+        empty: units in front of which a run of none stands.
+    """
+
+    held: np.ndarray
+    over: np.ndarray
+    empty: np.ndarray
+
+
+def place_runs(keys: np.ndarray, units: np.ndarray, wanted: np.ndarray, lengths: SpanLengths, least: int = 1) -> Runs:
+    """Runs that hold exactly `wanted` of each row's `units`, both `(rows,)`, placed as `lengths.placement` says.
+
+        9 units, 5 wanted, the first to come       2 from unit 6, 2 from unit 3, 3 from unit 7, 2 from unit 0
+        overlapping                                · · · x x · x x x      the third run adds one; no more are needed
+        disjoint, which leaves the third out       x · · x x · x x ·      the fourth is cut to fit
+
+    Runs come one after another until the row holds what is wanted. Those of no units, where `least` is 0, mark a place;
+    no more of them count, the earliest first, than leave a row as many runs as it has wanted units. Where all runs
+    together hold too few, single units fill the row up.
+    """
+    most, base = int(units.max(initial=0)), np.cumsum(units) - units
+    number = min(_expected(lengths, least, units, wanted), most)
+    while True:
+        start, length, real = _candidates(keys, units, lengths, least, number)
+        unit = ranges((base[:, None] + start).ravel(), length.ravel())
+        run = np.repeat(np.arange(start.size), length.ravel())
+        new = np.ones(len(unit), dtype=bool)
+        if lengths.placement == "overlapping" or number == most:
+            earliest = np.empty(units.sum(), dtype=np.int64)
+            earliest[unit[::-1]] = run[::-1]  # of several the last one stays
+            new = earliest[unit] == run
+        held = np.concatenate([[0], np.cumsum(new)])
+        ends = np.concatenate([[0], np.cumsum(length.sum(axis=1))])
+        if number == most or (np.diff(held[ends]) >= wanted).all():
+            break
+        number = min(2 * number, most)
+
+    aim = held[ends[:-1]] + wanted
+    counts = held[:-1] < np.repeat(aim, np.diff(ends))
+    first = np.append(True, run[1:] != run[:-1])[: len(run)]
+    empty = np.zeros(0, dtype=np.int64)
+    if least == 0:
+        before = held[np.cumsum(length.ravel()) - length.ravel()].reshape(start.shape)
+        none = real & (length == 0) & (before < aim[:, None])
+        begun = np.bincount(run[counts & first] // max(start.shape[1], 1), minlength=len(keys))
+        row, column = np.nonzero(none & (np.cumsum(none, axis=1) <= (wanted - begun)[:, None]))
+        empty = base[row] + start[row, column]
+    return Runs(unit[counts & new], unit[counts & ~first], empty)
+
+
+def _expected(lengths: SpanLengths, least: int, units: np.ndarray, wanted: np.ndarray) -> int:
+    """Runs that nearly every row of a batch needs at most."""
+    mean, deviation = _moments(lengths, least)
+    share = min((wanted / np.maximum(units, 1)).max(initial=0.0), 0.95)
+    runs = units.max(initial=0) * -np.log1p(-share) / mean  # as many of its units go to earlier ones
+    return int(1.1 * runs + 3.5 * np.sqrt(runs) * deviation / mean + 3)
+
+
+@lru_cache(maxsize=32)
+def _moments(lengths: SpanLengths, least: int) -> tuple[float, float]:
+    """Mean and standard deviation of lengths of at least `least`."""
+    chances = lengths.probabilities()
+    n = np.arange(len(chances))
+    chances = chances * (n >= least) / chances[least:].sum()
+    mean = chances @ n
+    return float(mean), float(np.sqrt(chances @ (n - mean) ** 2))
+
+
+def _candidates(
+    keys: np.ndarray, units: np.ndarray, lengths: SpanLengths, least: int, number: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first `number` runs of each row in the order of their coming: starts, lengths, and which are real.
+
+    Behind them come single units for all of a row's units, where the number is that of the longest row.
+    """
+    most, units = int(units.max(initial=0)), units[:, None]
+    if lengths.placement == "tiling":
+        tiles = _tiles(keys, most, lengths, least)
+        ends = np.cumsum(tiles, axis=1)
+        tile, real = _shuffled(keys, ends - tiles < units, number)
+        end, length = (np.take_along_axis(of, tile, axis=1) for of in (ends, tiles))
+        start = end - length
+        return start, np.where(real, np.minimum(end, units) - start, 0), real
+    start, real = _shuffled(keys, np.arange(most) < units, number)
+    bits, room = draw(keys[:, None], _LENGTHS, start), np.where(real, units - start, 0)
+    if lengths.placement == "overlapping":
+        length = np.minimum(lengths_from(lengths, bits, least), room)
+    else:
+        length = lengths_from(lengths, bits, least, room)
+        real &= _apart(np.cumsum(units)[:, None] - units + start, length)
+        length[~real] = 0
+    if number < most:
+        return start, length, real
+    return np.hstack([start, start]), np.hstack([length, np.minimum(room, 1)]), np.hstack([real, real])
+
+
+def _shuffled(keys: np.ndarray, places: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first `number` of each row's `places`, `(rows, time)`, in an order of the key's, and which are real."""
+    time = places.shape[1]
+    low = np.uint32(2 ** time.bit_length() - 1)  # bits that tell places apart; the others are drawn
+    words = draw(keys[:, None], _ORDER, np.arange(-(-time // 2)))
+    order = words.astype("<u8", copy=False).view("<u4")[:, :time]  # two places share 64 bits
+    order = np.where(places, order & ~low | np.arange(time, dtype=np.uint32), _NEVER)
+    if number < time:
+        order = np.partition(order, number - 1, axis=1)[:, :number]
+    order = np.sort(order, axis=1)
+    real = order != _NEVER
+    return np.where(real, order & low, 0).astype(np.int64), real
+
+
+def _tiles(keys: np.ndarray, most: int, lengths: SpanLengths, least: int) -> np.ndarray:
+    """Lengths of runs one after another, `(rows, runs)`, that cover `most` units or more."""
+    mean, deviation = _moments(lengths, least)
+    runs = int(most / mean + 4 * np.sqrt(most / mean) * deviation / mean) + 2
+    while True:
+        drawn = lengths_from(lengths, draw(keys[:, None], _LENGTHS, np.arange(runs)), least)
+        if (drawn.sum(axis=1) >= most).all():
+            return drawn
+        runs *= 2  # shorter than on average
+
+
+def _apart(start: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """Which runs, in the order of their coming, go into none that has come before them and stays."""
+    place, lengths = start.ravel(), length.ravel()
+    some = np.flatnonzero(lengths)
+    starting = np.full((place + lengths).max(initial=0), -1)  # the run that starts at a place
+    starting[place[some]] = some
+    pairs = []
+    for further in range(1, int(length.max(initial=0))):
+        some = some[lengths[some] > further]
+        other = starting[place[some] + further]
+        met = other >= 0
+        pairs.append(np.stack([some[met], other[met]]))
+    stays = np.ones(start.size, dtype=bool)
+    if pairs:
+        one, other = np.concatenate(pairs, axis=1)
+        earlier, later = np.minimum(one, other), np.maximum(one, other)
+        blocks, settled = stays[earlier], False
+        while not settled:  # runs hinge on earlier ones, those on still earlier ones
+            stays[later] = True
+            stays[later[blocks]] = False
+            settled = np.array_equal(stays[earlier], blocks)
+            blocks = stays[earlier]
+    return stays.reshape(start.shape)
