@@ -33,7 +33,7 @@ from lm_objectives.configuration import (
 from lm_objectives.corruption.base import Corruption, View, Vocabulary
 from lm_objectives.plugin import Plugin
 from lm_objectives.positions import check_padding, settle
-from lm_objectives.pretrained import Found, read_config, read_folder
+from lm_objectives.pretrained import Found, check_frames, read_config, read_folder
 
 _EPSILONS = ("layer_norm_eps", "norm_eps", "layer_norm_epsilon", "rms_norm_eps")
 _FACTORIZED = ("albert", "electra")
@@ -103,6 +103,7 @@ class Backbone(Plugin, nn.Module):
         check_padding(self.config, vocabulary)
         self.vocabulary, self.window = vocabulary, window
         if self.pretrained:
+            check_frames(Path(self.pretrained), self.config, vocabulary, corruptions or {})
             self.found = read_folder(Path(self.pretrained), self.config, vocabulary)
             self.config = self.found.model.config
             self._own_tied = self.found.tied

@@ -1,7 +1,7 @@
 """A folder that transformers wrote: its model, made to fit a vocabulary, and the weights of all heads that it holds."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from lm_objectives.configuration import (
     set_padding,
     share_embedding,
 )
-from lm_objectives.corruption.base import Vocabulary
+from lm_objectives.corruption.base import Corruption, Vocabulary
 
 _log = logging.getLogger("lm_objectives")
 _CUT = 8  # at most one in so many rows of an embedding may belong to no token: some models round their number up
@@ -51,6 +51,18 @@ def read_config(folder: Path) -> Any:
         raise ValueError(f"expected a folder with a config.json at {folder}, found none: check the path")
     with one_line(f"a configuration of transformers in {folder}", "check model.backbone.pretrained"):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+
+
+def check_frames(folder: Path, config: Any, vocabulary: Vocabulary, corruptions: Mapping[str, Corruption]) -> None:
+    """Raise where rows would be framed by tokens that the weights in a folder have never read."""
+    for name, corruption in corruptions.items():
+        framing = {"bos": vocabulary.bos, "eos": vocabulary.eos} if corruption.frame == "bos-eos" else {}
+        framing |= {"bos": vocabulary.bos} if corruption.frame == "bos" else {}
+        if missing := [kind for kind, token in framing.items() if token >= config.vocab_size]:
+            raise ValueError(
+                f"expected a tokenizer with {' and '.join(missing)} in {folder} for frame {corruption.frame} of "
+                f"objective {name}, found none: set its frame to none"
+            )
 
 
 def read_folder(folder: Path, config: Any, vocabulary: Vocabulary) -> Found:

@@ -3,6 +3,7 @@
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM,
 
 from lm_objectives.backbone import Backbone
 from lm_objectives.corruption.base import Vocabulary
+from lm_objectives.corruption.masking import TokenMasking
 
 
 def written(folder: Path, family: str = "llama", auto: type = AutoModelForCausalLM, **changes: object) -> Path:
@@ -46,6 +48,17 @@ def test_a_model_whose_halves_lie_beside_its_head(tmp_path: Path) -> None:
     saved = load_file(tmp_path / "model.safetensors")
     for name, parameter in backbone.model.named_parameters():
         assert torch.equal(parameter, saved[name]), name
+
+
+@pytest.mark.parametrize(("frame", "missing"), [("bos", "bos"), ("bos-eos", "bos and eos")])
+def test_a_frame_of_tokens_that_the_weights_never_read_is_one_line(tmp_path: Path, frame: Any, missing: str) -> None:
+    written(tmp_path)
+    backbone = Backbone(pretrained=str(tmp_path))
+    added = Vocabulary(69, pad=0, bos=67, eos=68, mask=3, special=(0, 3, 67, 68))
+    message = rf"^expected a tokenizer with {missing} in .* for frame {frame} of objective masked, found none: set its"
+    with pytest.raises(ValueError, match=message):
+        backbone.build(added, 12, {"masked": TokenMasking(frame=frame)})
+    backbone.build(added, 12, {"masked": TokenMasking()})
 
 
 def test_special_tokens_that_were_added_get_rows_and_it_is_said(

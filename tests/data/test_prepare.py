@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 from prepare_cases import DOCUMENTS, WORDS, content, make, texts, write
+from tokenizers import Regex, Tokenizer, models, normalizers
+from transformers import PreTrainedTokenizerFast
 
 from lm_objectives.data import chunks, words
 from lm_objectives.data import prepare as preparing
 from lm_objectives.data.cache import TokenText, open_cache
 from lm_objectives.data.prepare import prepare
-from lm_objectives.data.tokenizer import make_tokenizer
+from lm_objectives.data.tokenizer import make_tokenizer, save_tokenizer
 
 
 @pytest.fixture
@@ -320,3 +322,13 @@ def test_bits_per_byte_are_of_the_bytes_of_the_text(tmp_path: Path, corpus: str)
     assert len(held_out) == len(documents)
     mean = np.log(2) * bits / sum(map(len, documents))
     assert found.bits_per_byte(mean) == pytest.approx(bits / sum(len(text.encode()) for text in held_out))
+
+
+def test_a_text_that_the_normalizer_empties_is_one_clear_line(tmp_path: Path, corpus: str) -> None:
+    emptied = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
+    emptied.normalizer = normalizers.Replace(Regex("[A-Za-z]|[^A-Za-z]"), "")
+    save_tokenizer(PreTrainedTokenizerFast(tokenizer_object=emptied), tmp_path / "tokenizer")
+    told = r"^expected training documents that the tokenizer makes tokens of, found none among its \d+: add text, or"
+    with pytest.raises(ValueError, match=told) as error:
+        make(tmp_path / "caches", corpus, tokenizer=str(tmp_path / "tokenizer"))
+    assert "\n" not in str(error.value)
