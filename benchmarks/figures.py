@@ -9,16 +9,26 @@ the function of that name here. Those of a run are of its folder below --root: o
 """
 
 import argparse
+import csv
 import os
 import platform
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import yaml
+
+from lm_objectives import TextDataModule
+from lm_objectives.corruption.pairs import SegmentPairs
+from lm_objectives.data.plan import RowSource
+from lm_objectives.data.rows import RowKey
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"
@@ -27,9 +37,19 @@ _BLOCK = "<!-- figures: {} -->\n(.*?)<!-- end of figures -->"
 
 def command(*arguments: object) -> str:
     """What `lm-objectives` prints, in a process of its own."""
-    line = [sys.executable, "-m", "lm_objectives", *map(str, arguments)]
+    return _printed(["-m", "lm_objectives", *map(str, arguments)])
+
+
+def script(name: str, *arguments: object) -> str:
+    """What a benchmark prints."""
+    return _printed([str(ROOT / "benchmarks" / name), *map(str, arguments)])
+
+
+def _printed(line: list[str]) -> str:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
-    return subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True, env=environment).stdout
+    return subprocess.run(
+        [sys.executable, *line], stdout=subprocess.PIPE, text=True, check=True, env=environment
+    ).stdout
 
 
 def verbatim(text: str) -> str:
@@ -58,11 +78,56 @@ def quickstart(root: Path) -> Path:
 
 
 def scored(root: Path) -> str:
-    """The table that `validate` prints of the quickstart; its curves go to docs/curves.png."""
+    """The table that `validate` prints of the quickstart, and what it says; its curves go to docs/curves.png."""
     folder = quickstart(root)
     shutil.copy(folder / "curves.png", ROOT / "docs" / "curves.png")
     last = folder / "checkpoints" / "last.ckpt"
-    return verbatim(command("validate", "--config", folder / "config.yaml", "--ckpt_path", last))
+    printed = command("validate", "--config", folder / "config.yaml", "--ckpt_path", last)
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    speeds = [float(row["train/tokens_per_second"]) for row in rows if row["train/tokens_per_second"]]
+    below = [
+        float(unigram) - float(loss)
+        for loss, unigram in re.findall(
+            r"^(?:causal|masked) +loss \(nats\) +([\d.]+) .*unigram ([\d.]+)", printed, re.M
+        )
+    ]
+    _, held_out = pairs_of(root)
+    said = (
+        f"Two cores of a cloud machine took {(folder / 'minutes').read_text()} minutes for the {rows[-1]['step']} "
+        f"steps, {statistics.median(speeds):,.0f} tokens a second. The tokens of the held-out documents cost "
+        f"{below[0]:.1f} nats (next token) and {below[1]:.1f} nats (masked) less than by the unigram model; order is "
+        f"judged on {held_out:,} pairs. One seed, one small corpus: read it as a check that all four learn.\n"
+    )
+    return f"{verbatim(printed)}\n{wrapped(said)}"
+
+
+def pairs_of(root: Path) -> tuple[float, int]:
+    """Of the quickstart's sentence-order rows: the share of padding in training, and how many pairs are held out."""
+    data = yaml.safe_load(QUICKSTART.read_text(encoding="utf-8"))["data"]
+    module = TextDataModule(**data, cache=str(root / "cache"))
+    module.open({"order": RowSource(SegmentPairs())})
+    rows = module.training_rows()
+    view = rows.__getitems__([RowKey("order", k) for k in range(4096)]).views["order"]
+    held_out = SegmentPairs().spans(module.text.validation.stream(SegmentPairs()), module.window, packing=False)
+    return 1 - int(view.lengths.sum()) / view.ids.numel(), min(len(held_out), module.validation_rows or len(held_out))
+
+
+def pairs(root: Path) -> str:
+    """What becomes of sentences in pairs."""
+    padding, held_out = pairs_of(root)
+    return wrapped(
+        "- Sentences too long for the window and paragraphs of one sentence are left out; `prepare` says how many. "
+        f"Rows are padded ({100 * padding:.0f} % on the shipped corpus at 128).\n"
+        f"- One label for each row: held-out accuracies need many rows. {held_out:,} pairs have a standard deviation "
+        f"of {50 / held_out**0.5:.1f} %.\n"
+    )
+
+
+def wrapped(text: str) -> str:
+    """Paragraphs and items in lines as the pages have them."""
+    filled = [textwrap.fill(line, 120, subsequent_indent="  " * line.startswith("- ")) for line in text.splitlines()]
+    return "\n".join(filled) + "\n"
 
 
 def shown(root: Path) -> str:
@@ -72,18 +137,33 @@ def shown(root: Path) -> str:
     return verbatim("\n\n".join(part for part in parts if part.startswith(("masked ", "replaced "))))
 
 
+def balancers(root: Path) -> str:
+    """What a step costs under each balancer, over a step under Fixed."""
+    del root
+    sizes, ratios = [(128, 4), (256, 4), (128, 12), (128, 24)], dict[str, list[str]]()
+    for width, layers in sizes:
+        chosen = ["--balancers", "GradNorm"] if layers > 4 else []
+        sized = ["--width", width, "--layers", layers, *chosen]
+        printed = script("balancers.py", *sized)
+        for name, ratio in re.findall(r"^(\w.*?) +[\d.]+ ms +([\d.]+) x Fixed", printed, re.MULTILINE):
+            ratios.setdefault(name, []).append(f"{float(ratio):.2f}")
+    heads = [f"width {width}, {layers} layers" for width, layers in sizes]
+    lines = [["balancer", *heads], ["---"] * (1 + len(heads))]
+    lines += [[name, *own, *[""] * (len(heads) - len(own))] for name, own in ratios.items() if name != "Fixed"]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
 def recipes(root: Path) -> str:
     """What each recipe learned, and on which machine."""
-    line = [sys.executable, ROOT / "benchmarks" / "recipes.py", "--root", root / "recipes", "--kept"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    printed = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True, env=environment).stdout
-    return printed.split("\n\n", 1)[1]
+    return script("recipes.py", "--root", root / "recipes", "--kept").split("\n\n", 1)[1]
 
 
 FIGURES: dict[str, tuple[str, Callable[[Path], str]]] = {
     "prepare": ("README.md", prepared),
     "quickstart": ("README.md", scored),
     "demo": ("README.md", shown),
+    "pairs": ("docs/objectives/pairs.md", pairs),
+    "balancers": ("docs/balancers.md", balancers),
     "recipes": ("docs/recipes.md", recipes),
 }
 """For each name the page, and what makes its figures."""
