@@ -89,12 +89,13 @@ def infill(
     units = units_of(rows, vocabulary, unit)
     counts, time = units.counts, rows.ids.shape[1]
     runs = place_runs(rows.keys, counts, count_of(rate, counts), lengths, least=0)
-    gone, masks = np.zeros(counts.sum(), dtype=bool), np.zeros(counts.sum(), dtype=np.int64)
+    gone, masks = np.zeros(counts.sum(), dtype=bool), np.zeros(counts.sum(), dtype=np.int8)
     gone[runs.held] = True
     stays = np.arange(time) < rows.lengths[:, None]
     stays.ravel()[units.positions(gone)] = False
     # one mask for each run that no other goes over, and one for each of no words
     masks[runs.held], masks[runs.over] = 1, 0
     masks[runs.empty] += 1
-    row, column = np.divmod(np.repeat(np.flatnonzero(units.begins), masks), time)
+    marked = np.flatnonzero(masks)
+    row, column = np.divmod(np.flatnonzero(units.begins)[np.repeat(marked, masks[marked])], time)
     return splice(rows.ids, stays, row, column, np.full(len(row), vocabulary.mask), time, vocabulary.pad)

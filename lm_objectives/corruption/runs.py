@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from lm_objectives.corruption.choosing import ranges
+from lm_objectives.corruption.choosing import count_rows, ranges
 from lm_objectives.corruption.keyed import draw
 from lm_objectives.corruption.lengths import SpanLengths, lengths_from
 
@@ -44,10 +44,10 @@ def place_runs(keys: np.ndarray, units: np.ndarray, wanted: np.ndarray, lengths:
     while True:
         start, length, real = _candidates(keys, units, lengths, least, number)
         unit = ranges((base[:, None] + start).ravel(), length.ravel())
-        run = np.repeat(np.arange(start.size), length.ravel())
+        run = np.repeat(np.arange(start.size, dtype=np.int32), length.ravel())
         new = np.ones(len(unit), dtype=bool)
         if lengths.placement == "overlapping" or number == most:
-            earliest = np.empty(units.sum(), dtype=np.int64)
+            earliest = np.empty(units.sum(), dtype=np.int32)
             earliest[unit[::-1]] = run[::-1]  # of several the last one stays
             new = earliest[unit] == run
         held = np.concatenate([[0], np.cumsum(new)])
@@ -62,8 +62,9 @@ def place_runs(keys: np.ndarray, units: np.ndarray, wanted: np.ndarray, lengths:
     empty = np.zeros(0, dtype=np.int64)
     if least == 0:
         before = held[np.cumsum(length.ravel()) - length.ravel()].reshape(start.shape)
-        none = real & (length == 0) & (before < aim[:, None])
-        begun = np.bincount(run[counts & first] // max(start.shape[1], 1), minlength=len(keys))
+        counted = real & (before < aim[:, None])
+        none = counted & (length == 0)
+        begun = count_rows(counted & ~none)
         row, column = np.nonzero(none & (np.cumsum(none, axis=1) <= (wanted - begun)[:, None]))
         empty = base[row] + start[row, column]
     return Runs(unit[counts & new], unit[counts & ~first], empty)
@@ -74,7 +75,7 @@ def _expected(lengths: SpanLengths, least: int, units: np.ndarray, wanted: np.nd
     mean, deviation = _moments(lengths, least)
     share = min((wanted / np.maximum(units, 1)).max(initial=0.0), 0.95)
     runs = units.max(initial=0) * -np.log1p(-share) / mean  # as many of its units go to earlier ones
-    return int(1.1 * runs + 3.5 * np.sqrt(runs) * deviation / mean + 3)
+    return int(1.1 * runs + 3.3 * np.sqrt(runs) * deviation / mean + 3)
 
 
 @lru_cache(maxsize=32)
