@@ -77,6 +77,11 @@ class SpanCorruption(Corruption):
         """As many sentinels as a whole row needs, named as T5's tokenizer names them, and the mode's token."""
         return (*_sentinels(_of_whole(self, self.raw_length(window))[1]), *([] if self.mode is None else [self.mode]))
 
+    def prefix_and_suffix(self, vocabulary: Vocabulary) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The mode's token, and the end of the input."""
+        mode = [] if self.mode is None else [self.mode]
+        return tuple(ids_named(vocabulary, mode).tolist()), (vocabulary.eos,)
+
     def written(self, window: int, vocabulary: Vocabulary) -> tuple[np.ndarray, float]:
         """Ids of the marks in the target of a whole row, its sentinels and the end, and each one's share of it."""
         _, spans, _, length = _of_whole(self, self.raw_length(window))
