@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from lm_objectives.backbone import Backbone
 from lm_objectives.checkpoint import Run, open_run
 from lm_objectives.data.cache import open_cache
+from lm_objectives.data.encoding import Encoder, Part
 from lm_objectives.data.prepare import prepare
 from lm_objectives.data.tokenizer import make_tokenizer, saved_beside, vocabulary_of
 from lm_objectives.export import export
@@ -125,6 +126,15 @@ def test_two_texts_are_two_segments_where_the_model_has_them(masked: tuple[Run, 
     assert pair["input_ids"] == first + second
     segments = getattr(run.module.backbone.config, "type_vocab_size", 0) > 1
     assert pair.get("token_type_ids") == ([0] * len(first) + [1] * len(second) if segments else None)
+
+
+def test_what_looks_like_a_special_token_is_the_text_of_training_where_asked(causal: tuple[Run, Path]) -> None:
+    """Oracle: the encoder that makes a corpus's tokens."""
+    run, folder = causal
+    text = "The [MASK] ran home [EOS]."
+    encode = Encoder(run.tokenizer.backend_tokenizer, run.module.vocabulary, "en")
+    right = encode([Part(text)]).text.arrays(run.module.vocabulary.size)["tokens"].tolist()
+    assert AutoTokenizer.from_pretrained(folder, split_special_tokens=True, **BOTH)(text)["input_ids"] == right
 
 
 def test_the_folder_as_datas_tokenizer_makes_the_same_tokens_again(causal: tuple[Run, Path], tmp_path: Path) -> None:
