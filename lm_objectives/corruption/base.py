@@ -227,6 +227,11 @@ class Corruption(ABC):
         del window
         return ()
 
+    def prefix_and_suffix(self, vocabulary: Vocabulary) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Special tokens in front of a text that the model is given to read, and behind it; an exported tokenizer adds
+        them. The default is a whole document's bos and eos."""
+        return (vocabulary.bos,), (vocabulary.eos,)
+
     def spans(self, text: Text, window: int, packing: bool) -> Spans:
         """Where each of the objective's windows starts and stops in `text.tokens`.
 

@@ -48,6 +48,10 @@ class NextToken(Corruption):
                 "text goes on"
             )
 
+    def prefix_and_suffix(self, vocabulary: Vocabulary) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Bos alone: behind eos there would be nothing to write."""
+        return (vocabulary.bos,), ()
+
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
         del vocabulary
         predicted = np.arange(1, rows.ids.shape[1] + 1) < rows.lengths[:, None]
@@ -102,6 +106,11 @@ class PrefixNextToken(Corruption):
     def tokens(self, window: int) -> tuple[str, ...]:
         del window
         return () if self.mode is None else (self.mode,)
+
+    def prefix_and_suffix(self, vocabulary: Vocabulary) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The mode's token and bos: what stands behind the prefix is yet to be written."""
+        mode = [] if self.mode is None else [self.mode]
+        return (*ids_named(vocabulary, mode).tolist(), vocabulary.bos), ()
 
     def spans(self, text: Text, window: int, packing: bool) -> Spans:
         del packing

@@ -77,6 +77,11 @@ class SpanCorruption(Corruption):
         """As many sentinels as a whole row needs, named as T5's tokenizer names them, and the mode's token."""
         return (*_sentinels(_of_whole(self, self.raw_length(window))[1]), *([] if self.mode is None else [self.mode]))
 
+    def prefix_and_suffix(self, vocabulary: Vocabulary) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The mode's token, and the end of the input."""
+        mode = [] if self.mode is None else [self.mode]
+        return tuple(ids_named(vocabulary, mode).tolist()), (vocabulary.eos,)
+
     def noise_of(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Noise tokens and spans of rows of so many tokens, `(rows,)` all; none where there are fewer than 2."""
         noise = np.clip(np.rint(tokens * self.rate).astype(np.int64), 1, np.maximum(tokens - 1, 0))

@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -169,14 +169,9 @@ def as_read(
 
     A pair of texts is bos, the first, eos, the second, eos, whose segments are 0 and 1.
     """
-    from tokenizers import processors
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{bos_token} $A {eos_token}",
-        pair=f"{bos_token} $A {eos_token} $B:1 {eos_token}:1",
-        special_tokens=[(token, tokenizer.token_to_id(token)) for token in dict.fromkeys((bos_token, eos_token))],
-    )
+    put_around(tokenizer, [bos_token], [eos_token])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         unk_token=unknown_token(tokenizer),
@@ -188,6 +183,42 @@ def as_read(
         sep_token=eos_token,
         clean_up_tokenization_spaces=False,
     )
+
+
+def put_around(tokenizer: "Tokenizer", prefix: Sequence[str], suffix: Sequence[str]) -> None:
+    """Let a tokenizer put special tokens in front of each text and behind it.
+
+    Of a pair the first text has both, and the second, whose segment is 1, what stands behind.
+    """
+    from tokenizers import processors
+
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=[*prefix, "$A", *suffix],
+        pair=[*prefix, "$A", *suffix, "$B:1", *(f"{token}:1" for token in suffix)],
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in dict.fromkeys((*prefix, *suffix))],
+    )
+
+
+def saved_beside(
+    tokenizer: "PreTrainedTokenizerFast", prefix: Sequence[int], suffix: Sequence[int], model_input_names: Sequence[str]
+) -> "PreTrainedTokenizerFast":
+    """A tokenizer as it lies beside a model: a copy that makes of a text what the model reads.
+
+    Args:
+        tokenizer: as `make_tokenizer` gives it.
+        prefix, suffix: ids of the special tokens in front of a text and behind it.
+        model_input_names: what the model takes of an encoded text.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend_tokenizer,
+        model_input_names=list(model_input_names),  # kept in the folder only if given here
+        clean_up_tokenization_spaces=False,
+        **tokenizer.special_tokens_map,
+    )
+    put_around(made.backend_tokenizer, *(made.convert_ids_to_tokens(list(ids)) for ids in (prefix, suffix)))
+    return made
 
 
 def unknown_token(tokenizer: "Tokenizer") -> str | None:

@@ -1,6 +1,5 @@
 """The command `export`: folders that are written whole or not at all."""
 
-import copy
 import os
 import tempfile
 from collections.abc import Iterator
@@ -8,13 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lm_objectives.checkpoint import open_run
+from lm_objectives.checkpoint import Run, open_run
+from lm_objectives.corruption.base import Corruption
+from lm_objectives.data.tokenizer import saved_beside
 from lm_objectives.export.conversion import convert
 from lm_objectives.export.reference import NotExportableError
 from lm_objectives.pretrained import quietly
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedModel
 
 
 def export(ckpt_path: str, output: str, objective: str | None = None) -> None:
@@ -27,6 +28,11 @@ def export(ckpt_path: str, output: str, objective: str | None = None) -> None:
     backbones), which hold both heads; NextSentence alone a BertForNextSentencePrediction. PrefixLM, SpanDenoising and
     TextDenoising become an AutoModelForSeq2SeqLM (encoder-decoders). Each is compared with the checkpoint's own logits
     before it is written. What has no equal in transformers is named with the reason.
+
+    Each folder's tokenizer makes of a text what training read: behind one space where it is a byte-level BPE, bos and
+    eos around it, and a pair of texts as segments. CausalLM's adds bos alone, so that the text goes on; an encoder that
+    reads for a decoder gets bos and eos from TextDenoising, eos from SpanDenoising and bos from PrefixLM, the latter
+    two with the objective's mode token in front.
 
     Args:
         ckpt_path: the checkpoint to read, for example runs/quickstart/checkpoints/last.ckpt.
@@ -51,7 +57,7 @@ def export(ckpt_path: str, output: str, objective: str | None = None) -> None:
                 continue
             where = Path() if objective else Path(name)
             for below, model in models.items():
-                _write(model, run.tokenizer, scratch / where / below)
+                _write(model, run, run.module.sources[name].corruption, scratch / where / below)
                 said.append(f"{name}: {target / where / below}, a {type(model).__name__}")
         if not said:
             raise ValueError(
@@ -61,10 +67,10 @@ def export(ckpt_path: str, output: str, objective: str | None = None) -> None:
     print("\n".join([*said, *(f"{reason} (not exported)" for reason in reasons)]))
 
 
-def _write(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", folder: Path) -> None:
-    segments = ["token_type_ids"] if getattr(model.config, "type_vocab_size", 0) else []
-    tokenizer = copy.deepcopy(tokenizer)
-    tokenizer.model_input_names = ["input_ids", *segments, "attention_mask"]  # what the model takes, and no more
+def _write(model: "PreTrainedModel", run: Run, corruption: Corruption, folder: Path) -> None:
+    segments = ["token_type_ids"] if getattr(model.config, "type_vocab_size", 0) > 1 else []
+    inputs = ["input_ids", *segments, "attention_mask"]  # what the model takes, and no more
+    tokenizer = saved_beside(run.tokenizer, *corruption.prefix_and_suffix(run.module.vocabulary), inputs)
     for role in ("pad_token_id", "eos_token_id") if model.can_generate() else ():  # which not every folder had
         if getattr(model.generation_config, role) is None:
             setattr(model.generation_config, role, getattr(tokenizer, role))

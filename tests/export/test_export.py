@@ -118,17 +118,6 @@ def test_heads_that_the_configuration_unties_are_exported_too(
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0)
 
 
-def test_the_exported_tokenizer_is_the_runs_and_feeds_generate(tiny_run: Path, tmp_path: Path) -> None:
-    export(str(tiny_run), str(tmp_path / "out"), objective="causal")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
-    ours = open_run(str(tiny_run)).tokenizer
-    assert tokenizer("The dog ran.")["input_ids"] == ours("The dog ran.")["input_ids"]
-    assert (tokenizer.pad_token, tokenizer.mask_token) == ("[PAD]", "[MASK]")
-    model = reloaded(tmp_path / "out", transformers.AutoModelForCausalLM)
-    inputs = tokenizer("The dog", return_tensors="pt")  # raises in generate if it holds token_type_ids
-    assert model.generate(**inputs, max_new_tokens=2, do_sample=False).shape[1] > inputs["input_ids"].shape[1]
-
-
 def test_generation_ends_and_pads_with_the_tokenizers_tokens_where_a_folder_names_none(
     train: Any, tiny_run: Path, tmp_path: Path
 ) -> None:

@@ -1,16 +1,21 @@
 """Every recipe stands alone, reads well, and goes the whole way when it is made small."""
 
 import csv
+import json
 import math
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from recipe_cases import CONFIGS, PUBLISHED, RECIPES, settings
-from small_corpus import write_corpus
+from recipe_exports import READS, both_losses, clean_pairs, documents, write_documents
+from transformers import AutoTokenizer
 
 from lm_objectives.__main__ import main
+from lm_objectives.checkpoint import open_run
 
 NAMES = {
     *("gpt", "llama", "bert", "roberta", "albert", "electra", "bart", "t5", "gpt_bert", "ul2", "ul2_t5", "llama_mix")
@@ -29,14 +34,34 @@ EXPORTED = {  # what transformers has a class for
     "ul2_t5": {"r3", "r8", "s", "x3", "x8", "x64", "x64_rare"},
 }
 each = pytest.mark.parametrize("name", RECIPES)
+each_exported = pytest.mark.parametrize("name", EXPORTED)
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a corpus, and one for tokens."""
     place = tmp_path_factory.mktemp("recipes")
-    write_corpus(place / "corpus.jsonl")
+    write_documents(place / "corpus.jsonl")
     return place
+
+
+@pytest.fixture(scope="module")
+def trained(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives the folder of a recipe's run and, below it in hf, what was exported of it; made once."""
+
+    @cache
+    def make(name: str) -> Path:
+        root = tmp_path_factory.mktemp(name)
+        assert fit(place, root, name) == 0
+        code = main(["export", "--ckpt_path", checkpoint_of(root), "--output", str(root / "hf")])
+        assert code == (0 if name in EXPORTED else 2)
+        return root
+
+    return make
+
+
+def checkpoint_of(root: Path) -> str:
+    return str(root / "checkpoints" / "last.ckpt")
 
 
 def fit(place: Path, root: Path, name: str, *arguments: object) -> int:
@@ -91,10 +116,9 @@ def test_has_a_folder_of_its_own_and_trains_to_the_end_of_its_schedule(name: str
 
 @each
 def test_trains_validates_shows_and_exports(
-    name: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, trained: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = tmp_path / "run"
-    assert fit(place, root, name) == 0
+    root = trained(name)
     objectives = yaml.safe_load((root / "config.yaml").read_text(encoding="utf-8"))["model"]["objectives"]
     rows = table(root)
     for objective in objectives:
@@ -102,7 +126,8 @@ def test_trains_validates_shows_and_exports(
         assert len(losses) == 3 and all(map(math.isfinite, losses))
         assert [row["step"] for row in rows if row[f"val/{objective}/loss"]] == ["2"]
     assert {row["train/skipped"] for row in rows if row["train/skipped"]} == {"0.0"}
-    checkpoint = str(root / "checkpoints" / "last.ckpt")
+    assert {path.name for path in root.glob("hf/*")} == EXPORTED.get(name, set())
+    checkpoint = checkpoint_of(root)
     capsys.readouterr()
 
     assert main(["validate", "--config", str(root / "config.yaml"), "--ckpt_path", checkpoint]) == 0
@@ -113,9 +138,53 @@ def test_trains_validates_shows_and_exports(
     told = capsys.readouterr().out
     assert all(f"\n{objective} (" in told for objective in objectives)
 
-    code, exported = main(["export", "--ckpt_path", checkpoint, "--output", str(tmp_path / "hf")]), tmp_path / "hf"
-    assert code == (0 if name in EXPORTED else 2)
-    assert {path.name for path in exported.glob("*")} == EXPORTED.get(name, set())
+
+@each_exported
+def test_an_exported_tokenizer_makes_of_each_document_what_the_run_made_of_it(
+    name: str, place: Path, trained: Callable[[str], Path]
+) -> None:
+    """Oracle: the tokens that the run holds, in the frame that the objective's page says."""
+    root = trained(name)
+    run = open_run(checkpoint_of(root))
+    texts = [json.loads(line)["text"] for line in (place / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
+    training, held_out = documents(run)
+    assert len(held_out) >= 200 and len(training) + len(held_out) == len(texts)
+    for objective in EXPORTED[name]:
+        tokenizer = AutoTokenizer.from_pretrained(root / "hf" / objective)
+        mode = getattr(run.module.sources[objective].corruption, "mode", None)
+        front = [] if mode is None else [tokenizer.convert_tokens_to_ids(mode)]
+        right = sorted(READS[objective](ids, front) for ids in [*training, *held_out])
+        assert sorted(tokenizer(texts)["input_ids"]) == right
+        if objective == "causal":
+            whole = AutoTokenizer.from_pretrained(root / "hf" / objective, add_bos_token=True, add_eos_token=True)
+            assert sorted(whole(texts)["input_ids"]) == sorted([*training, *held_out])
+
+
+@each_exported
+def test_an_exported_class_has_the_objectives_own_loss(name: str, trained: Callable[[str], Path]) -> None:
+    """Oracle: the loss that transformers computes from `labels` on the same held-out rows, one document in each."""
+    root = trained(name)
+    run = open_run(checkpoint_of(root))
+    for config in root.glob("hf/**/config.json"):
+        objective = config.relative_to(root / "hf").parts[0]
+        ours, theirs = both_losses(run, objective, config.parent)
+        assert float(theirs) == pytest.approx(float(ours), abs=1e-4), config.parent
+
+
+@pytest.mark.parametrize(("name", "objective"), [("bert", "next_sentence"), ("albert", "order")])
+def test_an_exported_tokenizer_makes_of_two_texts_the_rows_of_pairs(
+    name: str, objective: str, trained: Callable[[str], Path]
+) -> None:
+    """Oracle: rows before they are masked, with their segments."""
+    root = trained(name)
+    view = clean_pairs(open_run(checkpoint_of(root)), objective)
+    tokenizer = AutoTokenizer.from_pretrained(root / "hf" / objective)
+    assert view.segments is not None
+    for ids, segments, length in zip(view.ids, view.segments, view.lengths, strict=True):
+        row, second = ids[:length].tolist(), segments[:length].tolist()
+        cut = second.index(1)
+        encoded = tokenizer(*(tokenizer.decode(part[:-1]).removeprefix(" ") for part in (row[1:cut], row[cut:])))
+        assert (encoded["input_ids"], encoded["token_type_ids"]) == (row, second)
 
 
 @pytest.mark.slow

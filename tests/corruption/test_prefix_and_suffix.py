@@ -1,0 +1,47 @@
+"""What stands around a text that a model is given is what stands around one in the rows that it learns from."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from corruption_cases import BOS, EOS, VOCABULARY, keys, toy_text
+
+from lm_objectives.corruption.base import Corruption
+from lm_objectives.corruption.infilling import TextInfilling
+from lm_objectives.corruption.masking import TokenMasking, TokenReplacement
+from lm_objectives.corruption.next_sentence import NextSentencePairs
+from lm_objectives.corruption.pairs import SegmentPairs
+from lm_objectives.corruption.shifting import NextToken, PrefixNextToken
+from lm_objectives.corruption.spans import SpanCorruption
+
+MODE, WINDOW = 90, 40
+CORRUPTIONS: dict[Corruption, tuple[list[int], list[int]]] = {
+    TokenMasking(): ([BOS], [EOS]),
+    TokenReplacement(): ([BOS], [EOS]),
+    SegmentPairs(): ([BOS], [EOS]),
+    NextSentencePairs(): ([BOS], [EOS]),
+    TextInfilling(): ([BOS], [EOS]),
+    SpanCorruption(): ([], [EOS]),
+    SpanCorruption(mode="[R]"): ([MODE], [EOS]),
+    PrefixNextToken(share=0.5, layout="encoder-decoder"): ([BOS], []),
+    PrefixNextToken(share=0.5, layout="encoder-decoder", mode="[S]"): ([MODE, BOS], []),
+    NextToken(): ([BOS], []),
+}
+
+
+@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)
+def test_is_that_of_rows_of_whole_documents(corruption: Corruption) -> None:
+    text = toy_text([[[10, 12]]] * 8)
+    text = dataclasses.replace(text, tokens=np.where(text.tokens >= 1000, 4 + text.tokens % 80, text.tokens))
+    sentinels = tuple((f"<extra_id_{number}>", 91 + number) for number in range(4))
+    vocabulary = dataclasses.replace(VOCABULARY, named=(("[R]", MODE), ("[S]", MODE), *sentinels))
+    prefix, suffix = map(list, corruption.prefix_and_suffix(vocabulary))
+    assert (prefix, suffix) == CORRUPTIONS[corruption]
+
+    spans = corruption.spans(text, WINDOW, packing=False)[np.arange(8)]
+    rows = corruption.read(text, spans, keys(8), WINDOW, vocabulary)
+    view = corruption.corrupt(rows, vocabulary)
+    for ids, length in zip(view.ids.tolist(), view.lengths.tolist(), strict=True):
+        assert ids[: len(prefix)] == prefix and ids[len(prefix)] not in (BOS, MODE)
+        if view.attention == "bidirectional":  # a causal row is never read to its end
+            assert (ids[length - 1] == EOS) == (suffix == [EOS])
