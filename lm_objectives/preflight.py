@@ -10,7 +10,6 @@ import lightning.pytorch as L
 from lm_objectives.checkpoint import KEY, check_same, read_checkpoint
 from lm_objectives.data.datamodule import TextDataModule, training_steps
 from lm_objectives.data.tokenizer import load_tokenizer, read_tokenizer_files
-from lm_objectives.data.unscored import check_scored
 from lm_objectives.explain import is_about_input
 from lm_objectives.plugin import describe
 from lm_objectives.pretraining import Pretraining
@@ -47,7 +46,7 @@ def preflight(
     data.open(module.sources, module.backbone.packs, trainer)
     data.check(trainer)
     if goes_on:
-        check_scored(data.training_rows())
+        data.check_scored()
     data.target_counts()
     if trainer.limit_val_batches or not goes_on:
         data.val_dataloader()

@@ -83,6 +83,11 @@ def _moments(lengths: SpanLengths, least: int) -> tuple[float, float]:
     """Mean and standard deviation of lengths of at least `least`."""
     chances = lengths.probabilities()
     n = np.arange(len(chances))
+    if not chances[least:].sum() > 0:
+        raise ValueError(
+            f"expected runs of at least {least} units from {type(lengths).__name__}, found none with a chance: give "
+            "its probabilities some beyond 0"
+        )
     chances = chances * (n >= least) / chances[least:].sum()
     mean = chances @ n
     return float(mean), float(np.sqrt(chances @ (n - mean) ** 2))

@@ -164,6 +164,7 @@ class TextDataModule(L.LightningDataModule):
         self.settings.cuts(0)
         self._sources = sources
         self._rows: RowDataset | None = None
+        self._scored: RowDataset | None = None  # in which each objective was found to score something
         self.plan = self._plan()
 
     def _check_size(self) -> None:
@@ -237,8 +238,8 @@ class TextDataModule(L.LightningDataModule):
             decisions = module.decisions
             self.check(trainer)
         self.plan = plan = self._plan(decisions)
+        self.check_scored()
         dataset = self.training_rows()
-        check_scored(dataset)
 
         def batches() -> DataLoader[Batch]:
             start = trainer.global_step if trainer is not None else 0
@@ -252,6 +253,13 @@ class TextDataModule(L.LightningDataModule):
         if self._rows is None:
             self._rows = RowDataset(self.text.training, self._sources, self.vocabulary, self.settings, "training")
         return self._rows
+
+    def check_scored(self) -> None:
+        """Raise where an objective could score nothing in the training text; looks once."""
+        rows = self.training_rows()
+        if self._scored is not rows:
+            check_scored(rows)
+            self._scored = rows
 
     def _validating(self) -> dict[str, RowSource]:
         """Sources of rows that are made as held-out ones are."""

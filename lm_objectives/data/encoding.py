@@ -106,7 +106,7 @@ class Encoded:
         characters, bytes: of the texts, in UTF-8.
         unspaced: letters of scripts that put no spaces between words.
         unknown: tokens that stand for what the tokenizer does not know.
-        without_tokens: documents of which the tokenizer makes nothing, and which are left out.
+        without_tokens: documents of which the tokenizer makes nothing, and which are left out, here too.
     """
 
     text: Layout = field(default_factory=Layout)
@@ -152,14 +152,14 @@ class Encoder:
         for part in parts:
             paragraphs = find_sentences(part.text, self._language)
             tokens, starts, stops = self._tokens(part)
+            if part.begins and part.ends and not len(tokens):
+                made.without_tokens += 1
+                continue
             made.words += len(part.text.split())
             made.characters += len(part.text)
             made.bytes += len(part.text.encode())
             made.unspaced += unspaced(part.text)
             made.unknown += int(np.count_nonzero(tokens == self._unknown))
-            if part.begins and part.ends and not len(tokens):
-                made.without_tokens += 1
-                continue
             goes_on = not part.begins and bool(paragraphs) and not leads_in_paragraph(part.text, paragraphs[0][0][0])
             sentences, firsts = place_sentences(starts, stops, paragraphs)
             made.text.add(tokens, sentences, firsts[goes_on:], part, self._vocabulary)
@@ -236,6 +236,8 @@ def _encoded(tokenizer: "Tokenizer", texts: list[str], places: bool) -> list["En
 def _sizes_in_bytes(tokenizer: "Tokenizer") -> np.ndarray | None:
     """Bytes that each token stands for, `(vocab,)`; `None` where the bytes of all tokens are not those of the text."""
     if not is_byte_level(tokenizer) or tokenizer.normalizer is not None or unknown_token(tokenizer) is not None:
+        return None
+    if any(not token.special for token in tokenizer.get_added_tokens_decoder().values()):  # which strip white space
         return None
     tokens = tokenizer.get_vocab(with_added_tokens=False)
     sizes = np.zeros(max(tokens.values(), default=0) + 1, dtype=np.int64)

@@ -16,13 +16,13 @@ def places_of(sizes: np.ndarray, text: str) -> tuple[np.ndarray, np.ndarray]:
     part of a character starts and stops as if it held it whole.
     """
     stops = np.cumsum(sizes)
-    edges = np.arange(len(text) + 1)
-    if not text.isascii():
-        codes = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
-        edges = np.cumsum(np.append(0, 1 + (codes > 0x7F) + (codes > 0x7FF) + (codes > 0xFFFF)))
-    stops = stops - (stops[-1:] - edges[-1])
-    starts = np.searchsorted(edges, np.maximum(stops - sizes, 0), side="right") - 1
-    return starts, np.searchsorted(edges, np.maximum(stops, 1), side="left")
+    stops -= stops[-1:] - len(text.encode())
+    starts, stops = np.maximum(stops - sizes, 0), np.maximum(stops, 1)
+    if text.isascii():
+        return starts, stops
+    codes = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+    edges = np.cumsum(np.append(0, 1 + (codes > 0x7F) + (codes > 0x7FF) + (codes > 0xFFFF)))
+    return np.searchsorted(edges, starts, side="right") - 1, np.searchsorted(edges, stops, side="left")
 
 
 def place_sentences(

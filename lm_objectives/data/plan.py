@@ -205,7 +205,8 @@ class Plan:
             late = settle_steadily(early, [rate % now.scale for rate in grown], now.scale, stop - start)
             grown = [rate * (stop - start) for rate in grown]
         else:
-            stop = min(stop, start + _BLOCK)
+            ends = ceil(max(self._points[host][-1][0] for host in hosts))  # from where shares stay, exactly
+            stop = min(stop, start + _BLOCK, ends)
             self._refuse_none(self._shares(hosts, start, stop), start)
             moving = self.moving_rates(hosts, start, stop)
             here = np.flatnonzero(moving[0]).tolist()

@@ -30,11 +30,7 @@ def find_sentences(text: str, language: str) -> list[list[Span]]:
     """
     code = checked_language(language)
     text = text.replace("\r\n", " \n")  # of one length, so that places stay
-    paragraphs = (
-        [found for span in _parts(code, text[start:stop], start) if (found := _stripped(text, *span))]
-        for start, stop in find_paragraphs(text)
-    )
-    return [paragraph for paragraph in paragraphs if paragraph]
+    return [[*_sentences(code, text[start:stop], start)] for start, stop in find_paragraphs(text)]
 
 
 def find_paragraphs(text: str) -> list[Span]:
@@ -62,24 +58,20 @@ def sentences_at(text: str, paragraphs: list[list[Span]]) -> list[list[str]]:
     return [[text[start:stop].replace("\r\n", "\n") for start, stop in paragraph] for paragraph in paragraphs]
 
 
-def _parts(code: str, paragraph: str, offset: int) -> Iterator[Span]:
-    """What `sentencex` divides a paragraph into, put together the paragraph again.
+def _sentences(code: str, paragraph: str, offset: int) -> Iterator[Span]:
+    """What `sentencex` divides a paragraph into, without the white space around it.
 
     Where a digit or a small letter follows, `sentencex` takes a sentence to go on. Behind 。！？, which end nothing but
     sentences, it is shown another character instead, so that "他来了。2001年" is divided as well.
     """
     import sentencex
 
-    for part in sentencex.segment(code, _AFTER_FULL_STOP.sub("一", paragraph)):
-        yield offset, offset + len(part)
+    for part in sentencex.segment(code, _AFTER_FULL_STOP.sub("一", paragraph)):  # together they are the paragraph
+        inner = part.strip()
+        if inner:
+            start = offset + (part.index(inner[0]) if part[0].isspace() else 0)
+            yield start, start + len(inner)
         offset += len(part)
-
-
-def _stripped(text: str, start: int, stop: int) -> Span | None:
-    """The span without the white space at its ends; `None` where it holds nothing else."""
-    sentence = text[start:stop]
-    start += len(sentence) - len(sentence.lstrip())
-    return (start, start + len(sentence.strip())) if sentence.strip() else None
 
 
 def checked_language(language: str) -> str:

@@ -17,9 +17,10 @@ from lm_objectives.data.cache import TokenText
 from lm_objectives.data.fingerprint import digest_of, fingerprint
 from lm_objectives.data.plan import RowSource
 from lm_objectives.data.rows import RowDataset, RowKey, RowSettings
+from lm_objectives.plugin import Plugin
 from lm_objectives.whole_file import whole_file
 
-# Raise it when the same corruptions and settings come to give other counts.
+# Raise it when the same corruptions and settings come to give other counts: what they call is not hashed.
 _FORMAT = 1
 
 # Read for an objective at most: a second or two. An estimate from N targets costs a unigram model some V / 2N nats,
@@ -88,7 +89,7 @@ def _identify(sources: Mapping[str, RowSource], settings: RowSettings) -> str | 
         return fingerprint(
             format=_FORMAT,
             corruptions={name: pickle.dumps(corruption).hex() for name, corruption in corruptions.items()},
-            code={name: _code(type(corruption)) for name, corruption in corruptions.items()},
+            code={name: _code(corruption) for name, corruption in corruptions.items()},
             hosts={name: source.view_of for name, source in sources.items()},
             settings=asdict(settings),
             tokens=_TOKENS,
@@ -97,10 +98,11 @@ def _identify(sources: Mapping[str, RowSource], settings: RowSettings) -> str | 
         return None
 
 
-def _code(kind: type[Corruption]) -> list[str]:
-    """Hashes of the files of a corruption's class and those above it: of a user's own, too, which may change."""
-    files = [inspect.getfile(above) for above in kind.__mro__ if issubclass(above, Corruption)]
-    return [digest_of(Path(file)) for file in files]
+def _code(corruption: Corruption) -> list[str]:
+    """Hashes of the files of a corruption's classes and of what it holds: of a user's own, too, which may change."""
+    held = [value for value in vars(corruption).values() if isinstance(value, Plugin)]
+    kinds = [above for value in (corruption, *held) for above in type(value).__mro__]
+    return [digest_of(Path(inspect.getfile(kind))) for kind in kinds if issubclass(kind, Corruption | Plugin)]
 
 
 def _read(file: Path, names: Mapping[str, RowSource]) -> dict[str, np.ndarray] | None:

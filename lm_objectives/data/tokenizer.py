@@ -157,9 +157,10 @@ def lead_in(tokenizer: "Tokenizer") -> None:
     """
     from tokenizers import pre_tokenizers
 
-    if is_byte_level(tokenizer) and tokenizer.pre_tokenizer.pre_tokenize_str("x")[0][0] == "x":
+    own = tokenizer.pre_tokenizer
+    if is_byte_level(tokenizer) and own is not None and own.pre_tokenize_str("x")[0][0] == "x":
         space = pre_tokenizers.Metaspace(replacement=" ", prepend_scheme="first", split=False)
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([space, tokenizer.pre_tokenizer])
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([space, own])
 
 
 def as_read(

@@ -53,7 +53,7 @@ def starts_word(tokenizer: "Tokenizer", special: set[int], size: int) -> np.ndar
     plan = json.loads(tokenizer.to_str())
     model = plan["model"]
     kind, prefix = model.get("type"), model.get("continuing_subword_prefix") or "##"
-    letters = _byte_letters() if "ByteLevel" in _kinds(plan["pre_tokenizer"], plan["decoder"]) else None
+    letters = _byte_letters() if is_byte_level(tokenizer) else None
     starts = np.zeros(size, dtype=bool)
     for token, number in tokenizer.get_vocab(with_added_tokens=True).items():
         if number in special or kind == "WordLevel":
@@ -67,10 +67,9 @@ def starts_word(tokenizer: "Tokenizer", special: set[int], size: int) -> np.ndar
 
 def breaks_line(tokenizer: "Tokenizer", size: int) -> np.ndarray:
     """Whether each token ends in a line break or a tab, behind which a word begins without a space, `(vocab,)`."""
-    plan = json.loads(tokenizer.to_str())
-    letters = _byte_letters() if "ByteLevel" in _kinds(plan["pre_tokenizer"], plan["decoder"]) else None
+    letters = _byte_letters() if is_byte_level(tokenizer) else None
     breaks = np.zeros(size, dtype=bool)
-    for token, number in tokenizer.get_vocab(with_added_tokens=False).items():
+    for token, number in tokenizer.get_vocab(with_added_tokens=True).items():
         breaks[number] = _spelled(token, letters).endswith(("\n", "\r", "\t"))
     return breaks
 
@@ -78,7 +77,7 @@ def breaks_line(tokenizer: "Tokenizer", size: int) -> np.ndarray:
 def is_byte_level(tokenizer: "Tokenizer") -> bool:
     """Whether a tokenizer's letters are bytes, of which every text is made."""
     plan = json.loads(tokenizer.to_str())
-    return "ByteLevel" in _kinds(plan["pre_tokenizer"], plan["decoder"])
+    return plan["pre_tokenizer"] is not None and "ByteLevel" in _kinds(plan["pre_tokenizer"], plan["decoder"])
 
 
 def _kinds(*parts: Any) -> set[str]:

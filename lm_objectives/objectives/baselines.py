@@ -49,7 +49,7 @@ class ConstantAccuracy(Mean):
 
     def __init__(self, counts: Int[Tensor, " targets"]) -> None:
         super().__init__()
-        self.commonest = int(counts.numpy().argmax())
+        self.commonest = int((counts == counts.max()).nonzero()[0])
 
     def update(self, value: Tensor, weight: Tensor | float | int = 1) -> None:
         """Add targets."""
@@ -60,6 +60,11 @@ def over_vocabulary(counts: Int[Tensor, " targets"] | None, vocab: int) -> Int[T
     """How often each token of the vocabulary is a target; 0 where nothing was counted."""
     if counts is None:
         return torch.zeros(vocab, dtype=torch.long, device="cpu")
+    if len(counts) > vocab:
+        raise ValueError(
+            f"expected targets that are tokens, below {vocab}, found {len(counts) - 1} among them: give an objective "
+            "of other targets another base than TokenObjective"
+        )
     return F.pad(counts, (0, vocab - len(counts)))
 
 

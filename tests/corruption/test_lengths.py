@@ -9,6 +9,7 @@ from corruption_cases import keys
 
 from lm_objectives.corruption.keyed import draw
 from lm_objectives.corruption.lengths import Geometric, NGram, Poisson, SpanLengths, Uniform, lengths_from
+from lm_objectives.corruption.runs import place_runs
 from lm_objectives.plugin import describe, rebuild
 
 LEAVES: list[SpanLengths] = [Geometric(), Geometric(0.5, 4), Poisson(), Poisson(0.3), Uniform(), Uniform(2, 5), NGram()]
@@ -80,3 +81,15 @@ def test_equal_ones_give_the_same_chances_and_the_same_placement() -> None:
 def test_lengths_that_cannot_be_are_one_clear_line(make: object, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         make()  # type: ignore[operator]
+
+
+class Empty(SpanLengths):
+    """Runs of no units alone."""
+
+    def probabilities(self) -> np.ndarray:
+        return np.array([1.0])
+
+
+def test_runs_of_no_units_alone_mask_nothing_and_that_is_said() -> None:
+    with pytest.raises(ValueError, match=r"^expected runs of at least 1 units from Empty, found none with a chance:"):
+        place_runs(np.zeros(1, np.uint64), np.array([5]), np.array([2]), Empty())

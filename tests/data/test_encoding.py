@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from text_cases import KINDS
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from lm_objectives.corruption.base import Vocabulary
@@ -204,6 +204,31 @@ def test_unknown_is_what_the_model_does_not_know(tmp_path: Path) -> None:
     end = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
     PreTrainedTokenizerFast(tokenizer_object=bytes_, **end).save_pretrained(tmp_path / "bytes")
     assert read(load_tokenizer(str(tmp_path / "bytes")), "Plain ASCII.").unknown == 0
+
+
+def test_added_tokens_that_are_not_special_are_tokens_of_the_text(tmp_path: Path) -> None:
+    """As the runs of spaces of some code tokenizers. Oracle: the document, and its sentences."""
+    tokenizer = byte_level()
+    tokenizer.add_tokens([AddedToken("        ", normalized=False)])
+    save_tokenizer(tokenizer, tmp_path)
+    again, text = load_tokenizer(str(tmp_path)), "One line:\n\n        return 1. Two."
+    made = read(again, text).text.arrays(2**20)
+    assert again.convert_tokens_to_ids("        ") in made["tokens"]
+    assert again.decode(made["tokens"][1:-1]) == f" {text}"
+    assert [again.decode(made["tokens"][a:b]).strip() for a, b in made["sentences"]] == [
+        "One line:",
+        "return 1.",
+        "Two.",
+    ]
+
+
+def test_what_is_left_out_is_not_counted(tmp_path: Path) -> None:
+    """A document that the normalizer empties has no bytes that anything could be predicted of."""
+    model = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
+    model.normalizer, model.pre_tokenizer = normalizers.Replace("x", ""), pre_tokenizers.Whitespace()
+    tokenizer = loaded(model, tmp_path)
+    made = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer), "en")([Part("a a"), Part("x" * 100)])
+    assert (made.bytes, made.characters, made.words, made.without_tokens) == (3, 3, 2, 1)
 
 
 def test_types_are_as_narrow_as_the_vocabulary_allows() -> None:

@@ -4,10 +4,10 @@ import logging
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from lm_objectives.data.tokenizer import load_tokenizer, make_tokenizer, vocabulary_of
+from lm_objectives.data.tokenizer import lead_in, load_tokenizer, make_tokenizer, vocabulary_of
 
 PIECES = [" The cat sat.", " The dog sat.", "\n\n", " 你好。", " The cat ran; the dog ran."] * 20
 
@@ -118,3 +118,10 @@ def test_a_pad_that_is_another_token_too_gets_one_of_its_own(
     assert len({tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.mask_token_id}) == 4
     tokenizer.save_pretrained(tmp_path / "again")
     assert load_tokenizer(str(tmp_path / "again")).get_vocab() == tokenizer.get_vocab()
+
+
+def test_a_tokenizer_without_words_is_not_led_in() -> None:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.decoder = decoders.ByteLevel()
+    lead_in(tokenizer)
+    assert tokenizer.pre_tokenizer is None

@@ -51,7 +51,7 @@ def test_each_objective_is_shown_on_its_families(family: str, objectives: dict[s
     made: Stage = stage_for(family, objectives)
     shown = show(made)
     assert "expected" not in "".join(shown)
-    headings = [f"{name} ({type(objective).__name__})" for name, objective in objectives.items()]
+    headings = [f"{name} ({type(objective).__name__})" for name, objective in sorted(objectives.items())]
     assert [line for line in shown if line in headings] == headings
     assert len(shown) >= 5 * len(objectives)
     assert all(len(line) <= 80 for line in shown if not line.startswith("  mean probability"))

@@ -37,6 +37,9 @@ class GivenBatches(L.LightningDataModule):
         del stage
         self.plan = Plan(self.trainer.lightning_module.sources, 2, 1)
 
+    def target_counts(self) -> dict[str, torch.Tensor]:
+        return {}
+
     def train_dataloader(self) -> StepLoader:
         return StepLoader(lambda: self.batches, len(self.batches), len(self.batches), None)
 

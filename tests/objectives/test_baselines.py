@@ -15,7 +15,13 @@ from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.shifting import NextToken
 from lm_objectives.objectives import CausalLM, MaskedLM, NextSentence, Objective, Outcome, PrefixLM, SentenceOrder
 from lm_objectives.objectives.base import Yardsticks, baselines_of
-from lm_objectives.objectives.baselines import ConstantAccuracy, ConstantNats, ConstantPerplexity, token_baselines
+from lm_objectives.objectives.baselines import (
+    ConstantAccuracy,
+    ConstantNats,
+    ConstantPerplexity,
+    over_vocabulary,
+    token_baselines,
+)
 from lm_objectives.objectives.mean import Mean
 
 COUNTS = torch.tensor([0, 2, 5])
@@ -126,3 +132,8 @@ def test_where_they_would_mislead_there_are_none() -> None:
     scaled.target_counts = own.target_counts = COUNTS
     assert baselines_of(scaled) == {}
     assert list(baselines_of(own)) == ["base_rate"]
+
+
+def test_targets_beyond_the_vocabulary_are_one_line() -> None:
+    with pytest.raises(ValueError, match=r"^expected targets that are tokens, below 3, found 4 among them: give"):
+        over_vocabulary(torch.ones(5, dtype=torch.long), 3)

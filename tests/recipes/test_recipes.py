@@ -206,7 +206,9 @@ def test_trains_in_bf16(name: str, place: Path, tmp_path: Path) -> None:
 def test_the_mix_takes_every_balancer(overlay: Path, place: Path, tmp_path: Path) -> None:
     if "torchjd" in overlay.stem:
         pytest.importorskip("torchjd")
-    assert fit(place, tmp_path / "run", "llama_mix", "--config", overlay) == 0
+    order = ["--model.balancer.init_args.pace.init_args.order", "[causal, order, replaced]"]  # it names all
+    own = order if overlay.stem == "competence" else []
+    assert fit(place, tmp_path / "run", "llama_mix", "--config", overlay, *own) == 0
     saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text(encoding="utf-8"))["model"]["balancer"]
     given = yaml.safe_load(overlay.read_text(encoding="utf-8"))["model"]["balancer"]
     assert saved["class_path"].endswith("." + (given if isinstance(given, str) else given["class_path"]))
