@@ -104,7 +104,7 @@ def main() -> None:
         tokenizer, vocabulary = cache.tokenizer, cache.vocabulary
         text = in_memory(cache.training)
         text = replace(text, pairs=in_memory(text.stream(SegmentPairs())))
-    plain, special = PlainRows(text, vocabulary), torch.tensor(vocabulary.special)
+    special = torch.tensor(vocabulary.special)
     collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
 
     def given(spans: np.ndarray, keys: np.ndarray, tensors: bool, masks: bool) -> tuple[list[dict[str, Any]]]:
@@ -125,11 +125,11 @@ def main() -> None:
         for masks in (False, True)
     }
     others: dict[str, tuple[Corruption, Callable[..., Any]]] = {
-        "masked n-grams of words": (TokenMasking(unit="word", lengths=NGram()), plain.masked_words),
-        "T5's spans": (SpanCorruption(), plain.spans),
-        "infilling": (TextInfilling(permute_sentences=False), plain.infilled),
-        "infilling, sentences permuted": (TextInfilling(), plain.permuted),
-        "sentence order": (SegmentPairs("document"), PlainRows(text.stream(SegmentPairs()), vocabulary).order),
+        "masked n-grams of words": (TokenMasking(unit="word", lengths=NGram()), PlainRows.masked_words),
+        "T5's spans": (SpanCorruption(), PlainRows.spans),
+        "infilling": (TextInfilling(permute_sentences=False), PlainRows.infilled),
+        "infilling, sentences permuted": (TextInfilling(), PlainRows.permuted),
+        "sentence order": (SegmentPairs("document"), PlainRows.order),
     }
     for window in (512, 128):
         rows, rounds = arguments.tokens // window, arguments.rounds
@@ -140,8 +140,9 @@ def main() -> None:
         for name, (corruption, peer) in others.items():
             print(f"  {name}")
             read = text.stream(corruption)
+            plain = PlainRows(read, vocabulary)
             ours = partial(made, corruption, read, vocabulary, window)
-            peers = {"a row at a time": (lambda *row: row, partial(plain.batch, peer))}
+            peers = {"a row at a time": (lambda *row: row, partial(plain.batch, partial(peer, plain)))}
             race(corruption.spans(read, window, packing=False), rows, rounds, ours, peers)
 
 

@@ -10,15 +10,12 @@ has a whole run is scored, and not trained again.
 """
 
 import argparse
-import csv
 import os
 import platform
 import re
 import shlex
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,7 +24,7 @@ from lm_objectives.data.cache import open_cache
 from lm_objectives.objectives import CausalLM
 
 RECIPES = {path.stem: path for path in sorted(Path(__file__).parents[1].glob("configs/recipes/*.yaml"))}
-COLUMNS = ("recipe", "parameters", "steps", "minutes", "tokens/s", "objective", "held-out loss", "baseline", "besides")
+COLUMNS = ("recipe", "parameters", "steps", "objective", "held-out loss", "baseline", "besides")
 
 
 def command(threads: int, *arguments: object) -> str:
@@ -70,22 +67,16 @@ def besides(metrics: dict[str, tuple[str, str]], bits: Callable[[float], float] 
 
 def lines_of(name: str, folder: Path, threads: int, flags: list[str], kept: bool) -> Iterator[list[str]]:
     """Train and score one recipe; a line for each objective, the first of them with what the run was."""
-    checkpoint, took = folder / "checkpoints" / "last.ckpt", folder / "minutes"
-    if not (kept and took.is_file()):
-        begun = time.monotonic()
+    checkpoint, whole = folder / "checkpoints" / "last.ckpt", folder / "whole"
+    if not (kept and whole.is_file()):
         command(threads, "fit", "--config", RECIPES[name], "--trainer.default_root_dir", folder, *flags)
-        took.write_text(f"{(time.monotonic() - begun) / 60:.1f}")
+        whole.touch()
     scored = ["--config", folder / "config.yaml", "--ckpt_path", checkpoint, "--data.validation_rows", 0]
     printed = command(threads, "validate", *scored)
     run = open_run(str(checkpoint))
     assert run.cache is not None
     parameters = sum(parameter.numel() for parameter in run.module.parameters())
-    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        speeds = [
-            float(row["train/tokens_per_second"]) for row in csv.DictReader(file) if row["train/tokens_per_second"]
-        ]
-    speed = f"{statistics.median(speeds):,.0f}"
-    first = [f"`{name}`", f"{parameters / 1e6:.2f} M", str(run.module.steps), took.read_text(), speed]
+    first = [f"`{name}`", f"{parameters / 1e6:.2f} M", str(run.module.steps)]
     for objective, metrics in held_out(printed).items():
         causal = isinstance(run.module.objectives[objective], CausalLM)
         bits = open_cache(run.cache).bits_per_byte if causal else None
