@@ -140,10 +140,10 @@ def shown(root: Path) -> str:
 def balancers(root: Path) -> str:
     """What a step costs under each balancer, over a step under Fixed."""
     del root
-    sizes, ratios = [(128, 4), (256, 4), (128, 12), (128, 24)], dict[str, list[str]]()
+    sizes, ratios = [(128, 4), (128, 12), (128, 24)], dict[str, list[str]]()
     for width, layers in sizes:
         chosen = ["--balancers", "GradNorm"] if layers > 4 else []
-        sized = ["--width", width, "--layers", layers, *chosen]
+        sized = ["--width", width, "--layers", layers, "--threads", 1, *chosen]
         printed = script("balancers.py", *sized)
         for name, ratio in re.findall(r"^(\w.*?) +[\d.]+ ms +([\d.]+) x Fixed", printed, re.MULTILINE):
             ratios.setdefault(name, []).append(f"{float(ratio):.2f}")
