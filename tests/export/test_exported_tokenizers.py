@@ -196,7 +196,7 @@ def test_what_a_tokenizer_of_somebody_else_had_of_its_own_stays(tmp_path: Path) 
     kinds = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     PreTrainedTokenizerFast(tokenizer_object=model, mask_token="[MASK]", **kinds).save_pretrained(tmp_path / "given")
     made = make_tokenizer(str(tmp_path / "given"), ())
-    vocabulary = vocabulary_of(made, None)
+    vocabulary = vocabulary_of(made)
     saved_beside(made, [vocabulary.bos], [vocabulary.eos], ["input_ids"]).save_pretrained(tmp_path / "out")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     assert tokenizer.tokenize("The DOG ran [MASK]") == ["the", "dog", "[UNK]", "[MASK]"]
