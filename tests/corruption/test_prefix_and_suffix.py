@@ -29,7 +29,7 @@ CORRUPTIONS: dict[Corruption, tuple[list[int], list[int]]] = {
 }
 
 
-@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)
+@pytest.mark.parametrize("corruption", CORRUPTIONS)
 def test_is_that_of_rows_of_whole_documents(corruption: Corruption) -> None:
     text = toy_text([[[10, 12]]] * 8)
     text = dataclasses.replace(text, tokens=np.where(text.tokens >= 1000, 4 + text.tokens % 80, text.tokens))
