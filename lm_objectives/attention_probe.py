@@ -16,12 +16,19 @@ from lm_objectives.attention import masks
 from lm_objectives.backbone import Backbone
 from lm_objectives.configuration import from_config, is_decoder, one_line, takes_positions, windows_of
 from lm_objectives.corruption.base import Attention, View
-from lm_objectives.narrow_models import described, from_description, make_telling, on_cpu_undrawn, shallow
+from lm_objectives.narrow_models import (
+    ROUNDING,
+    described,
+    from_description,
+    make_telling,
+    on_cpu_undrawn,
+    shallow,
+    still,
+)
 
 _BESIDE: dict[Attention, Attention] = {"causal": "bidirectional", "bidirectional": "causal", "prefix": "causal"}
 _TIME, _PREFIX = 8, 3  # tokens in a row, and in the prefix of one that has such
 _ALL: frozenset[Attention] = frozenset(_BESIDE)
-_ROUNDING = 1e-5  # of hidden states in float32, relative to the largest
 
 
 def check_attention(config: Any, asked: Collection[Attention] = ()) -> None:
@@ -83,7 +90,7 @@ def _leak_of(model_type: str, words: str, asked: frozenset[Attention]) -> str | 
 @lru_cache
 def _packs(model_type: str, words: str) -> bool:
     with _trial(from_description(model_type, words)) as backbone:
-        return all(packed_error(backbone, attention) <= _ROUNDING for attention in ("causal", "bidirectional"))
+        return all(packed_error(backbone, attention) <= ROUNDING for attention in ("causal", "bidirectional"))
 
 
 def _leak_in(config: Any, asked: Collection[Attention]) -> str | None:
@@ -129,7 +136,7 @@ def _leak_between(backbone: Backbone, asked: Collection[Attention]) -> str | Non
         if merged and _BESIDE[attention] not in asked:
             continue
         views = [_bare(ids, length, attention), *([_bare(ids, _TIME, _BESIDE[attention])] if merged else [])]
-        moved = ~_still(backbone.encode(views)[0])[1:, :length].T  # by position, and by the token that is another
+        moved = ~still(backbone.encode(views)[0])[1:, :length].T  # by position, and by the token that is another
         where = f"a {attention} view{' with padding' * (length < _TIME)}{' beside another' * merged}"
         if found := _wrong(moved[:, :length], attention, _windows(backbone.config)):
             return f"{where} {found}"
@@ -174,7 +181,7 @@ def _other_windows(backbone: Backbone, asked: Collection[Attention]) -> str | No
     view = _bare(torch.arange(4, 4 + _TIME)[None], _TIME, own)
     told = masks([view], windows_of(backbone.config))
     there = backbone.model(input_ids=view.ids, attention_mask=told).last_hidden_state
-    return None if _still(torch.cat([*backbone.encode([view]), there])).all() else f"a {own} view has other windows"
+    return None if still(torch.cat([*backbone.encode([view]), there])).all() else f"a {own} view has other windows"
 
 
 def _leak_into_decoder(backbone: Backbone) -> str | None:
@@ -182,22 +189,17 @@ def _leak_into_decoder(backbone: Backbone) -> str | None:
     ids, decoder = torch.arange(4, 10).repeat(4, 1), torch.arange(5, 10).repeat(4, 1)
     decoder[1, 2] = ids[2, 2] = ids[3, 4] = 11  # rows differ from the first in one token
     for length in (6, 4):
-        still = _still(backbone.encode([replace(_bare(ids, length, "bidirectional"), decoder=decoder)])[0])
+        same = still(backbone.encode([replace(_bare(ids, length, "bidirectional"), decoder=decoder)])[0])
         where = f"a decoder{' behind padding' * (length < 6)}"
-        if not still[1, :3].all():  # a state writes the token of its own position
+        if not same[1, :3].all():  # a state writes the token of its own position
             return f"{where} sees what it is to write"
-        if still[1, 3:].any():
+        if same[1, 3:].any():
             return f"{where} does not see what it has written"
-        if still[2].any():
+        if same[2].any():
             return f"{where} does not see what is read"
-        if length < 6 and not still[3].all():
+        if length < 6 and not same[3].all():
             return f"{where} sees what the padding holds"
     return None
-
-
-def _still(hidden: Tensor) -> Tensor:
-    """Whether the state of each position is that of the first row, up to rounding, `(rows, time)`."""
-    return ((hidden - hidden[0]).abs() <= _ROUNDING * hidden.abs().amax()).all(-1)
 
 
 @torch.no_grad()

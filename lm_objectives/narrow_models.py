@@ -7,12 +7,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lm_objectives.configuration import first_position, narrowed
 
 _WINDOW = 2  # of sliding layers, so that rows of a few tokens reach beyond it
 TOKENS = 32  # in the vocabulary of a narrow model
+ROUNDING = 1e-5  # of hidden states in float32, relative to the largest
+
+
+def still(hidden: Tensor) -> Tensor:
+    """Whether the state of each position is that of the first row, up to rounding, `(rows, time)`."""
+    return ((hidden - hidden[0]).abs() <= ROUNDING * hidden.abs().amax()).all(-1)
 
 
 def shallow(config: Any) -> Iterator[Any]:

@@ -8,10 +8,8 @@ from torch import Tensor
 
 from lm_objectives.configuration import from_config, takes_positions
 from lm_objectives.corruption.base import Vocabulary
-from lm_objectives.narrow_models import described, from_description, make_telling, on_cpu_undrawn, shallow
+from lm_objectives.narrow_models import described, from_description, make_telling, on_cpu_undrawn, shallow, still
 from lm_objectives.pretrained import quietly
-
-_ROUNDING = 1e-5  # of hidden states in float32, relative to the largest
 
 
 class Counting(NamedTuple):
@@ -72,8 +70,7 @@ def _counting(model_type: str, words: str) -> Counting:
         part = model.get_encoder() if config.is_encoder_decoder else model
 
         def differ(**arguments: Tensor) -> bool:
-            hidden = part(input_ids=rows, **arguments).last_hidden_state
-            return bool((hidden[0] - hidden[1]).abs().amax() > _ROUNDING * hidden.abs().amax())
+            return not bool(still(part(input_ids=rows, **arguments).last_hidden_state).all())
 
         if not differ():
             return Counting(by_ids=False, told=takes_positions(config))

@@ -18,7 +18,7 @@ from lm_objectives.configuration import (
     set_padding,
     share_embedding,
 )
-from lm_objectives.corruption.base import Corruption, Vocabulary
+from lm_objectives.corruption.base import FRAMING, Corruption, Vocabulary
 
 _log = logging.getLogger("lm_objectives")
 _CUT = 8  # at most one in so many rows of an embedding may belong to no token: some models round their number up
@@ -56,9 +56,7 @@ def read_config(folder: Path) -> Any:
 def check_frames(folder: Path, config: Any, vocabulary: Vocabulary, corruptions: Mapping[str, Corruption]) -> None:
     """Raise where rows would be framed by tokens that the weights in a folder have never read."""
     for name, corruption in corruptions.items():
-        framing = {"bos": vocabulary.bos, "eos": vocabulary.eos} if corruption.frame == "bos-eos" else {}
-        framing |= {"bos": vocabulary.bos} if corruption.frame == "bos" else {}
-        if missing := [kind for kind, token in framing.items() if token >= config.vocab_size]:
+        if missing := [kind for kind in FRAMING[corruption.frame] if getattr(vocabulary, kind) >= config.vocab_size]:
             raise ValueError(
                 f"expected a tokenizer with {' and '.join(missing)} in {folder} for frame {corruption.frame} of "
                 f"objective {name}, found none: set its frame to none"

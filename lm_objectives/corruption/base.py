@@ -13,6 +13,8 @@ from torch import Tensor
 Attention = Literal["causal", "bidirectional", "prefix"]
 Frame = Literal["none", "bos", "bos-eos"]
 """What stands around the text of a row: nothing, bos in front of it, or bos in front and eos behind."""
+FRAMING: dict[Frame, tuple[str, ...]] = {"none": (), "bos": ("bos",), "bos-eos": ("bos", "eos")}
+"""The special tokens of each frame, as `Vocabulary` names them."""
 Layout = Literal["encoder-decoder", "prefix"]
 """Where what is read and what is written stand: behind an encoder and a decoder, or in one row, the former a prefix."""
 
@@ -303,7 +305,7 @@ def read_stream(
 
 def frame_tokens(frame: Frame) -> int:
     """Places of a row that its frame takes."""
-    return {"none": 0, "bos": 1, "bos-eos": 2}[frame]
+    return len(FRAMING[frame])
 
 
 def framed(rows: Rows, text: Text, spans: np.ndarray, frame: Frame, vocabulary: Vocabulary) -> Rows:

@@ -267,7 +267,9 @@ def _without_lead(plan: Any) -> Any:
     """A normalizer or pre-tokenizer, as JSON describes it, without what it puts in front of a text."""
     if isinstance(plan, list):
         return [kept for item in plan if (kept := _without_lead(item)) is not None]
-    if not isinstance(plan, dict) or plan.get("type") == "Prepend":
-        return plan if not isinstance(plan, dict) else None
+    if not isinstance(plan, dict):
+        return plan
+    if plan.get("type") == "Prepend":
+        return None
     own: dict[str, Any] = {"Metaspace": {"prepend_scheme": "never"}, "ByteLevel": {"add_prefix_space": False}}
     return {key: _without_lead(value) for key, value in plan.items()} | own.get(plan.get("type", ""), {})

@@ -45,14 +45,6 @@ def leads_in_paragraph(text: str, start: int) -> bool:
     return _BLANK_LINE.search(text, 0, start) is not None
 
 
-def split_document(text: str, language: str) -> list[list[str]]:
-    """Sentences of each paragraph of a document, without the white space around them (see `find_sentences`).
-
-    "One. Two.\\n\\nThree."  ->  [["One.", "Two."], ["Three."]]
-    """
-    return sentences_at(text, find_sentences(text, language))
-
-
 def sentences_at(text: str, paragraphs: list[list[Span]]) -> list[list[str]]:
     """The sentences at these places, their lines ending in LF."""
     return [[text[start:stop].replace("\r\n", "\n") for start, stop in paragraph] for paragraph in paragraphs]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from text_cases import KINDS
+from text_cases import KINDS, split_document
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -14,7 +14,6 @@ from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.data import encoding
 from lm_objectives.data.encoding import Encoded, Encoder, Layout, Part
 from lm_objectives.data.pieces import cut_document
-from lm_objectives.data.sentences import split_document
 from lm_objectives.data.tokenizer import lead_in, load_tokenizer, make_tokenizer, save_tokenizer, vocabulary_of
 
 VOCABULARY = Vocabulary(size=10, pad=0, bos=1, eos=2, mask=3)

@@ -1,8 +1,9 @@
 """Documents are divided where a reader would divide them."""
 
 import pytest
+from text_cases import split_document
 
-from lm_objectives.data.sentences import find_paragraphs, find_sentences, split_document
+from lm_objectives.data.sentences import find_paragraphs, find_sentences
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Texts of many kinds, by what is hard in them."""
+"""Texts of many kinds, by what is hard in them, and their sentences."""
+
+from lm_objectives.data.sentences import find_sentences, sentences_at
 
 KINDS = {
     "english": 'Dr. Smith came in.  "Really?" she asked.\n\nNobody  knew.\n',
@@ -14,3 +16,8 @@ KINDS = {
     "line first": "\n\nA text that begins with lines.",
     "special": "What looks like [MASK] or [EOS] <s> is text.",
 }
+
+
+def split_document(text: str, language: str) -> list[list[str]]:
+    """Sentences of each paragraph of a document, without the white space around them."""
+    return sentences_at(text, find_sentences(text, language))
