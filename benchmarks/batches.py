@@ -24,10 +24,10 @@ from transformers import DataCollatorForLanguageModeling
 
 from lm_objectives.corruption.base import Corruption, Text, Vocabulary
 from lm_objectives.corruption.infilling import TextInfilling
-from lm_objectives.corruption.keyed import domain, row_keys
+from lm_objectives.corruption.keyed import derive_seed, row_keys
 from lm_objectives.corruption.lengths import NGram
 from lm_objectives.corruption.masking import TokenMasking
-from lm_objectives.corruption.pairs import SegmentPairs
+from lm_objectives.corruption.pairs import SentenceOrderPairs
 from lm_objectives.corruption.permutation import permute
 from lm_objectives.corruption.spans import SpanCorruption
 from lm_objectives.data.cache import TokenText, open_cache
@@ -42,7 +42,7 @@ Make = Callable[[np.ndarray, np.ndarray], Any]
 
 def made(corruption: Corruption, text: Text, vocabulary: Vocabulary, window: int, spans: Any, keys: Any) -> int:
     """A batch as a run makes it; gives the tokens that were read."""
-    rows = corruption.read(text, spans, keys, window, vocabulary)
+    rows = corruption.read_rows(text, spans, keys, window, vocabulary)
     corruption.corrupt(rows, vocabulary)
     return int(rows.lengths.sum())
 
@@ -71,7 +71,7 @@ def race(
     for number in range(-1, rounds):
         k = np.arange(number * rows * _TURN, (number + 1) * rows * _TURN).reshape(_TURN, rows) % len(windows)
         batches = [
-            (windows[permute(own, len(windows), domain("order"))], row_keys(domain("batches"), own)) for own in k
+            (windows[permute(own, len(windows), derive_seed("order"))], row_keys(derive_seed("batches"), own)) for own in k
         ]
         tokens.append(sum(ours(*batch) for batch in batches))
         for name, (prepared, make) in runs.items():
@@ -99,11 +99,11 @@ def main() -> None:
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         cache = open_cache(
-            prepare(folder, arguments.corpus, validation_share=0.05, tokens=SpanCorruption().tokens(512), pairs=True)
+            prepare(folder, arguments.corpus, validation_share=0.05, tokens=SpanCorruption().special_tokens(512), pairs=True)
         )
         tokenizer, vocabulary = cache.tokenizer, cache.vocabulary
         text = in_memory(cache.training)
-        text = replace(text, pairs=in_memory(text.stream(SegmentPairs())))
+        text = replace(text, pairs=in_memory(text.stream(SentenceOrderPairs())))
     special = torch.tensor(vocabulary.special)
     collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
 
@@ -129,21 +129,21 @@ def main() -> None:
         "T5's spans": (SpanCorruption(), PlainRows.spans),
         "infilling": (TextInfilling(permute_sentences=False), PlainRows.infilled),
         "infilling, sentences permuted": (TextInfilling(), PlainRows.permuted),
-        "sentence order": (SegmentPairs("document"), PlainRows.order),
+        "sentence order": (SentenceOrderPairs("document"), PlainRows.order),
     }
     for window in (512, 128):
         rows, rounds = arguments.tokens // window, arguments.rounds
         print(f"window {window}, {rows} rows a batch\n  masked tokens")
         masking = TokenMasking()
         ours = partial(made, masking, text, vocabulary, window)
-        race(masking.spans(text, window, packing=True), rows, rounds, ours, hugging_face)
+        race(masking.windows(text, window, packing=True), rows, rounds, ours, hugging_face)
         for name, (corruption, peer) in others.items():
             print(f"  {name}")
             read = text.stream(corruption)
             plain = PlainRows(read, vocabulary)
             ours = partial(made, corruption, read, vocabulary, window)
             peers = {"a row at a time": (lambda *row: row, partial(plain.batch, partial(peer, plain)))}
-            race(corruption.spans(read, window, packing=False), rows, rounds, ours, peers)
+            race(corruption.windows(read, window, packing=False), rows, rounds, ours, peers)
 
 
 if __name__ == "__main__":

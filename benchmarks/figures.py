@@ -26,8 +26,8 @@ from pathlib import Path
 import yaml
 
 from lm_objectives import TextDataModule
-from lm_objectives.corruption.pairs import SegmentPairs
-from lm_objectives.data.plan import RowSource
+from lm_objectives.corruption.pairs import SentenceOrderPairs
+from lm_objectives.data.plan import ObjectiveRows
 from lm_objectives.data.rows import RowKey
 
 ROOT = Path(__file__).parents[1]
@@ -107,11 +107,11 @@ def pairs_of(root: Path) -> tuple[float, int]:
     """Of the quickstart's sentence-order rows: the share of padding in training, and how many pairs are held out."""
     data = yaml.safe_load(QUICKSTART.read_text(encoding="utf-8"))["data"]
     module = TextDataModule(**data, cache=str(root / "cache"))
-    module.open({"order": RowSource(SegmentPairs())})
+    module.open({"order": ObjectiveRows(SentenceOrderPairs())})
     rows = module.training_rows()
     view = rows.__getitems__([RowKey("order", k) for k in range(4096)]).views["order"]
-    held_out = SegmentPairs().spans(module.text.validation.stream(SegmentPairs()), module.window, packing=False)
-    return 1 - int(view.lengths.sum()) / view.ids.numel(), min(len(held_out), module.validation_rows or len(held_out))
+    held_out = SentenceOrderPairs().windows(module.text.validation.stream(SentenceOrderPairs()), module.seq_len, packing=False)
+    return 1 - int(view.lengths.sum()) / view.input_ids.numel(), min(len(held_out), module.validation_rows or len(held_out))
 
 
 def pairs(root: Path) -> str:

@@ -22,7 +22,7 @@ class PlainRows:
         self.special = set(vocabulary.special)
         assert vocabulary.starts_word is not None
         self.starts_word = vocabulary.starts_word.tolist()
-        self.named = dict(vocabulary.named)
+        self.named = dict(vocabulary.named_tokens)
 
     def batch(
         self, corrupt: Callable[[int, int], tuple[Ids, ...]], spans: np.ndarray, keys: np.ndarray

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lm_objectives.checkpoint import open_run
+from lm_objectives.checkpoint import load_run
 from lm_objectives.data.cache import open_cache
 from lm_objectives.objectives import CausalLM
 
@@ -73,7 +73,7 @@ def lines_of(name: str, folder: Path, threads: int, flags: list[str], kept: bool
         whole.touch()
     scored = ["--config", folder / "config.yaml", "--ckpt_path", checkpoint, "--data.validation_rows", 0]
     printed = command(threads, "validate", *scored)
-    run = open_run(str(checkpoint))
+    run = load_run(str(checkpoint))
     assert run.cache is not None
     parameters = sum(parameter.numel() for parameter in run.module.parameters())
     first = [f"`{name}`", f"{parameters / 1e6:.2f} M", str(run.module.steps)]

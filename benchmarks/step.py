@@ -19,7 +19,7 @@ from loops import data, fit, four_objectives, module
 
 from lm_objectives import Pretraining, TextDataModule
 from lm_objectives.corruption.base import View
-from lm_objectives.data.plan import RowSource
+from lm_objectives.data.plan import ObjectiveRows
 from lm_objectives.data.rows import Batch
 from lm_objectives.objectives import CausalLM, MaskedLM
 
@@ -34,7 +34,7 @@ class PlainLoop:
         self.optimizer = torch.optim.AdamW(self.m.parameters(), lr=1e-3, weight_decay=0.1)
 
     def hidden(self, model: Any, view: View, **inputs: Any) -> torch.Tensor:
-        time = view.ids.shape[1]
+        time = view.input_ids.shape[1]
         mask = torch.arange(time) < view.lengths[:, None]
         if view.attention == "causal":
             square = mask[:, None, :] & torch.ones(time, time, dtype=torch.bool).tril()
@@ -50,29 +50,29 @@ class PlainLoop:
             return F.cross_entropy(F.linear(states, embedding, bias), view.targets)
 
         view = views["causal"]
-        hidden = self.hidden(model, view, input_ids=view.ids).flatten(0, 1)
-        losses.append(token_loss(hidden[view.scored], view))
+        hidden = self.hidden(model, view, input_ids=view.input_ids).flatten(0, 1)
+        losses.append(token_loss(hidden[view.label_positions], view))
 
         view, head = views["masked"], objectives["masked"]
-        hidden = self.hidden(model, view, input_ids=view.ids).flatten(0, 1)
-        losses.append(token_loss(head.transform(hidden[view.scored]), view, head.bias))
+        hidden = self.hidden(model, view, input_ids=view.input_ids).flatten(0, 1)
+        losses.append(token_loss(head.transform(hidden[view.label_positions]), view, head.bias))
 
         view, head = views["order"], objectives["order"]
-        hidden = self.hidden(model, view, input_ids=view.ids, token_type_ids=view.segments)
+        hidden = self.hidden(model, view, input_ids=view.input_ids, token_type_ids=view.token_type_ids)
         losses.append(F.cross_entropy(head.classifier(torch.tanh(head.dense(hidden[:, 0]))), view.targets))
 
         view, head = views["replaced"], objectives["replaced"]
-        small = head.project_in(F.embedding(view.ids, embedding))
-        states = head.transform(self.hidden(head.generator.model, view, inputs_embeds=small).flatten(0, 1)[view.scored])
+        small = head.project_in(F.embedding(view.input_ids, embedding))
+        states = head.transform(self.hidden(head.generator.model, view, inputs_embeds=small).flatten(0, 1)[view.label_positions])
         logits = F.linear(states, embedding, head.bias)
         losses.append(F.cross_entropy(logits, view.targets))
         with torch.no_grad():
             samples = torch.multinomial(logits.softmax(1), 1).squeeze(1)
-            ids = view.ids.flatten().clone()
-            ids[view.scored] = samples
+            ids = view.input_ids.flatten().clone()
+            ids[view.label_positions] = samples
             labels = torch.zeros_like(ids, dtype=torch.float)
-            labels[view.scored] = (samples != view.targets).float()
-        hidden = self.hidden(model, view, input_ids=ids.view_as(view.ids))
+            labels[view.label_positions] = (samples != view.targets).float()
+        hidden = self.hidden(model, view, input_ids=ids.view_as(view.input_ids))
         scores = head.classifier(F.gelu(head.dense(hidden))).flatten()
         losses.append(50 * F.binary_cross_entropy_with_logits(scores, labels))
 
@@ -86,7 +86,7 @@ def joint() -> Alternation:
     rows = data(ROWS, WINDOW, VOCABULARY)
     trained = module(four_objectives(), 256, 4)
     rows.prepare_data()
-    rows.open(trained.sources)
+    rows.open(trained.rows)
     built = copy.deepcopy(trained)
     built.build(rows.vocabulary, WINDOW, 100_000)
     plain, last = PlainLoop(built), []
@@ -114,7 +114,7 @@ def alone(name: str) -> Alternation:
     family = {"masked": "bert", "causal": "llama"}[name]
     rows: TextDataModule = data(ROWS, WINDOW, VOCABULARY)
     rows.prepare_data()
-    rows.open({name: RowSource(objective.corruption)})
+    rows.open({name: ObjectiveRows(objective.corruption)})
     trained = module({name: objective}, 256, 4, model_type=family)
     built = copy.deepcopy(trained)
     built.build(rows.vocabulary, WINDOW, 100_000)

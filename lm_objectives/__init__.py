@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone as Backbone
     from lm_objectives.data.datamodule import TextDataModule as TextDataModule
-    from lm_objectives.optimisation import Schedule as Schedule
+    from lm_objectives.optimisation import LRSchedule as LRSchedule
     from lm_objectives.pretraining import Pretraining as Pretraining
 
 _HOMES = {
@@ -14,7 +14,7 @@ _HOMES = {
     "Schedule": "optimisation",
     "TextDataModule": "data.datamodule",
 }
-__all__ = ["Backbone", "Pretraining", "Schedule", "TextDataModule"]
+__all__ = ["Backbone", "Pretraining", "LRSchedule", "TextDataModule"]
 
 
 def __getattr__(name: str) -> Any:

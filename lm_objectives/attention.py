@@ -22,17 +22,17 @@ def attention_arguments(views: Sequence[View], decoder: bool, windows: Mapping[s
     """
     patterns = {view.attention for view in views}
     padded = any(view.padded for view in views)
-    whole = all(view.positions is None for view in views)
+    whole = all(view.position_ids is None for view in views)
     if whole and patterns == {"causal"} and decoder:
         return {}  # padding is on the right, where no scored position looks
     if whole and patterns == {"bidirectional"} and not decoder:
         return {"attention_mask": torch.cat([_real(view) for view in views]).long()} if padded else {}
     if whole and patterns == {"bidirectional"} and not padded and windows in _WHOLE:
         return {"is_causal": False}
-    return {"attention_mask": masks(views, windows)}
+    return {"attention_mask": attention_masks(views, windows)}
 
 
-def masks(
+def attention_masks(
     views: Sequence[View], windows: Mapping[str, int | None]
 ) -> Bool[Tensor, "rows 1 time time"] | dict[str, Bool[Tensor, "rows 1 time time"]]:
     """True where a position, the second to last axis, sees another, the last: one mask, or one for each kind of layer.
@@ -46,24 +46,24 @@ def masks(
     return {kind: by_window[window] for kind, window in windows.items()}
 
 
-def positions_in(view: View) -> Int[Tensor, "rows time"]:
+def position_ids_of(view: View) -> Int[Tensor, "rows time"]:
     """Place of each token within its document's part of the row."""
-    if view.positions is not None:
-        return view.positions
-    return torch.arange(view.ids.shape[1], device=view.ids.device).expand_as(view.ids)
+    if view.position_ids is not None:
+        return view.position_ids
+    return torch.arange(view.input_ids.shape[1], device=view.input_ids.device).expand_as(view.input_ids)
 
 
 def _seen(view: View) -> Bool[Tensor, "rows time time"]:
     """True where a position, the second axis, sees another, the third."""
-    time = view.ids.shape[1]
+    time = view.input_ids.shape[1]
     mask = _real(view)[:, None, :].expand(-1, time, -1)
     if view.attention != "bidirectional":
         seen = torch.ones(time, time, dtype=torch.bool, device=mask.device).tril()
-        if view.prefix is not None:
-            seen = seen | (torch.arange(time, device=mask.device) < view.prefix[:, None])[:, None, :]
+        if view.prefix_lengths is not None:
+            seen = seen | (torch.arange(time, device=mask.device) < view.prefix_lengths[:, None])[:, None, :]
         mask = mask & seen
-    if view.positions is not None:
-        part = (view.positions == 0).cumsum(1)
+    if view.position_ids is not None:
+        part = (view.position_ids == 0).cumsum(1)
         mask = mask & (part[:, :, None] == part[:, None, :])
     return mask
 
@@ -79,4 +79,4 @@ def _within(seen: Bool[Tensor, "rows 1 time time"], window: int | None) -> Bool[
 
 def _real(view: View) -> Bool[Tensor, "rows time"]:
     """True where a row has a token and False where it is padded."""
-    return torch.arange(view.ids.shape[1], device=view.lengths.device) < view.lengths[:, None]
+    return torch.arange(view.input_ids.shape[1], device=view.lengths.device) < view.lengths[:, None]

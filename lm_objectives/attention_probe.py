@@ -12,18 +12,18 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from lm_objectives.attention import masks
+from lm_objectives.attention import attention_masks
 from lm_objectives.backbone import Backbone
-from lm_objectives.configuration import from_config, is_decoder, one_line, takes_positions, windows_of
+from lm_objectives.configuration import new_model, is_decoder, wrap_errors, accepts_position_ids, sliding_windows
 from lm_objectives.corruption.base import Attention, View
 from lm_objectives.narrow_models import (
     ROUNDING,
-    described,
-    from_description,
-    make_telling,
-    on_cpu_undrawn,
-    shallow,
-    still,
+    serialize_config,
+    deserialize_config,
+    draw_test_weights,
+    isolated_cpu,
+    shallow_configs,
+    unchanged_states,
 )
 
 _BESIDE: dict[Attention, Attention] = {"causal": "bidirectional", "bidirectional": "causal", "prefix": "causal"}
@@ -45,16 +45,16 @@ def check_attention(config: Any, asked: Collection[Attention] = ()) -> None:
     Raises:
         ValueError: where a view sees what it must not, does not see what it must, or does not run.
     """
-    with one_line(f"a {config.model_type} backbone whose depth can be set", "choose another model_type"):
-        shallows = list(shallow(config))
+    with wrap_errors(f"a {config.model_type} backbone whose depth can be set", "choose another model_type"):
+        shallows = list(shallow_configs(config))
     for small in shallows:
-        kinds = windows_of(small)
+        kinds = sliding_windows(small)
         tried = frozenset(asked) if asked and len(kinds) > 1 else _ALL
         try:
-            found = _leak_of(config.model_type, described(small), tried)
+            found = _leak_of(config.model_type, serialize_config(small), tried)
         except Exception:  # of sizes that do not shrink so; the true width is slower, and has its own messages
             with torch.device("meta"):
-                from_config(config)
+                new_model(config)
             try:
                 found = _leak_in(small, tried)
             except Exception as error:
@@ -72,46 +72,46 @@ def check_attention(config: Any, asked: Collection[Attention] = ()) -> None:
             )
 
 
-def keeps_parts_apart(config: Any) -> bool:
+def can_pack(config: Any) -> bool:
     """Whether a family can read rows that hold parts of several documents as if each stood alone."""
-    if not takes_positions(config):
+    if not accepts_position_ids(config):
         return False
     try:
-        return all(_packs(config.model_type, described(small)) for small in shallow(config))
+        return all(_packs(config.model_type, serialize_config(small)) for small in shallow_configs(config))
     except Exception:  # sizes that do not shrink so, or do not run at all, which `check_attention` says
         return False
 
 
 @lru_cache
 def _leak_of(model_type: str, words: str, asked: frozenset[Attention]) -> str | None:
-    return _leak_in(from_description(model_type, words), asked)
+    return _leak_in(deserialize_config(model_type, words), asked)
 
 
 @lru_cache
 def _packs(model_type: str, words: str) -> bool:
-    with _trial(from_description(model_type, words)) as backbone:
+    with _trial(deserialize_config(model_type, words)) as backbone:
         return all(packed_error(backbone, attention) <= ROUNDING for attention in ("causal", "bidirectional"))
 
 
 def _leak_in(config: Any, asked: Collection[Attention]) -> str | None:
     """What is wrong with the attention of a model of this configuration."""
     with _trial(config) as backbone:
-        return leak(backbone, asked)
+        return find_leak(backbone, asked)
 
 
 @contextmanager
 def _trial(config: Any) -> Iterator[Backbone]:
     """A model of a configuration with weights that tell; draws no global random numbers."""
-    with on_cpu_undrawn():
+    with isolated_cpu():
         trial = Backbone(model_type=config.model_type)
         trial.config = config
-        trial._attach(from_config(config).float())
-        make_telling(trial)
+        trial._attach(new_model(config).float())
+        draw_test_weights(trial)
         yield trial
 
 
 @torch.no_grad()
-def leak(backbone: Backbone, asked: Collection[Attention] = _ALL) -> str | None:
+def find_leak(backbone: Backbone, asked: Collection[Attention] = _ALL) -> str | None:
     """What is wrong with the attention that views get, seen in hidden states; `None` where it is right.
 
     Each pattern asked for that makes sense is tried alone and beside another, with padding and without; a layer with a
@@ -120,7 +120,7 @@ def leak(backbone: Backbone, asked: Collection[Attention] = _ALL) -> str | None:
     training = backbone.model.training
     backbone.model.eval()
     try:
-        if backbone.writes:
+        if backbone.is_encoder_decoder:
             return _leak_between(backbone, {"bidirectional"}) or _leak_into_decoder(backbone)
         return _leak_between(backbone, asked) or _other_windows(backbone, asked)
     finally:
@@ -136,7 +136,7 @@ def _leak_between(backbone: Backbone, asked: Collection[Attention]) -> str | Non
         if merged and _BESIDE[attention] not in asked:
             continue
         views = [_bare(ids, length, attention), *([_bare(ids, _TIME, _BESIDE[attention])] if merged else [])]
-        moved = ~still(backbone.encode(views)[0])[1:, :length].T  # by position, and by the token that is another
+        moved = ~unchanged_states(backbone.encode(views)[0])[1:, :length].T  # by position, and by the token that is another
         where = f"a {attention} view{' with padding' * (length < _TIME)}{' beside another' * merged}"
         if found := _wrong(moved[:, :length], attention, _windows(backbone.config)):
             return f"{where} {found}"
@@ -165,7 +165,7 @@ def _wrong(sees: Bool[Tensor, "time time"], attention: Attention, windows: Seque
 
 def _windows(config: Any) -> list[float]:
     """How far each layer sees, the first first."""
-    windows = windows_of(config)
+    windows = sliding_windows(config)
     kinds = getattr(config, "layer_types", None) or [""] * config.num_hidden_layers
     return [float(windows[kind] or math.inf) for kind in kinds]
 
@@ -176,12 +176,12 @@ def _other_windows(backbone: Backbone, asked: Collection[Attention]) -> str | No
     A layer without a window hides those of the others from `_leak_between`.
     """
     own: Attention = "causal" if is_decoder(backbone.config.model_type) else "bidirectional"
-    if not backbone.windowed or set(asked) == {own}:
+    if not backbone.has_sliding_windows or set(asked) == {own}:
         return None
     view = _bare(torch.arange(4, 4 + _TIME)[None], _TIME, own)
-    told = masks([view], windows_of(backbone.config))
-    there = backbone.model(input_ids=view.ids, attention_mask=told).last_hidden_state
-    return None if still(torch.cat([*backbone.encode([view]), there])).all() else f"a {own} view has other windows"
+    told = attention_masks([view], sliding_windows(backbone.config))
+    there = backbone.model(input_ids=view.input_ids, attention_mask=told).last_hidden_state
+    return None if unchanged_states(torch.cat([*backbone.encode([view]), there])).all() else f"a {own} view has other windows"
 
 
 def _leak_into_decoder(backbone: Backbone) -> str | None:
@@ -189,7 +189,7 @@ def _leak_into_decoder(backbone: Backbone) -> str | None:
     ids, decoder = torch.arange(4, 10).repeat(4, 1), torch.arange(5, 10).repeat(4, 1)
     decoder[1, 2] = ids[2, 2] = ids[3, 4] = 11  # rows differ from the first in one token
     for length in (6, 4):
-        same = still(backbone.encode([replace(_bare(ids, length, "bidirectional"), decoder=decoder)])[0])
+        same = unchanged_states(backbone.encode([replace(_bare(ids, length, "bidirectional"), decoder_labels=decoder)])[0])
         where = f"a decoder{' behind padding' * (length < 6)}"
         if not same[1, :3].all():  # a state writes the token of its own position
             return f"{where} sees what it is to write"
@@ -207,7 +207,7 @@ def packed_error(backbone: Backbone, attention: Attention) -> float:
     """How far hidden states of a row of two documents are from those of each alone, relative to the largest."""
     rows = torch.tensor([[4, 5, 6, 7, 8, 9], [9, 5, 4, 7, 6, 8]])
     positions = torch.tensor([[0, 1, 0, 1, 2, 3], [0, 1, 2, 3, 0, 1]])
-    packed = replace(_bare(rows, 6, attention), positions=positions)
+    packed = replace(_bare(rows, 6, attention), position_ids=positions)
     [hidden] = backbone.encode([packed])
     errors = []
     for row, cut in ((0, 2), (1, 4)):
@@ -223,4 +223,4 @@ def _bare(ids: Tensor, length: int, attention: Attention) -> View:
     """A view in which nothing is scored and all rows, and their prefixes, are of one length."""
     none, prefix = ids.new_zeros(0), ids.new_full((len(ids),), _PREFIX) if attention == "prefix" else None
     lengths = ids.new_full((len(ids),), length)
-    return View(ids, lengths, attention, none, none, {}, length < ids.shape[1], prefix=prefix)
+    return View(ids, lengths, attention, none, none, {}, length < ids.shape[1], prefix_lengths=prefix)

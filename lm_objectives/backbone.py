@@ -12,28 +12,28 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lm_objectives.attention import attention_arguments, positions_in
-from lm_objectives.blocks import blocks_of, split
+from lm_objectives.attention import attention_arguments, position_ids_of
+from lm_objectives.blocks import find_layers, split_layer
 from lm_objectives.configuration import (
     check_chunks,
     check_config,
     check_corruptions,
     draws_unit_embeddings,
     first_position,
-    from_config,
+    new_model,
     is_decoder,
-    narrowed,
+    scaled_config,
     new_config,
-    positions_of,
+    max_positions,
     saved_config,
     scales_output,
     ties_head,
-    windows_of,
+    sliding_windows,
 )
 from lm_objectives.corruption.base import Corruption, View, Vocabulary
 from lm_objectives.plugin import Plugin
-from lm_objectives.positions import check_padding, settle
-from lm_objectives.pretrained import Found, check_frames, read_config, read_folder
+from lm_objectives.positions import check_padding, set_first_position
+from lm_objectives.pretrained import PretrainedWeights, check_frames, read_config, read_folder
 
 _EPSILONS = ("layer_norm_eps", "norm_eps", "layer_norm_epsilon", "rms_norm_eps")
 _FACTORIZED = ("albert", "electra")
@@ -69,11 +69,11 @@ class Backbone(Plugin, nn.Module):
                 "model.backbone.model_type and model.backbone.config to null"
             )
         self.model_type, self.arguments, self.pretrained = model_type, config or {}, pretrained
-        self.found: Found | None = None
+        self.pretrained_weights: PretrainedWeights | None = None
         self._own_tied = True
         self._blueprint: dict[str, Any] | None = None
 
-    def build(self, vocabulary: Vocabulary, window: int, corruptions: Mapping[str, Corruption] | None = None) -> None:
+    def setup(self, vocabulary: Vocabulary, seq_len: int, corruptions: Mapping[str, Corruption] | None = None) -> None:
         """Make the model for a vocabulary.
 
         Args:
@@ -90,31 +90,31 @@ class Backbone(Plugin, nn.Module):
         self.config = self._configuration(vocabulary)
         check_config(self.config)
         check_corruptions(self.config, corruptions or {})
-        limit = positions_of(self.config)
-        if limit is not None and window > limit:
+        limit = max_positions(self.config)
+        if limit is not None and seq_len > limit:
             raise ValueError(
                 f"expected data.window of at most {limit}, the positions of this {self.config.model_type} backbone, "
-                f"found {window}: shorten data.window or raise max_position_embeddings in model.backbone.config"
+                f"found {seq_len}: shorten data.window or raise max_position_embeddings in model.backbone.config"
             )
-        check_chunks(self.config, window)
+        check_chunks(self.config, seq_len)
         from lm_objectives.attention_probe import check_attention  # which makes backbones of its own
 
         check_attention(self.config, {corruption.attention for corruption in (corruptions or {}).values()})
         check_padding(self.config, vocabulary)
-        self.vocabulary, self.window = vocabulary, window
+        self.vocabulary, self.seq_len = vocabulary, seq_len
         if self.pretrained:
             check_frames(Path(self.pretrained), self.config, vocabulary, corruptions or {})
-            self.found = read_folder(Path(self.pretrained), self.config, vocabulary)
-            self.config = self.found.model.config
-            self._own_tied = self.found.tied
-        self._attach(self.found.model if self.found else from_config(self.config))
-        self._share([corruption.decodes for corruption in (corruptions or {}).values()])
+            self.pretrained_weights = read_folder(Path(self.pretrained), self.config, vocabulary)
+            self.config = self.pretrained_weights.model.config
+            self._own_tied = self.pretrained_weights.tied
+        self._attach(self.pretrained_weights.model if self.pretrained_weights else new_model(self.config))
+        self._share([corruption.uses_decoder for corruption in (corruptions or {}).values()])
 
-    def blueprint(self) -> dict[str, Any]:
+    def architecture(self) -> dict[str, Any]:
         """What a built model is made from, as plain data: its whole configuration, and whether its own head is tied."""
         return {"config": self.config.to_dict(), "tied": self._own_tied}
 
-    def follow(self, blueprint: dict[str, Any]) -> None:
+    def from_architecture(self, blueprint: dict[str, Any]) -> None:
         """Have `build` make the model of a blueprint, with fresh weights, and read no folder."""
         self._blueprint, self._own_tied, self.pretrained = blueprint, blueprint["tied"], None
 
@@ -122,21 +122,21 @@ class Backbone(Plugin, nn.Module):
         if self._blueprint:
             return saved_config(self._blueprint["config"])
         if self.pretrained:
-            return settle(read_config(Path(self.pretrained)), pretrained=True)
+            return set_first_position(read_config(Path(self.pretrained)), pretrained=True)
         assert self.model_type is not None
-        return settle(new_config(self.model_type, self.arguments, vocabulary), pretrained=False)
+        return set_first_position(new_config(self.model_type, self.arguments, vocabulary), pretrained=False)
 
     def _attach(self, model: Any) -> None:
-        self.writes = bool(self.config.is_encoder_decoder)
-        assert self.config._attn_implementation == "sdpa" or self.writes  # own masks leak under any other
+        self.is_encoder_decoder = bool(self.config.is_encoder_decoder)
+        assert self.config._attn_implementation == "sdpa" or self.is_encoder_decoder  # own masks leak under any other
         if getattr(model, "pooler", None) is not None:
             model.pooler = None  # a pooler that nobody reads has parameters without gradients
         self.model: Any = model
         accepted = inspect.signature(model.forward).parameters
         self._segments = "token_type_ids" in accepted and getattr(self.config, "type_vocab_size", 0) > 1
         self._cache = {"use_cache": False} if hasattr(self.config, "use_cache") else {}
-        self._decoder = is_decoder(self.config.model_type) and not self.writes
-        self._windows = windows_of(self.config)
+        self._decoder = is_decoder(self.config.model_type) and not self.is_encoder_decoder
+        self._windows = sliding_windows(self.config)
         self._all_write = False
         self._search_anew()
 
@@ -147,9 +147,9 @@ class Backbone(Plugin, nn.Module):
 
     def _share(self, decodes: Sequence[bool]) -> None:
         """Fix who reaches the decoder behind an encoder: all objectives, some, or none, and then it does not learn."""
-        self._all_write = self.writes and bool(decodes) and all(decodes)
+        self._all_write = self.is_encoder_decoder and bool(decodes) and all(decodes)
         self._search_anew()
-        if self.writes and not any(decodes):
+        if self.is_encoder_decoder and not any(decodes):
             for parameter in self._decoders_own():
                 parameter.requires_grad_(False)
 
@@ -158,50 +158,50 @@ class Backbone(Plugin, nn.Module):
         read = {id(parameter) for parameter in self.model.get_encoder().parameters()}
         return [parameter for parameter in self.model.get_decoder().parameters() if id(parameter) not in read]
 
-    def unreached(self, views: Iterable[View]) -> list[nn.Parameter]:
+    def unused_parameters(self, views: Iterable[View]) -> list[nn.Parameter]:
         """Parameters that learn, but not from these views: those of a decoder that none of them has write."""
-        if not self.writes or any(view.decoder is not None for view in views):
+        if not self.is_encoder_decoder or any(view.decoder_labels is not None for view in views):
             return []
         return [parameter for parameter in self._decoders_own() if parameter.requires_grad]
 
     @property
-    def frozen(self) -> bool:
+    def has_frozen_decoder(self) -> bool:
         """Whether there is a decoder behind the encoder that does not learn, since no objective has it write."""
-        return self.writes and not any(parameter.requires_grad for parameter in self._decoders_own())
+        return self.is_encoder_decoder and not any(parameter.requires_grad for parameter in self._decoders_own())
 
     @property
-    def windowed(self) -> bool:
+    def has_sliding_windows(self) -> bool:
         """Whether some layers see a neighbourhood of each place only, which views keep whatever their attention."""
         return any(window is not None for window in self._windows.values())
 
     @property
-    def packs(self) -> bool:
+    def supports_packing(self) -> bool:
         """Whether documents that share a row can be kept apart, known before the model is made."""
-        from lm_objectives.attention_probe import keeps_parts_apart
+        from lm_objectives.attention_probe import can_pack
 
         config = self._configuration(Vocabulary(size=16, pad=0, bos=1, eos=2, mask=3))
         check_config(config)
-        return keeps_parts_apart(config)
+        return can_pack(config)
 
-    def shrunk(self, fraction: float) -> "Backbone":
+    def scaled_width(self, fraction: float) -> "Backbone":
         """A model of the same family and depth whose width is `fraction` of this one's: ELECTRA's generator.
 
         It has no token embedding of its own and reads vectors; of a `factorized` backbone it has no embedding layer and
         reads by this one's `embeddings`.
         """
-        config = narrowed(self.config, fraction)
+        config = scaled_config(self.config, fraction)
         if self.factorized:
             config.embedding_size = self.config.embedding_size
         small = Backbone(model_type=self.config.model_type)
         small.config = config
-        small._attach(from_config(config))
+        small._attach(new_model(config))
         if self.factorized:
-            for name in self.embeddings():
+            for name in self.embedding_parameters():
                 module, _, parameter = name.rpartition(".")
                 setattr(small.model.get_submodule(module), parameter, None)
         else:
             small.model.set_input_embeddings(nn.Identity())
-        if small.writes:
+        if small.is_encoder_decoder:
             small.model.decoder = None  # which nobody would have write
         return small
 
@@ -210,7 +210,7 @@ class Backbone(Plugin, nn.Module):
         """Whether the embedding layer has a width of its own, from which the blocks' is projected."""
         return self.config.model_type in _FACTORIZED
 
-    def embeddings(self, parameters: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    def embedding_parameters(self, parameters: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """The parameters of the embedding layer by their names in the model: of tokens alone, or of all in that layer.
 
         All, that is those of positions, segments and norm besides, where the model is `factorized`.
@@ -287,7 +287,7 @@ class Backbone(Plugin, nn.Module):
         return ACT2FN[self.config.hidden_act if self.config.model_type == "electra" else "gelu"]
 
     @property
-    def blocks(self) -> list[nn.Module]:
+    def layers(self) -> list[nn.Module]:
         """The transformer's layers that every objective reaches, the first first.
 
         ALBERT's are groups, each of layers that run several times.
@@ -297,12 +297,12 @@ class Backbone(Plugin, nn.Module):
     @cached_property
     def _block_names(self) -> tuple[str, ...]:
         """The blocks' names in the model, searched for once: each pass asks. Copying or moving it changes none."""
-        if self.writes:
-            found = blocks_of(self.model.get_encoder(), self.config.num_hidden_layers)
-            found += blocks_of(self.model.get_decoder(), None) if self._all_write else []
+        if self.is_encoder_decoder:
+            found = find_layers(self.model.get_encoder(), self.config.num_hidden_layers)
+            found += find_layers(self.model.get_decoder(), None) if self._all_write else []
         else:
             groups = self.config.model_type == "albert"
-            found = blocks_of(self.model, None if groups else self.config.num_hidden_layers)
+            found = find_layers(self.model, None if groups else self.config.num_hidden_layers)
         names = {module: name for name, module in self.model.named_modules()}
         return tuple(names[block] for block in found)
 
@@ -311,7 +311,7 @@ class Backbone(Plugin, nn.Module):
         """The token embedding's name among the model's parameters."""
         return next(name for name, parameter in self.model.named_parameters() if parameter is self.embedding)
 
-    def layer(self, number: int) -> list[str]:
+    def layer_parameters(self, number: int) -> list[str]:
         """Names of the parameters of one block, counted from the end where `number` is negative.
 
         Raises:
@@ -322,22 +322,22 @@ class Backbone(Plugin, nn.Module):
             raise ValueError(
                 f"expected a layer between {-depth} and {depth - 1} for the balancer, found {number}: -1 is the last"
             )
-        block = self.block_name(number)
+        block = self.layer_name(number)
         parameters = self.model.get_submodule(block).named_parameters(block)
         return [name for name, parameter in parameters if parameter.requires_grad]
 
-    def block_name(self, number: int) -> str:
+    def layer_name(self, number: int) -> str:
         """A block's name in the model."""
         return self._block_names[number]
 
-    def shared(self) -> list[str]:
+    def shared_parameters(self) -> list[str]:
         """Names of all parameters that learn, those of the blocks first."""
         names = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
-        blocks = self.within_blocks(names)
+        blocks = self.within_layers(names)
         inner = set(blocks)
         return [*blocks, *(name for name in names if name not in inner)]
 
-    def within_blocks(self, names: Iterable[str]) -> list[str]:
+    def within_layers(self, names: Iterable[str]) -> list[str]:
         """Those of some parameters that lie in the blocks."""
         inner = tuple(f"{block}." for block in self._block_names)
         return [name for name in names if name.startswith(inner)]
@@ -355,31 +355,31 @@ class Backbone(Plugin, nn.Module):
             parameters: stand-ins for some of the model's parameters, by name.
             embedded: input vectors to read instead of the views' tokens.
         """
-        rows = [len(view.ids) for view in views]
+        rows = [len(view.input_ids) for view in views]
         module: nn.Module = self.model
         inputs: dict[str, Any] = dict(self._cache)
-        written = [view.decoder for view in views if view.decoder is not None]
+        written = [view.decoder_labels for view in views if view.decoder_labels is not None]
         if written:
-            inputs["decoder_input_ids"] = self.read_to_write(torch.cat(written))
-        elif self.writes:
+            inputs["decoder_input_ids"] = self.shift_right(torch.cat(written))
+        elif self.is_encoder_decoder:
             module, inputs = self.model.get_encoder(), {}
             parameters = parameters and self._named_in(module, parameters)
         if embedded is None:
-            inputs["input_ids"] = torch.cat([view.ids for view in views]) if len(views) > 1 else views[0].ids
+            inputs["input_ids"] = torch.cat([view.input_ids for view in views]) if len(views) > 1 else views[0].input_ids
         else:
             inputs["inputs_embeds"] = embedded
-        if self._segments and any(view.segments is not None for view in views):
+        if self._segments and any(view.token_type_ids is not None for view in views):
             inputs["token_type_ids"] = torch.cat(
-                [torch.zeros_like(view.ids) if view.segments is None else view.segments for view in views]
+                [torch.zeros_like(view.input_ids) if view.token_type_ids is None else view.token_type_ids for view in views]
             )
         inputs |= attention_arguments(views, self._decoder, self._windows)
         first = first_position(self.config)
-        if first or any(view.positions is not None for view in views):
-            inputs["position_ids"] = torch.cat([positions_in(view) for view in views]) + first
+        if first or any(view.position_ids is not None for view in views):
+            inputs["position_ids"] = torch.cat([position_ids_of(view) for view in views]) + first
         output = torch.func.functional_call(module, parameters, (), inputs) if parameters else module(**inputs)
         return list(output.last_hidden_state.split(rows))
 
-    def read_to_write(self, written: Int[Tensor, "rows time"]) -> Int[Tensor, "rows time"]:
+    def shift_right(self, written: Int[Tensor, "rows time"]) -> Int[Tensor, "rows time"]:
         """What a decoder reads to write tokens: its start, then what it wrote so far."""
         return F.pad(written[:, :-1], (1, 0), value=self.config.decoder_start_token_id)
 
@@ -389,7 +389,7 @@ class Backbone(Plugin, nn.Module):
         given = {id(own[name]): value for name, value in parameters.items()}
         return {name: given[id(value)] for name, value in part.named_parameters() if id(value) in given}
 
-    def encode_block_apart(
+    def encode_split_layer(
         self, views: Sequence[View], number: int, parameters: Sequence[Mapping[str, Tensor]]
     ) -> list[Float[Tensor, "rows time dim"]]:
         """`encode` in one pass, but for one block, which runs once for each view.
@@ -399,9 +399,9 @@ class Backbone(Plugin, nn.Module):
             number: of the block, counted from the end where it is negative.
             parameters: for each view, stand-ins for the block's parameters, by their names in the model.
         """
-        name = self.block_name(number)
+        name = self.layer_name(number)
         block, prefix = self.model.get_submodule(name), f"{name}."
         own = [{name.removeprefix(prefix): value for name, value in given.items()} for given in parameters]
-        rows = [len(view.ids) for view in views]
-        with split(block, rows, own):
+        rows = [len(view.input_ids) for view in views]
+        with split_layer(block, rows, own):
             return self.encode(views)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 
-def blocks_of(model: nn.Module, depth: int | None) -> list[nn.Module]:
+def find_layers(model: nn.Module, depth: int | None) -> list[nn.Module]:
     """The transformer's layers, the first first.
 
     Args:
@@ -22,7 +22,7 @@ def blocks_of(model: nn.Module, depth: int | None) -> list[nn.Module]:
 
 
 @contextmanager
-def split(block: nn.Module, rows: Sequence[int], parameters: Sequence[dict[str, Tensor]]) -> Iterator[None]:
+def split_layer(block: nn.Module, rows: Sequence[int], parameters: Sequence[dict[str, Tensor]]) -> Iterator[None]:
     """Let a block run once for each group of rows, on stand-ins for its parameters of that group's own."""
     total = sum(rows)
 

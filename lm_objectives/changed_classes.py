@@ -11,7 +11,7 @@ _CONFIG = ("--config", "-c")
 _CHANGED = ("model.optimizer", "model.balancer")
 
 
-def begin_anew(arguments: Sequence[str]) -> list[str]:
+def reset_changed_plugins(arguments: Sequence[str]) -> list[str]:
     """A command line in which each optimizer and balancer is dropped before one of another class is named.
 
     The parser keeps what both classes have an argument for, so that a rate meant for Muon would be AdamW's:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lm_objectives.data.tokenizer import tokenizer_from_files
-from lm_objectives.plugin import rebuild
+from lm_objectives.plugin import from_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -43,7 +43,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     return checkpoint
 
 
-def check_same(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+def check_same_shapes(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
     """Raise where a checkpoint's state is of another model than `own`."""
     for name in [*own, *saved]:
         here, there = (
@@ -58,7 +58,7 @@ def check_same(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class LoadedRun:
     """What a checkpoint holds besides the state of the training.
 
     Attributes:
@@ -72,7 +72,7 @@ class Run:
     cache: Path | None
 
 
-def open_run(path: str) -> Run:
+def load_run(path: str) -> LoadedRun:
     """Load a checkpoint's model without a Trainer.
 
     Raises:
@@ -89,7 +89,7 @@ def open_run(path: str) -> Run:
         )
     try:
         described = checkpoint["hyper_parameters"]
-        module = Pretraining(**{part: rebuild(described[part]) for part in ("backbone", "objectives", "balancer")})
+        module = Pretraining(**{part: from_config(described[part]) for part in ("backbone", "objectives", "balancer")})
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"])
     except (ImportError, AttributeError, TypeError, KeyError, RuntimeError) as error:
@@ -99,4 +99,4 @@ def open_run(path: str) -> Run:
             "run where your own classes can be imported"
         ) from error
     cache = Path(saved["cache"])
-    return Run(module.eval(), tokenizer_from_files(saved["tokenizer"]), cache if cache.is_dir() else None)
+    return LoadedRun(module.eval(), tokenizer_from_files(saved["tokenizer"]), cache if cache.is_dir() else None)

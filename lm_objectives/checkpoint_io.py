@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from lm_objectives.whole_file import whole_file
+from lm_objectives.whole_file import atomic_write
 
 
-class WholeFileCheckpoints(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside the one that it replaces and renames it.
 
     Lightning writes to the system's folder for temporary files and moves, which is a copy where that is another disk:
@@ -24,7 +24,7 @@ class WholeFileCheckpoints(TorchCheckpointIO):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         try:
-            with whole_file(Path(path)) as file:
+            with atomic_write(Path(path)) as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:  # torch's writer hides the system's error behind its own
             reason = error if isinstance(error, OSError) else error.__context__

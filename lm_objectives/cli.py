@@ -24,24 +24,24 @@ from torch.optim import Optimizer
 import lm_objectives.balancers
 import lm_objectives.objectives  # noqa: F401 (makes short class names known)
 from lm_objectives.callbacks.curves import Curves
-from lm_objectives.callbacks.last_step import LastStep
-from lm_objectives.callbacks.last_validation import LastValidation
+from lm_objectives.callbacks.last_step import FinalCheckpoint
+from lm_objectives.callbacks.last_validation import FinalValidation
 from lm_objectives.callbacks.progress import Progress
-from lm_objectives.callbacks.report import Report
-from lm_objectives.callbacks.stop_cleanly import StopCleanly, last_checkpoint
+from lm_objectives.callbacks.report import ValidationTable
+from lm_objectives.callbacks.stop_cleanly import GracefulInterrupt, last_checkpoint
 from lm_objectives.callbacks.throughput import Throughput
-from lm_objectives.changed_classes import begin_anew
+from lm_objectives.changed_classes import reset_changed_plugins
 from lm_objectives.checkpoint import read_checkpoint
-from lm_objectives.checkpoint_io import WholeFileCheckpoints
+from lm_objectives.checkpoint_io import AtomicCheckpointIO
 from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.summary import summary
 from lm_objectives.explain import check_config_files, explain, is_about_input
-from lm_objectives.own_classes import check_own_classes
-from lm_objectives.plugin import describe
+from lm_objectives.own_classes import check_user_classes
+from lm_objectives.plugin import to_config
 from lm_objectives.preflight import preflight
 from lm_objectives.pretraining import NonFiniteError, Pretraining
-from lm_objectives.tracking import RunCSVLogger, Tracking, remember_run, set_earlier_run_aside
-from lm_objectives.whole_file import whole_file
+from lm_objectives.tracking import RunCSVLogger, Tracking, save_run_id, archive_previous_run
+from lm_objectives.whole_file import atomic_write
 
 PROGRAM = "lm-objectives"
 _MANY = 20  # settings that make a usage line unreadable
@@ -147,7 +147,7 @@ class Runner(Trainer):
 
     def prepare(self, model: Pretraining, datamodule: TextDataModule) -> None:  # LightningCLI: a method is a command
         """Read, split and tokenize the corpus as `fit` would, and say what came of it."""
-        datamodule.open(model.sources, model.backbone.packs, self)
+        datamodule.open(model.rows, model.backbone.supports_packing, self)
         print(summary(datamodule.text, datamodule.training_rows()))
 
 
@@ -165,8 +165,8 @@ class CLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         command, *rest = args
         check_config_files(rest, self._parser(command).keys())  # type: ignore[attr-defined]
-        check_own_classes(rest)
-        super().parse_arguments(parser, [command, *begin_anew(rest)])
+        check_user_classes(rest)
+        super().parse_arguments(parser, [command, *reset_changed_plugins(rest)])
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_class_arguments(Tracking, "tracking")
@@ -200,14 +200,14 @@ class CLI(LightningCLI):
             return super().instantiate_trainer(**kwargs)
         trainer: Namespace = self._get(self.config_init, "trainer")
         root = trainer.default_root_dir = trainer.default_root_dir or "runs"
-        own: list[Any] = [LastValidation(), Throughput(), StopCleanly(), LastStep()]
+        own: list[Any] = [FinalValidation(), Throughput(), GracefulInterrupt(), FinalCheckpoint()]
         if trainer.enable_progress_bar is not False:
             own.append(Progress())
         plugins = (
             trainer.plugins if isinstance(trainer.plugins, list) else [trainer.plugins] * (trainer.plugins is not None)
         )
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-            kwargs["plugins"] = [*plugins, WholeFileCheckpoints()]
+            kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
         given = trainer.callbacks or []
         if self.subcommand == "fit":
             own.append(Curves())
@@ -215,7 +215,7 @@ class CLI(LightningCLI):
             if keeps and not any(isinstance(c, ModelCheckpoint) for c in given):
                 own.append(ModelCheckpoint(save_last=True, enable_version_counter=False))
         else:
-            own.append(Report())
+            own.append(ValidationTable())
             self.save_config_callback = None
         if self.subcommand == "validate" or trainer.fast_dev_run:
             kwargs["logger"] = False
@@ -235,7 +235,7 @@ class CLI(LightningCLI):
         quick = self._get(self.config, "trainer").fast_dev_run
         if self.trainer.is_global_zero and not quick:
             if not self._get(self.config, "ckpt_path"):
-                set_earlier_run_aside(Path(root))
+                archive_previous_run(Path(root))
             try:
                 Path(root).mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -243,7 +243,7 @@ class CLI(LightningCLI):
                     f"expected a folder to write to at trainer.default_root_dir {root}, found that it cannot be made "
                     f"({error.strerror}): choose another"
                 ) from error
-            remember_run(root, self.trainer.loggers)
+            save_run_id(root, self.trainer.loggers)
 
     def before_validate(self) -> None:
         self._preflight()
@@ -274,13 +274,13 @@ class SaveConfig(SaveConfigCallback):
     def save_config(self, trainer: Any, pl_module: Any, stage: str) -> None:
         config = self.config.clone()
         config.ckpt_path = None
-        with whole_file(Path(trainer.default_root_dir, self.config_filename)) as file:
+        with atomic_write(Path(trainer.default_root_dir, self.config_filename)) as file:
             file.write(self.parser.dump(config, skip_unset=False).encode())
         settings = config.as_dict()
         settings.pop("config", None)
         for logger in trainer.loggers:
             if not isinstance(logger, RunCSVLogger):  # config.yaml lies beside its file already
-                logger.log_hyperparams(describe(settings))
+                logger.log_hyperparams(to_config(settings))
 
 
 def _check_folder(path: str) -> None:

@@ -49,7 +49,7 @@ def new_config(model_type: str, arguments: dict[str, Any], vocabulary: Vocabular
         tokens["decoder_start_token_id"] = tokens[_starts_with(kind())]
         if getattr(kind(), "forced_eos_token_id", None) is not None:
             tokens["forced_eos_token_id"] = vocabulary.eos  # what BART's text ends with where it grows too long
-    with one_line(f"a {model_type} configuration that builds", "change model.backbone.config"):
+    with wrap_errors(f"a {model_type} configuration that builds", "change model.backbone.config"):
         return AutoConfig.for_model(model_type, **tokens | own | {"vocab_size": vocabulary.size})
 
 
@@ -113,7 +113,7 @@ def check_corruptions(config: Any, corruptions: Mapping[str, Corruption]) -> Non
     """Raise where a family cannot read, or write, what an objective's corruption makes."""
     family = config.model_type
     for name, corruption in corruptions.items():
-        if corruption.decodes and not config.is_encoder_decoder:
+        if corruption.uses_decoder and not config.is_encoder_decoder:
             raise ValueError(
                 f"expected a backbone with an encoder and a decoder for objective {name}, found {family}: "
                 "t5 and bart are examples"
@@ -132,7 +132,7 @@ def attention_kind(config: Any) -> str:
     return "sdpa" if getattr(MODEL_MAPPING[type(config)], "_supports_sdpa", False) else "eager"
 
 
-def from_config(config: Any) -> nn.Module:
+def new_model(config: Any) -> nn.Module:
     """A model of this configuration with fresh weights; a `ValueError` where it cannot be made.
 
     Where `positions.settle` has said at which number positions begin, the model is made as if the padding were the
@@ -141,7 +141,7 @@ def from_config(config: Any) -> nn.Module:
     """
     from transformers import AutoModel
 
-    with one_line(f"a {config.model_type} configuration that builds", "change model.backbone.config"):
+    with wrap_errors(f"a {config.model_type} configuration that builds", "change model.backbone.config"):
         pad, first = config.pad_token_id, first_position(config)
         config.pad_token_id = first - 1 if first else pad
         try:
@@ -176,7 +176,7 @@ def share_embedding(model: Any) -> None:
     model.set_input_embeddings(model.get_input_embeddings())
 
 
-def narrowed(config: Any, fraction: float) -> Any:
+def scaled_config(config: Any, fraction: float) -> Any:
     """A configuration of `fraction` of the width, with heads about as wide."""
     config = copy.deepcopy(config)
     heads, wide = max(round(config.num_attention_heads * fraction), 1), config.hidden_size
@@ -200,7 +200,7 @@ def narrowed(config: Any, fraction: float) -> Any:
 
 
 @contextmanager
-def one_line(expected: str, mend: str) -> Iterator[None]:
+def wrap_errors(expected: str, mend: str) -> Iterator[None]:
     """Whatever transformers raises for impossible sizes and unfit files, as one line."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
@@ -253,7 +253,7 @@ def draws_unit_embeddings(config: Any) -> bool:
     return config.model_type in _UNIT_EMBEDDINGS
 
 
-def windows_of(config: Any) -> dict[str, int | None]:
+def sliding_windows(config: Any) -> dict[str, int | None]:
     """How far each kind of layer sees, w in |i - j| < w with a token's own place counted; `None`: the whole row.
 
     Decoders of transformers give w as `sliding_window`; its encoders give w - 1, the places on each side: ModernBERT's
@@ -273,7 +273,7 @@ def first_position(config: Any) -> int:
     return getattr(config, "first_position", 0)
 
 
-def takes_positions(config: Any) -> bool:
+def accepts_position_ids(config: Any) -> bool:
     """Whether a family's model can be told the position of each token."""
     from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
@@ -281,7 +281,7 @@ def takes_positions(config: Any) -> bool:
     return "position_ids" in inspect.signature(model.forward).parameters
 
 
-def positions_of(config: Any) -> int | None:
+def max_positions(config: Any) -> int | None:
     """The longest window a configuration's position embeddings hold; `None` where nothing bounds it."""
     limit = getattr(config, "max_position_embeddings", None)
     return None if limit is None else max(limit - first_position(config), 0)

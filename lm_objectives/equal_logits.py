@@ -34,7 +34,7 @@ def equal_logits(
         outputs: what each of its outputs is by our heads, from hidden states; one at least.
         reads: gives the hidden states of a view, where the backbone does not.
     """
-    time = min(backbone.window, _PROBE)
+    time = min(backbone.seq_len, _PROBE)
     ids = torch.randint(backbone.vocabulary.size, (1, time), generator=torch.Generator().manual_seed(0))
     for padding in (backbone.vocabulary.pad, first_position(backbone.config) - 1):
         ids[ids == padding] = backbone.vocabulary.mask  # text has none, and RoBERTa's class counts it as no place
@@ -42,7 +42,7 @@ def equal_logits(
     view = View(ids, torch.tensor([time]), attention, nothing, nothing, {})
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if decodes:
-        view, inputs["decoder_input_ids"] = replace(view, decoder=ids), backbone.read_to_write(ids)
+        view, inputs["decoder_input_ids"] = replace(view, decoder_labels=ids), backbone.shift_right(ids)
     assert outputs
     hidden = backbone.encode([view])[0] if reads is None else reads(view)
     theirs = model(**inputs)

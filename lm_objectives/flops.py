@@ -42,7 +42,7 @@ def training_flops(module: "Pretraining", views: Mapping[str, View]) -> int:
         drop,
         _Counting() as counting,
     ):
-        module.outcomes(views)
+        module.forward_views(views)
     return counting.flops
 
 
@@ -63,13 +63,13 @@ class FlopCounter:
         """FLOPs of training on the views of one micro-batch."""
         sharing: dict[int, dict[str, View]] = {}
         for name, view in sorted(views.items()):
-            sharing.setdefault(id(view.ids), {})[name] = view
+            sharing.setdefault(id(view.input_ids), {})[name] = view
         return sum(self._of_rows(module, members) for members in sharing.values())
 
     def _of_rows(self, module: "Pretraining", views: dict[str, View]) -> int:
         known = self._known.setdefault(_kind(views), [])
-        rows = len(next(iter(views.values())).ids)
-        left = [Fraction(rows), *(Fraction(len(view.scored)) for view in views.values())]
+        rows = len(next(iter(views.values())).input_ids)
+        left = [Fraction(rows), *(Fraction(len(view.label_positions)) for view in views.values())]
         flops = Fraction(0)
         for pivot, vector, cost in known:
             share = left[pivot] / vector[pivot]
@@ -85,7 +85,7 @@ class FlopCounter:
 def _kind(views: Mapping[str, View]) -> tuple[Any, ...]:
     """What micro-batches of the same arithmetic for each row and each scored position have in common."""
     return tuple(
-        (name, view.ids.shape[1], 0 if view.decoder is None else view.decoder.shape[1], view.attention)
+        (name, view.input_ids.shape[1], 0 if view.decoder_labels is None else view.decoder_labels.shape[1], view.attention)
         for name, view in views.items()
     )
 

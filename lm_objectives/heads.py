@@ -14,7 +14,7 @@ from lm_objectives.corruption.base import Attention
 from lm_objectives.equal_logits import equal_logits
 from lm_objectives.objectives import MaskedLM, NextSentence, Objective, ReplacedToken, SentenceOrder
 from lm_objectives.objectives.own_head import OwnHead
-from lm_objectives.pretrained import Found, read_config, read_folder
+from lm_objectives.pretrained import PretrainedWeights, read_config, read_folder
 
 _log = logging.getLogger("lm_objectives")
 
@@ -82,7 +82,7 @@ def _each(head: nn.Module, modules: Names) -> Names:
     }
 
 
-def start_heads(backbone: Backbone, objectives: Mapping[str, Objective]) -> None:
+def load_pretrained_heads(backbone: Backbone, objectives: Mapping[str, Objective]) -> None:
     """Give fresh heads the weights that the folder which the backbone began with has for them, and say which it lacks.
 
     A generator's are those of its folder `generator`, if there is one.
@@ -90,7 +90,7 @@ def start_heads(backbone: Backbone, objectives: Mapping[str, Objective]) -> None
     Raises:
         ValueError: where a head has another size there, or a bias, a scale or a cap on its logits that ours has not.
     """
-    found = backbone.found
+    found = backbone.pretrained_weights
     assert found is not None
     held: dict[str, bool] = {}
     for name, objective in objectives.items():
@@ -102,14 +102,14 @@ def start_heads(backbone: Backbone, objectives: Mapping[str, Objective]) -> None
             _check_logits(objective, backbone)
         if isinstance(objective, ReplacedToken):
             held[f"{name}'s generator"] = _start_generator(objective, backbone, found.folder / "generator")
-    backbone.found = None  # heads that nobody asked for take memory
+    backbone.pretrained_weights = None  # heads that nobody asked for take memory
     started, fresh = (", ".join(name for name in held if held[name] is there) for there in (True, False))
     _log.info("%s: begins with %s%s", found.folder, started or "no head", f"; fresh: {fresh}" if fresh else "")
 
 
 def _check_logits(objective: OwnHead, backbone: Backbone) -> None:
     """Raise where the class that wrote the folder has logits that are not our head's: biased, scaled or capped ones."""
-    found, writes = backbone.found, objective.corruption.decodes
+    found, writes = backbone.pretrained_weights, objective.corruption.uses_decoder
     assert found is not None
     if not (writes or is_decoder(backbone.config.model_type)) or found.whole.get_output_embeddings() is None:
         return  # of itself it predicts no tokens so
@@ -131,14 +131,14 @@ def _start_generator(objective: ReplacedToken, backbone: Backbone, folder: Path)
     if not backbone.factorized or not (folder / "config.json").is_file():
         return False
     found = read_folder(folder, read_config(folder), backbone.vocabulary)
-    for name, weight in backbone.embeddings().items():
+    for name, weight in backbone.embedding_parameters().items():
         if not torch.equal(weight, found.weights[f"{family}.{name}"]):
             _log.warning("%s: its %s is not the backbone's, by which the generator reads here", folder, name)
     return _copied(objective, generator_names(objective, family), found)
 
 
 @torch.no_grad()
-def _copied(head: nn.Module, names: Names, found: Found) -> bool:
+def _copied(head: nn.Module, names: Names, found: PretrainedWeights) -> bool:
     """Whether the folder holds all of a head, which then has its weights; a head without parameters it does."""
     own = dict(head.named_parameters())
     if not names or not found.weights.keys() >= set(names.values()):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lm_objectives.whole_file import whole_file
+from lm_objectives.whole_file import atomic_write
 
 Row = dict[str, Any]
 
@@ -54,7 +54,7 @@ class MetricsTable:
     def _write(self, rows: list[Row]) -> None:
         self._columns = sorted({key for row in rows for key in row})
         header: Row = {name: name for name in self._columns}
-        with whole_file(self.path) as file:
+        with atomic_write(self.path) as file:
             file.write(_lines([header, *rows], self._columns))
         self.rows = len(rows)
 

@@ -9,19 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lm_objectives.configuration import first_position, narrowed
+from lm_objectives.configuration import first_position, scaled_config
 
 _WINDOW = 2  # of sliding layers, so that rows of a few tokens reach beyond it
 TOKENS = 32  # in the vocabulary of a narrow model
 ROUNDING = 1e-5  # of hidden states in float32, relative to the largest
 
 
-def still(hidden: Tensor) -> Tensor:
+def unchanged_states(hidden: Tensor) -> Tensor:
     """Whether the state of each position is that of the first row, up to rounding, `(rows, time)`."""
     return ((hidden - hidden[0]).abs() <= ROUNDING * hidden.abs().amax()).all(-1)
 
 
-def shallow(config: Any) -> Iterator[Any]:
+def shallow_configs(config: Any) -> Iterator[Any]:
     """Configurations of a layer of each kind alone, and of one of all kinds; of two layers where there are no kinds."""
     depth, kinds = config.num_hidden_layers, getattr(config, "layer_types", None) or []
     of_kinds = [kinds.index(kind) for kind in dict.fromkeys(kinds)]
@@ -47,12 +47,12 @@ def shallow(config: Any) -> Iterator[Any]:
         yield small
 
 
-def described(config: Any) -> str:
+def serialize_config(config: Any) -> str:
     """A narrow configuration in words, for what is remembered by them."""
-    return narrowed(config, min(64 / config.hidden_size, 1.0)).to_json_string()
+    return scaled_config(config, min(64 / config.hidden_size, 1.0)).to_json_string()
 
 
-def from_description(model_type: str, words: str) -> Any:
+def deserialize_config(model_type: str, words: str) -> Any:
     """The configuration that was described."""
     from transformers import CONFIG_MAPPING
 
@@ -60,13 +60,13 @@ def from_description(model_type: str, words: str) -> Any:
 
 
 @contextmanager
-def on_cpu_undrawn() -> Iterator[None]:
+def isolated_cpu() -> Iterator[None]:
     """On the CPU, whatever the device of others, and without drawing global random numbers."""
     with torch.device("cpu"), torch.random.fork_rng(devices=[]):
         yield
 
 
-def make_telling(model: nn.Module) -> None:
+def draw_test_weights(model: nn.Module) -> None:
     """Draw weights by which a model's states tell what they depend on, the same each time."""
     generator = torch.Generator("cpu").manual_seed(0)
     for parameter in model.parameters():

@@ -18,7 +18,7 @@ _PLUGIN = re.compile(r"model\.(?:objectives\.\w+|balancer|optimizer)(?:\.class_p
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 
 
-def check_own_classes(arguments: Sequence[str]) -> None:
+def check_user_classes(arguments: Sequence[str]) -> None:
     """Import each class that a command line or its config files name by an import path, as the parser will.
 
     Args:

@@ -34,22 +34,22 @@ class Plugin:
         cls.__init__ = remember  # type: ignore[assignment, method-assign]
 
 
-def describe(value: Any) -> Any:
+def to_config(value: Any) -> Any:
     """Plain data from which `rebuild` makes an equal plug-in: `{"class_path": …, "init_args": …}`."""
     if isinstance(value, Plugin):
         kind = type(value)
         arguments = value.__dict__.get("_arguments", {})
-        return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": describe(arguments)}
+        return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": to_config(arguments)}
     if isinstance(value, dict):
-        return {str(key): describe(item) for key, item in value.items()}
+        return {str(key): to_config(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [describe(item) for item in value]
+        return [to_config(item) for item in value]
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     return str(value)
 
 
-def rebuild(description: Any) -> Any:
+def from_config(description: Any) -> Any:
     """The plug-in that `describe` wrote down.
 
     Raises:
@@ -60,9 +60,9 @@ def rebuild(description: Any) -> Any:
         kind = getattr(importlib.import_module(module), name, None) if module else None
         if not (isinstance(kind, type) and issubclass(kind, Plugin)):
             raise TypeError(f"expected the class path of an objective or a balancer, found {description['class_path']}")
-        return kind(**rebuild(description["init_args"]))
+        return kind(**from_config(description["init_args"]))
     if isinstance(description, dict):
-        return {key: rebuild(item) for key, item in description.items()}
+        return {key: from_config(item) for key, item in description.items()}
     if isinstance(description, list):
-        return [rebuild(item) for item in description]
+        return [from_config(item) for item in description]
     return description

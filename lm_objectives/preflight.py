@@ -7,11 +7,11 @@ from typing import Any
 
 import lightning.pytorch as L
 
-from lm_objectives.checkpoint import KEY, check_same, read_checkpoint
+from lm_objectives.checkpoint import KEY, check_same_shapes, read_checkpoint
 from lm_objectives.data.datamodule import TextDataModule, training_steps
 from lm_objectives.data.tokenizer import load_tokenizer, read_tokenizer_files
 from lm_objectives.explain import is_about_input
-from lm_objectives.plugin import describe
+from lm_objectives.plugin import to_config
 from lm_objectives.pretraining import Pretraining
 
 _log = logging.getLogger("lm_objectives")
@@ -41,9 +41,9 @@ def preflight(
             f"expected trainer.gradient_clip_val of at least 0, found {trainer.gradient_clip_val}: 1.0 is usual"
         )
     read = read_checkpoint(checkpoint) if checkpoint else None
-    if read and module.backbone.pretrained and read["hyper_parameters"]["backbone"] == describe(module.backbone):
-        module.backbone.follow(read[KEY]["backbone"])  # the folder may be gone, and all its weights would be replaced
-    data.open(module.sources, module.backbone.packs, trainer)
+    if read and module.backbone.pretrained and read["hyper_parameters"]["backbone"] == to_config(module.backbone):
+        module.backbone.from_architecture(read[KEY]["backbone"])  # the folder may be gone, and all its weights would be replaced
+    data.open(module.rows, module.backbone.supports_packing, trainer)
     data.check(trainer)
     if goes_on:
         data.check_scored()
@@ -57,10 +57,10 @@ def preflight(
     level = _log.level
     _log.setLevel(logging.ERROR)  # what building says will be said again
     try:
-        trial.build(data.vocabulary, data.window, training_steps(trainer, data.steps_per_epoch), device)
+        trial.build(data.vocabulary, data.seq_len, training_steps(trainer, data.steps_per_epoch), device)
     finally:
         _log.setLevel(level)
-    trial.schedule.factor(0, trial.steps)
+    trial.lr_schedule.factor(0, trial.steps)
     trial.weights(0)
     _check_monitors(trial, trainer)
     try:
@@ -70,7 +70,7 @@ def preflight(
             raise
         raise ValueError(f"expected an optimizer that can be made, found {error}: change model.optimizer") from error
     if checkpoint and read:
-        check_same(trial.state_dict(), read["state_dict"])
+        check_same_shapes(trial.state_dict(), read["state_dict"])
         _check_rows(read[KEY], data, checkpoint, goes_on)
 
 
@@ -91,7 +91,7 @@ def _check_rows(saved: dict[str, Any], data: TextDataModule, checkpoint: str, go
     """Raise where a checkpoint was trained on other tokens, or would go on with other rows than it began with."""
     file, files = "tokenizer.json", read_tokenizer_files(data.text.folder / "tokenizer")
     before = (saved.get("tokenizer", files)[file], saved["vocabulary"])
-    if before != (files[file], data.vocabulary.ids()):  # the other files tell where it was loaded from, too
+    if before != (files[file], data.vocabulary.to_dict()):  # the other files tell where it was loaded from, too
         raise ValueError(
             f"expected the tokenizer that {checkpoint} was trained with, found another one: give the corpus, "
             "data.tokenizer and data.split_seed of its run, or the folder of its tokenizer as data.tokenizer"

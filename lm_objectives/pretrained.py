@@ -13,19 +13,19 @@ from torch import Tensor
 from lm_objectives.configuration import (
     attention_kind,
     first_position,
-    from_config,
-    one_line,
+    new_model,
+    wrap_errors,
     set_padding,
     share_embedding,
 )
-from lm_objectives.corruption.base import FRAMING, Corruption, Vocabulary
+from lm_objectives.corruption.base import FRAME_TOKENS, Corruption, Vocabulary
 
 _log = logging.getLogger("lm_objectives")
 _CUT = 8  # at most one in so many rows of an embedding may belong to no token: some models round their number up
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class PretrainedWeights:
     """What a folder holds.
 
     Attributes:
@@ -49,27 +49,27 @@ def read_config(folder: Path) -> Any:
 
     if not (folder / "config.json").is_file():
         raise ValueError(f"expected a folder with a config.json at {folder}, found none: check the path")
-    with one_line(f"a configuration of transformers in {folder}", "check model.backbone.pretrained"):
+    with wrap_errors(f"a configuration of transformers in {folder}", "check model.backbone.pretrained"):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
 
 def check_frames(folder: Path, config: Any, vocabulary: Vocabulary, corruptions: Mapping[str, Corruption]) -> None:
     """Raise where rows would be framed by tokens that the weights in a folder have never read."""
     for name, corruption in corruptions.items():
-        if missing := [kind for kind in FRAMING[corruption.frame] if getattr(vocabulary, kind) >= config.vocab_size]:
+        if missing := [kind for kind in FRAME_TOKENS[corruption.frame] if getattr(vocabulary, kind) >= config.vocab_size]:
             raise ValueError(
                 f"expected a tokenizer with {' and '.join(missing)} in {folder} for frame {corruption.frame} of "
                 f"objective {name}, found none: set its frame to none"
             )
 
 
-def read_folder(folder: Path, config: Any, vocabulary: Vocabulary) -> Found:
+def read_folder(folder: Path, config: Any, vocabulary: Vocabulary) -> PretrainedWeights:
     """Read a folder by the class that wrote it, where transformers has that: safetensors alone, no code.
 
     Raises:
         ValueError: where there are no weights of such a model, or those of another vocabulary.
     """
-    with one_line(f"safetensors weights in {folder}", "check model.backbone.pretrained"), quietly():
+    with wrap_errors(f"safetensors weights in {folder}", "check model.backbone.pretrained"), silence_transformers():
         whole, said = _class_of(config).from_pretrained(
             folder,
             attn_implementation=attention_kind(config),
@@ -97,7 +97,7 @@ def read_folder(folder: Path, config: Any, vocabulary: Vocabulary) -> Found:
     output = whole.get_output_embeddings()
     tied = output is None or torch.equal(output.weight, whole.get_input_embeddings().weight)
     weights = {name: weight for name, weight in whole.state_dict().items() if name not in said["missing_keys"]}
-    return Found(folder, _bare(whole), weights, tied, whole)
+    return PretrainedWeights(folder, _bare(whole), weights, tied, whole)
 
 
 def _class_of(config: Any) -> Any:
@@ -117,7 +117,7 @@ def _bare(whole: Any) -> Any:
     if isinstance(whole.base_model, kind):
         return whole.base_model
     with torch.device("meta"):
-        bare: Any = from_config(whole.config)  # T5's halves lie beside the head and not in a model of their own
+        bare: Any = new_model(whole.config)  # T5's halves lie beside the head and not in a model of their own
     for name, _ in bare.named_children():
         setattr(bare, name, getattr(whole, name))
     return bare
@@ -132,7 +132,7 @@ def _fit(model: Any, vocabulary: Vocabulary, folder: Path) -> None:
             f"set data.tokenizer to {folder}"
         )
     if rows != tokens:
-        with quietly():
+        with silence_transformers():
             model.resize_token_embeddings(tokens)
         added = [token for token in vocabulary.special if token >= rows]
         reason = f"special tokens {added} were added" if added else "the others belong to no token"
@@ -151,7 +151,7 @@ def _share(model: Any, folder: Path) -> None:
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
+def silence_transformers() -> Iterator[None]:
     """Without transformers' progress bars and reports."""
     from transformers.utils import logging as theirs
 

@@ -14,24 +14,24 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from lm_objectives.backbone import Backbone
-from lm_objectives.balancers.base import Balancer, StepTotals
+from lm_objectives.balancers.base import Balancer, StepStatistics
 from lm_objectives.balancers.fixed import Fixed
-from lm_objectives.checkpoint import KEY, check_same
+from lm_objectives.checkpoint import KEY, check_same_shapes
 from lm_objectives.corruption.base import View, Vocabulary
-from lm_objectives.corruption.keyed import domain
+from lm_objectives.corruption.keyed import derive_seed
 from lm_objectives.data.datamodule import training_steps
-from lm_objectives.data.plan import LAG, Decisions, RowSource, check_sources, host_of
+from lm_objectives.data.plan import ACTIVITY_DELAY, ActivityLog, ObjectiveRows, check_row_sharing, row_owner
 from lm_objectives.data.rows import Batch
 from lm_objectives.data.tokenizer import read_tokenizer_files
 from lm_objectives.gradients import GradientStore, gradient_norm
-from lm_objectives.heads import start_heads
-from lm_objectives.objectives.base import Objective, Outcome, baselines_of, loss_of
+from lm_objectives.heads import load_pretrained_heads
+from lm_objectives.objectives.base import Objective, LossOutput, baseline_metrics, combine_losses
 from lm_objectives.objectives.mean import Mean
-from lm_objectives.optimisation import MakeOptimizer, Schedule, parameter_groups
-from lm_objectives.passes import score_apart, score_together, score_with_block_apart
-from lm_objectives.plugin import describe, rebuild
-from lm_objectives.resuming import Unfinished, go_on_logging, restart_loops, save_unfinished
-from lm_objectives.whole_step import StepRecord, WholeStep
+from lm_objectives.optimisation import OptimizerFactory, LRSchedule, parameter_groups
+from lm_objectives.passes import forward_separate, forward_merged, forward_split_layer
+from lm_objectives.plugin import to_config, from_config
+from lm_objectives.resuming import PendingWork, resume_logging, align_loops, save_pending
+from lm_objectives.whole_step import StepMetrics, StepAccumulator
 
 log = logging.getLogger("lm_objectives")
 
@@ -65,13 +65,13 @@ class Pretraining(L.LightningModule):
         backbone: Backbone,
         objectives: dict[str, Objective],
         balancer: Optional[Balancer] = None,  # noqa: UP045 (jsonargparse shows it so)
-        optimizer: Optional[MakeOptimizer] = None,  # noqa: UP045
-        schedule: Schedule = Schedule(),  # noqa: B008 (frozen)
+        optimizer: Optional[OptimizerFactory] = None,  # noqa: UP045
+        lr_schedule: LRSchedule = LRSchedule(),  # noqa: B008 (frozen)
         on_nonfinite: Literal["skip", "stop"] = "skip",
     ) -> None:
         super().__init__()
-        self.backbone: Backbone = rebuild(backbone)
-        objectives = dict(sorted(rebuild(objectives).items()))
+        self.backbone: Backbone = from_config(backbone)
+        objectives = dict(sorted(from_config(objectives).items()))
         if not objectives:
             raise ValueError(
                 "expected at least one objective in model.objectives, found none: add one, for example causal: CausalLM"
@@ -80,34 +80,34 @@ class Pretraining(L.LightningModule):
             if not name.isidentifier() or hasattr(nn.ModuleDict, name):
                 raise ValueError(f"expected objectives' names that Python has no use for, found {name!r}: rename it")
         self.objectives = nn.ModuleDict(objectives)
-        self.balancer: Balancer = rebuild(balancer) if balancer is not None else Fixed()
+        self.balancer: Balancer = from_config(balancer) if balancer is not None else Fixed()
         self.optimizer, self.on_nonfinite = optimizer, on_nonfinite
-        self.schedule = Schedule(**schedule) if isinstance(schedule, dict) else schedule
+        self.lr_schedule = LRSchedule(**lr_schedule) if isinstance(lr_schedule, dict) else lr_schedule
         self.names = tuple(objectives)
-        self.sources = {name: RowSource(o.corruption, o.share, o.view_of) for name, o in objectives.items()}
-        check_sources(self.sources)
+        self.rows = {name: ObjectiveRows(o.corruption, o.share, o.shares_rows_with) for name, o in objectives.items()}
+        check_row_sharing(self.rows)
         for name, objective in objectives.items():
-            if objective.view_of and any(completes(objectives[n]) for n in (name, objective.view_of)):
+            if objective.shares_rows_with and any(has_generator(objectives[n]) for n in (name, objective.shares_rows_with)):
                 raise ValueError(
                     f"expected objectives that leave tokens alone to share a view, found {name} with view_of "
-                    f"{objective.view_of}, one of which has a generator: give {name} rows of its own"
+                    f"{objective.shares_rows_with}, one of which has a generator: give {name} rows of its own"
                 )
         self.save_hyperparameters(
             {
-                "backbone": describe(self.backbone),
-                "objectives": describe(objectives),
-                "balancer": describe(self.balancer),
-                "schedule": dataclasses.asdict(self.schedule),
+                "backbone": to_config(self.backbone),
+                "objectives": to_config(objectives),
+                "balancer": to_config(self.balancer),
+                "schedule": dataclasses.asdict(self.lr_schedule),
                 "on_nonfinite": on_nonfinite,
             },
             logger=False,
         )
-        self.decisions = Decisions()
+        self.activity = ActivityLog()
         self.tokens_read = self.steps_skipped = 0
         self.watch_every: int | None = None
         self._watched = False
         self._seen: dict[str, Tensor] = {}
-        self.last_step: StepRecord | None = None
+        self.last_step: StepMetrics | None = None
         self._built = False
         self._store: GradientStore | None = None
 
@@ -123,13 +123,13 @@ class Pretraining(L.LightningModule):
         with torch.device("cpu"):  # the Trainer's device would draw other numbers; it moves the module itself
             steps = training_steps(self.trainer, data.steps_per_epoch)
             self.build(data.vocabulary, data.window, steps, target_counts=data.target_counts())
-        if self.backbone.frozen:
+        if self.backbone.has_frozen_decoder:
             log.info("the decoder of %s does not learn: no objective has it write", self.backbone.config.model_type)
 
     def build(
         self,
         vocabulary: Vocabulary,
-        window: int,
+        seq_len: int,
         steps: int,
         device: str | None = None,
         target_counts: Mapping[str, Tensor] = MappingProxyType({}),
@@ -143,33 +143,33 @@ class Pretraining(L.LightningModule):
             device: where backbone and heads are made; `meta` makes shapes alone.
             target_counts: how often each target is right in training rows, by objective, for those that have baselines.
         """
-        self.vocabulary, self.window, self.steps = vocabulary, window, steps
+        self.vocabulary, self.seq_len, self.steps = vocabulary, seq_len, steps
         self._seed = torch.initial_seed()
         with torch.random.fork_rng(devices=[]), torch.device(device or torch.get_default_device()):
             torch.default_generator.manual_seed(self._seed)  # whatever drew before, weights depend on the seed alone
-            self.backbone.build(vocabulary, window, {name: source.corruption for name, source in self.sources.items()})
+            self.backbone.setup(vocabulary, seq_len, {name: source.corruption for name, source in self.rows.items()})
             for name, objective in self._items():  # a head's weights depend on its name, not on others' heads
                 objective.target_counts = target_counts.get(name)
-                torch.default_generator.manual_seed(int(domain(self._seed, "head", name)) >> 1)
-                objective.build(self.backbone, vocabulary)
-            if self.backbone.found is not None:
-                start_heads(self.backbone, dict(self._items()))
+                torch.default_generator.manual_seed(int(derive_seed(self._seed, "head", name)) >> 1)
+                objective.setup(self.backbone, vocabulary)
+            if self.backbone.pretrained_weights is not None:
+                load_pretrained_heads(self.backbone, dict(self._items()))
         dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
         initial = torch.tensor([objective.initial_loss() for objective in self._each()], dtype=dtype)
-        self.balancer.build(self.names, initial, steps)
-        for step in range(LAG + 1):
-            self.decisions.append(step, self._active(step))
+        self.balancer.setup(self.names, initial, steps)
+        for step in range(ACTIVITY_DELAY + 1):
+            self.activity.append(step, self._active(step))
         self.metrics = nn.ModuleDict(
             {
-                name: nn.ModuleDict({**{part: Mean() for part in objective.parts}, **objective.metrics()})
+                name: nn.ModuleDict({**{part: Mean() for part in objective.loss_weights}, **objective.metrics()})
                 for name, objective in self._items()
             }
         )
-        self.baselines = nn.ModuleDict({name: nn.ModuleDict(baselines_of(o)) for name, o in self._items()})
+        self.baselines = nn.ModuleDict({name: nn.ModuleDict(baseline_metrics(o)) for name, o in self._items()})
         # Balancers agree on all ranks by construction; a broadcast would only hide it if one did not.
         self._ddp_params_and_buffers_to_ignore = [f"balancer.{name}" for name, _ in self.balancer.named_buffers()]
         if self.balancer.needs == "last_layer":
-            log.info("last shared layer: %s", self.backbone.block_name(self._block))
+            log.info("last shared layer: %s", self.backbone.layer_name(self._block))
         self._built = True
 
     def _items(self) -> list[tuple[str, Objective]]:
@@ -207,7 +207,7 @@ class Pretraining(L.LightningModule):
         self._store = self._empty_store(needs)
         dtype = torch.promote_types(self.backbone.embedding.dtype, torch.float32)
         weights = self.weights(step).to(self.device).clone()  # state may be moved in place
-        self._step = WholeStep(self.names, weights, self._store, self.balancer.deferred, dtype)
+        self._step = StepAccumulator(self.names, weights, self._store, self.balancer.deferred, dtype)
 
     def weights(self, step: int) -> Tensor:
         """The balancer's weights of a step, one for each objective, `(objectives,)`."""
@@ -223,7 +223,7 @@ class Pretraining(L.LightningModule):
         """Where per-objective gradients are collected, the one of the step before if it will do."""
         if needs == "losses":
             return None
-        chosen = self._last_layer() if needs == "last_layer" else self.backbone.shared()
+        chosen = self._last_layer() if needs == "last_layer" else self.backbone.shared_parameters()
         if self._store is not None and list(self._store.parameters) == chosen:
             self._store.gradients.zero_()
             return self._store
@@ -236,32 +236,32 @@ class Pretraining(L.LightningModule):
         return self.balancer.layer
 
     def _last_layer(self) -> list[str]:
-        return self.backbone.layer(self._block)
+        return self.backbone.layer_parameters(self._block)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         del batch_idx
-        word = domain(self._seed, self.trainer.global_step, self._step.micro_batches, self.global_rank)
+        word = derive_seed(self._seed, self.trainer.global_step, self._step.micro_batches, self.global_rank)
         torch.manual_seed(int(word) >> 1)  # for dropout: a resumed run draws what the whole one would have
         objectives = dict(self._items())
-        outcomes = self.outcomes(batch.views, self._store)
+        outcomes = self.forward_views(batch.views, self._store)
         losses = {
-            name: loss_of(objectives[name].parts, outcome.sums, batch.totals[name])
+            name: combine_losses(objectives[name].loss_weights, outcome.loss_sums, batch.totals[name])
             for name, outcome in outcomes.items()
         }
         total = self._step.add(losses, batch.totals, batch.tokens)
         # Lightning divides by the micro-batches and DDP by the ranks; the counts are those of the whole step already.
         total = total * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
         idle = [p for name, objective in self._items() if name not in batch.views for p in objective.parameters()]
-        return total + _zero([*idle, *self.backbone.unreached(batch.views.values())])
+        return total + _zero([*idle, *self.backbone.unused_parameters(batch.views.values())])
 
-    def outcomes(self, views: Mapping[str, View], store: GradientStore | None = None) -> dict[str, Outcome]:
+    def forward_views(self, views: Mapping[str, View], store: GradientStore | None = None) -> dict[str, LossOutput]:
         """Score views, in as few passes of the backbone as may be, or in one for each where a store watches."""
         objectives = dict(self._items())
         if store is None:
-            return score_together(self.backbone, objectives, views)
+            return forward_merged(self.backbone, objectives, views)
         if self.balancer.needs == "all_layers":
-            return score_apart(self.backbone, objectives, views, store)
-        return score_with_block_apart(self.backbone, objectives, views, store, self._block)
+            return forward_separate(self.backbone, objectives, views, store)
+        return forward_split_layer(self.backbone, objectives, views, store, self._block)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """The step is whole: the balancer learns from it, or it is dropped where it is not finite."""
@@ -274,7 +274,7 @@ class Pretraining(L.LightningModule):
             )
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         scale = scaler.get_scale() if scaler is not None and self._store is not None else 1.0
-        whole.close(self.trainer.world_size, partial(self.trainer.strategy.reduce, reduce_op="sum"), scale)
+        whole.reduce(self.trainer.world_size, partial(self.trainer.strategy.reduce, reduce_op="sum"), scale)
         parameters = list(self.parameters())
         norm = gradient_norm(parameters)
         finite = whole.is_finite(norm)
@@ -282,10 +282,10 @@ class Pretraining(L.LightningModule):
             norm = self._balance(step, norm)
         else:
             self._drop(step, scaler is not None and scaler.get_scale() > 1)
-        self.decisions.append(step + 1 + LAG, self._active(step + 1 + LAG))
+        self.activity.append(step + 1 + ACTIVITY_DELAY, self._active(step + 1 + ACTIVITY_DELAY))
         self.tokens_read += whole.tokens
-        seen = whole.unweighted(self._last_layer()).clone() if self._watched else None
-        self.last_step = StepRecord(step, whole.losses, whole.weights, norm, finite, whole.present, seen)
+        seen = whole.unweighted_gradients(self._last_layer()).clone() if self._watched else None
+        self.last_step = StepMetrics(step, whole.losses, whole.weights, norm, finite, whole.has_rows, seen)
         self._log(self.last_step)
 
     def _balance(self, step: int, norm: Tensor) -> Tensor:
@@ -293,11 +293,11 @@ class Pretraining(L.LightningModule):
         whole, blocks = self._step, None
         if self.balancer.needs != "losses":
             assert self._store is not None
-            blocks = whole.unweighted(self.backbone.within_blocks(self._store.parameters))
-        weights = self.balancer.update(StepTotals(step, whole.losses, whole.weighing(), blocks))
+            blocks = whole.unweighted_gradients(self.backbone.within_layers(self._store.parameters))
+        weights = self.balancer.update(StepStatistics(step, whole.losses, whole.trained(), blocks))
         if weights is None:
             return norm
-        whole.reweigh(weights, self._each())
+        whole.apply_weights(weights, self._each())
         return gradient_norm(self.parameters())
 
     def _drop(self, step: int, scaled: bool) -> None:
@@ -321,15 +321,15 @@ class Pretraining(L.LightningModule):
         if self._step.micro_batches == self.trainer.accumulate_grad_batches:
             self._begin_step()
 
-    def _log(self, record: StepRecord) -> None:
+    def _log(self, record: StepMetrics) -> None:
         if (record.step + 1) % self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         rows = data.plan.rows(record.step)
         values: dict[str, float] = {}
         losses, weights = record.losses.tolist(), record.weights.tolist()
-        for name, loss, weight, present in zip(self.names, losses, weights, record.present, strict=True):
-            count = rows.get(host_of(name, self.sources), 0) if present else 0
+        for name, loss, weight, present in zip(self.names, losses, weights, record.has_rows, strict=True):
+            count = rows.get(row_owner(name, self.rows), 0) if present else 0
             values[f"train/{name}/weight"] = weight
             values[f"train/{name}/rows"] = float(count)
             values[f"train/{name}/share"] = count / data.rows_per_step
@@ -347,12 +347,12 @@ class Pretraining(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         del batch_idx
-        for name, outcome in self.outcomes(batch.views).items():
+        for name, outcome in self.forward_views(batch.views).items():
             metrics: Any = self.metrics[name]
-            for part, total in outcome.sums.items():
+            for part, total in outcome.loss_sums.items():
                 count = batch.views[name].counts[part]
                 metrics[part].update(total / max(count, 1), weight=count)
-            for metric, arguments in outcome.observed.items():
+            for metric, arguments in outcome.metric_inputs.items():
                 metrics[metric].update(*arguments)
             baselines: Any = self.baselines[name]
             for baseline in baselines.values():
@@ -365,7 +365,7 @@ class Pretraining(L.LightningModule):
             read = any(metric.update_called for metric in metrics.values())  # not so in a pass that was cut short
             if self.trainer.strategy.reduce_boolean_decision(read, all=False):  # ranks without rows must take part
                 own = {key: float(metric.compute()) for key, metric in metrics.items()}
-                own["loss"] = sum(factor * own[part] for part, factor in objective.parts.items())
+                own["loss"] = sum(factor * own[part] for part, factor in objective.loss_weights.items())
                 values |= {f"val/{name}/{key}": value for key, value in own.items()}
             for metric in metrics.values():
                 metric.reset()
@@ -376,22 +376,22 @@ class Pretraining(L.LightningModule):
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self, self.vocabulary.size)
         optimizer = self.optimizer(groups) if self.optimizer else AdamW(groups, lr=1e-3, weight_decay=0.1)
-        scheduler = self.schedule.lr_scheduler(optimizer, self.steps)
+        scheduler = self.lr_schedule.lr_scheduler(optimizer, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[KEY] = {
-            "backbone": self.backbone.blueprint(),
-            "vocabulary": self.vocabulary.ids(),
-            "window": self.window,
+            "backbone": self.backbone.architecture(),
+            "vocabulary": self.vocabulary.to_dict(),
+            "window": self.seq_len,
             "steps": self.steps,
             "seed": self._seed,
             "tokens_read": self.tokens_read,
             "steps_skipped": self.steps_skipped,
             "accumulate": 1 if self._trainer is None else self.trainer.accumulate_grad_batches,
             "target_counts": {n: o.target_counts for n, o in self._items() if o.target_counts is not None},
-            "decisions": [[step, list(names)] for step, names in self.decisions.entries],
-            "unfinished": None if self._trainer is None else save_unfinished(self.trainer),
+            "decisions": [[step, list(names)] for step, names in self.activity.entries],
+            "unfinished": None if self._trainer is None else save_pending(self.trainer),
         }
         data = getattr(self._trainer, "datamodule", None)
         if data is not None:  # for `demo` and `export`, which have no data module, and to know another corpus
@@ -404,23 +404,23 @@ class Pretraining(L.LightningModule):
         if saved is None:
             raise ValueError("expected a checkpoint of this package, found another one: check the path")
         if not self._built:
-            self.backbone.follow(saved["backbone"])
-            vocabulary, counts = Vocabulary.from_ids(saved["vocabulary"]), saved["target_counts"]
+            self.backbone.from_architecture(saved["backbone"])
+            vocabulary, counts = Vocabulary.from_dict(saved["vocabulary"]), saved["target_counts"]
             self.build(vocabulary, saved["window"], saved["steps"], target_counts=counts)
-        check_same(self.state_dict(), checkpoint["state_dict"])
+        check_same_shapes(self.state_dict(), checkpoint["state_dict"])
         if self._trainer is not None and self.trainer.training and saved["unfinished"] is not None:
-            unfinished, accumulate = Unfinished(**saved["unfinished"]), self.trainer.accumulate_grad_batches
-            restart_loops(checkpoint["loops"], saved["accumulate"], accumulate, unfinished.validates)
-            go_on_logging(self.trainer, unfinished, checkpoint["global_step"])
+            unfinished, accumulate = PendingWork(**saved["unfinished"]), self.trainer.accumulate_grad_batches
+            align_loops(checkpoint["loops"], saved["accumulate"], accumulate, unfinished.validates)
+            resume_logging(self.trainer, unfinished, checkpoint["global_step"])
             self._seen = unfinished.seen
         self._seed, self.tokens_read = saved["seed"], saved["tokens_read"]
         self.steps_skipped = saved["steps_skipped"]
-        self.decisions.entries = Decisions((step, tuple(names)) for step, names in saved["decisions"]).entries
+        self.activity.entries = ActivityLog((step, tuple(names)) for step, names in saved["decisions"]).entries
 
 
-def completes(objective: Objective) -> bool:
+def has_generator(objective: Objective) -> bool:
     """Whether a model takes part in making an objective's view."""
-    return type(objective).complete is not Objective.complete
+    return type(objective).fill_in is not Objective.fill_in
 
 
 def _zero(parameters: Iterable[nn.Parameter]) -> Tensor | float:

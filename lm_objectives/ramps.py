@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal
 
-Between = Literal["linear", "cosine", "step"]
+Interpolation = Literal["linear", "cosine", "step"]
 
 Points = Sequence[Sequence[int | float]]
 """Pairs [when, value] in the order of time. `when` is an optimizer step, a whole number, or a fraction of the training,
 a number with a point from 0.0 to 1.0."""
 
-Ramp = float | list[list[int | float]]
+Schedulable = float | list[list[int | float]]
 """A number, or the points that it follows linearly: [[0.0, 0.3], [1.0, 0.15]]."""
 
 
@@ -36,7 +36,7 @@ def check_points(points: Points, check: Callable[[float], None], what: str) -> N
         check(float(value))
 
 
-def place_points(points: Points, steps: int, what: str) -> list[tuple[float, float]]:
+def points_at_steps(points: Points, steps: int, what: str) -> list[tuple[float, float]]:
     """The points at optimizer steps, checked to follow one another within the training."""
     placed = [(fraction_to_step(when, steps, what), float(value)) for when, value in points]
     if 0 <= steps < placed[-1][0]:
@@ -64,7 +64,7 @@ def fraction_to_step(when: int | float, steps: int, what: str) -> float:
     return round(when * steps, 6)  # .7 of 10 steps is step 7, which binary fractions miss
 
 
-def interpolate(points: Sequence[tuple[float, float]], step: int, between: Between) -> float:
+def interpolate(points: Sequence[tuple[float, float]], step: int, between: Interpolation) -> float:
     """The value at a step: that of the first point before it, of the last after it; the points are (step, value)."""
     if step <= points[0][0]:
         return points[0][1]
@@ -76,12 +76,12 @@ def interpolate(points: Sequence[tuple[float, float]], step: int, between: Betwe
     return points[-1][1]
 
 
-def by_fraction(ramp: Ramp) -> bool:
+def depends_on_length(ramp: Schedulable) -> bool:
     """Whether a ramp depends on how long the training is."""
     return not isinstance(ramp, (int, float)) and any(isinstance(when, float) and when > 0 for when, _ in ramp)
 
 
-def check_ramp(ramp: Ramp, check: Callable[[float], None], what: str) -> None:
+def check_schedulable(ramp: Schedulable, check: Callable[[float], None], what: str) -> None:
     """Refuse a number, or points, that are out of range."""
     if isinstance(ramp, (int, float)):
         check(float(ramp))
@@ -89,8 +89,8 @@ def check_ramp(ramp: Ramp, check: Callable[[float], None], what: str) -> None:
         check_points(ramp, check, what)
 
 
-def value_at(ramp: Ramp, step: int, steps: int, what: str, between: Between = "linear") -> float:
+def value_at(ramp: Schedulable, step: int, steps: int, what: str, between: Interpolation = "linear") -> float:
     """A ramp's value at an optimizer step of a training of so many."""
     if isinstance(ramp, (int, float)):
         return ramp
-    return interpolate(place_points(ramp, steps, what), step, between)
+    return interpolate(points_at_steps(ramp, steps, what), step, between)

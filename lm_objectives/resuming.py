@@ -11,7 +11,7 @@ from lm_objectives.tracking import RunCSVLogger
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class PendingWork:
     """What is between a checkpoint and the next micro-batch. Lightning saves first, then logs, then validates.
 
     Attributes:
@@ -27,7 +27,7 @@ class Unfinished:
     seen: dict[str, Tensor]
 
 
-def save_unfinished(trainer: L.Trainer) -> dict[str, Any]:
+def save_pending(trainer: L.Trainer) -> dict[str, Any]:
     """What a checkpoint that is saved now leaves undone, as plain data."""
     loop: Any = trainer.fit_loop.epoch_loop
     counts, connector = loop.batch_progress.current, trainer._logger_connector
@@ -38,10 +38,10 @@ def save_unfinished(trainer: L.Trainer) -> dict[str, Any]:
             numbers = convert_tensors_to_scalars(connector.metrics["log"])
             row = {**numbers, "epoch": trainer.current_epoch, "step": loop._batches_that_stepped}
         validates = loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
-    return asdict(Unfinished(logged, row, validates, dict(trainer.callback_metrics)))
+    return asdict(PendingWork(logged, row, validates, dict(trainer.callback_metrics)))
 
 
-def go_on_logging(trainer: L.Trainer, unfinished: Unfinished, step: int) -> None:
+def resume_logging(trainer: L.Trainer, unfinished: PendingWork, step: int) -> None:
     """Drop the rows of `metrics.csv` that are about to be written again, and write the one that was not.
 
     Args:
@@ -52,12 +52,12 @@ def go_on_logging(trainer: L.Trainer, unfinished: Unfinished, step: int) -> None
     for logger in trainer.loggers if trainer.is_global_zero else []:
         if isinstance(logger, RunCSVLogger):
             # A pass in the middle of an accumulated step comes again, as the step does.
-            logger.go_on_below(lambda number, row: number < unfinished.logged and int(row["step"]) < step)
+            logger.keep_rows(lambda number, row: number < unfinished.logged and int(row["step"]) < step)
             if unfinished.row is not None:
                 logger.table.append(unfinished.row)
 
 
-def restart_loops(loops: dict[str, Any], saved: int, now: int, validates: bool) -> None:
+def align_loops(loops: dict[str, Any], saved: int, now: int, validates: bool) -> None:
     """Make Lightning's count of micro-batches one of whole optimizer steps, which is where rows start again.
 
     Needed where a checkpoint was saved between two micro-batches of a step, or a run goes on with another accumulation.

@@ -13,7 +13,7 @@ _CHUNK_ELEMENTS = {"cpu": 2**21, "cuda": 2**26}
 _LARGEST_CHUNK = 4096  # a sum over more positions could leave half precision's range, whatever the loss scale
 
 
-def at_positions(hidden: Float[Tensor, "rows time dim"], scored: Int[Tensor, " scored"]) -> Float[Tensor, "scored dim"]:
+def gather_positions(hidden: Float[Tensor, "rows time dim"], scored: Int[Tensor, " scored"]) -> Float[Tensor, "scored dim"]:
     """The hidden states at flat positions, so that a head runs on these alone."""
     return hidden.flatten(0, 1).index_select(0, scored)
 
@@ -84,7 +84,7 @@ class _VocabularyNats(torch.autograd.Function):
         return (*grads, None, None, None)
 
 
-def vocabulary_nats(
+def linear_cross_entropy_sum(
     hidden: Float[Tensor, "scored dim"],
     weight: Float[Tensor, "vocab dim"],
     targets: Int[Tensor, " scored"],
@@ -105,7 +105,7 @@ def vocabulary_nats(
 
 
 @torch.no_grad()
-def vocabulary_correct(
+def correct_predictions(
     hidden: Float[Tensor, "scored dim"],
     weight: Float[Tensor, "vocab dim"],
     targets: Int[Tensor, " scored"],
@@ -118,7 +118,7 @@ def vocabulary_correct(
 
 
 @torch.no_grad()
-def sample_vocabulary(
+def sample_tokens(
     hidden: Float[Tensor, "scored dim"],
     weight: Float[Tensor, "vocab dim"],
     uniforms: Float[Tensor, " scored"],

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from lm_objectives.metrics_table import MetricsTable
-from lm_objectives.whole_file import whole_file
+from lm_objectives.whole_file import atomic_write
 
 _log = logging.getLogger("lm_objectives")
 
@@ -88,10 +88,10 @@ class RunCSVLogger(Logger):
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         first = step or 0
         if not self._begun:
-            self.go_on_below(lambda _, row: int(row["step"]) < first)
+            self.keep_rows(lambda _, row: int(row["step"]) < first)
         self.table.append({**metrics, "step": first})
 
-    def go_on_below(self, keeps: Callable[[int, dict[str, Any]], bool]) -> None:
+    def keep_rows(self, keeps: Callable[[int, dict[str, Any]], bool]) -> None:
         """Keep some of the rows that an earlier process has written, by their numbers and contents."""
         self._begun = True
         self.table.keep(keeps)
@@ -106,15 +106,15 @@ def _run_id(root: Path, resumes: bool) -> str:
 
 
 @rank_zero_only
-def remember_run(root: str, loggers: list[Logger]) -> None:
+def save_run_id(root: str, loggers: list[Logger]) -> None:
     """Write down the run's identity, so that a resumed run finds it."""
     for logger in loggers:
         if isinstance(logger, WandbLogger) and logger.version is not None:
-            with whole_file(Path(root) / _ID_FILE) as file:
+            with atomic_write(Path(root) / _ID_FILE) as file:
                 file.write(f"{logger.version}\n".encode())
 
 
-def set_earlier_run_aside(root: Path) -> None:
+def archive_previous_run(root: Path) -> None:
     """Move what an earlier run left in the folder into `earlier/N`, so that runs are neither mixed nor lost."""
     left = [root / name for name in _FILES]
     if not (root / "metrics.csv").exists() and not (root / "checkpoints").exists():

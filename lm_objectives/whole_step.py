@@ -15,7 +15,7 @@ Totals = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class StepRecord:
+class StepMetrics:
     """What an optimizer step measured, for callbacks.
 
     Attributes:
@@ -34,11 +34,11 @@ class StepRecord:
     weights: Tensor
     norm: Tensor
     finite: bool
-    present: tuple[bool, ...]
+    has_rows: tuple[bool, ...]
     gradients: Tensor | None
 
 
-class WholeStep:
+class StepAccumulator:
     """Adds up an optimizer step's micro-batches, then sums them over the ranks.
 
     Args:
@@ -61,7 +61,7 @@ class WholeStep:
         self.losses = weights.new_zeros(len(names), dtype=dtype)
         self.tokens = self.micro_batches = 0
         self._scored: list[int | Tensor] = [0] * len(names)
-        self.present = (False,) * len(names)
+        self.has_rows = (False,) * len(names)
 
     def add(self, losses: Mapping[str, Tensor], totals: Totals, tokens: int) -> Tensor:
         """Take in a micro-batch; returns its part of the total to go backward from.
@@ -78,7 +78,7 @@ class WholeStep:
         self._scored = [sum(totals.get(name, {}).values()) for name in self.names]
         return measured.sum() if self.deferred else (self.weights.to(measured.dtype) * measured).sum()
 
-    def close(self, ranks: int, reduce: Callable[[Tensor], Tensor], scale: float) -> None:
+    def reduce(self, ranks: int, reduce: Callable[[Tensor], Tensor], scale: float) -> None:
         """The last micro-batch is in: sum losses, tokens and gradients over all ranks.
 
         Args:
@@ -86,7 +86,7 @@ class WholeStep:
             reduce: sums a tensor over them.
             scale: what a gradient scaler has multiplied the total by.
         """
-        self.present = tuple(bool(count > 0) for count in self._scored)
+        self.has_rows = tuple(bool(count > 0) for count in self._scored)
         if ranks > 1:
             totals = reduce(torch.cat([self.losses, self.losses.new_tensor([self.tokens])]))
             self.losses, self.tokens = totals[:-1], int(totals[-1])
@@ -95,11 +95,11 @@ class WholeStep:
             if ranks > 1:
                 self.store.gradients = reduce(self.store.gradients)
 
-    def weighing(self) -> Bool[Tensor, " objectives"]:
+    def trained(self) -> Bool[Tensor, " objectives"]:
         """Which objectives scored a position and have a weight above 0."""
-        return torch.tensor(self.present, device=self.weights.device) & (self.weights > 0)
+        return torch.tensor(self.has_rows, device=self.weights.device) & (self.weights > 0)
 
-    def unweighted(self, parameters: Sequence[str]) -> Float[Tensor, "objectives parameters"]:
+    def unweighted_gradients(self, parameters: Sequence[str]) -> Float[Tensor, "objectives parameters"]:
         """Each objective's gradient of its own loss over some of the watched parameters; 0 where its weight is."""
         assert self.store is not None
         gradients = self.store.of(parameters)
@@ -108,7 +108,7 @@ class WholeStep:
         weights = self.weights.to(gradients)[:, None]
         return torch.where(weights > 0, gradients / weights.clamp_min(1e-38), 0)
 
-    def reweigh(self, weights: Float[Tensor, " objectives"], heads: Sequence[nn.Module]) -> None:
+    def apply_weights(self, weights: Float[Tensor, " objectives"], heads: Sequence[nn.Module]) -> None:
         """Make the gradients those of the weighted total: the shared from the store, each head's by its weight."""
         assert self.store is not None
         self.weights = weights

@@ -72,7 +72,7 @@ def built(
     torch.manual_seed(0)
     sizes = FAMILIES | SEQ2SEQ | dict.fromkeys(COUNTING, _ENCODER)
     backbone = Backbone(family, sizes[family] | changes)
-    backbone.build(vocabulary, window, corruptions)
+    backbone.setup(vocabulary, window, corruptions)
     return backbone.eval()
 
 

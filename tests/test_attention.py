@@ -26,7 +26,7 @@ WIDTH = {"modernbert": 3}  # its local_attention of 4 is 2 places on each side a
 def telling(family: str, **changes: Any) -> Backbone:
     """A model whose states tell what they depend on."""
     backbone = Backbone(family, FAMILIES.get(family, {}) | ONE_LAYER.get(family, {}) | changes)
-    backbone.build(VOCABULARY, TIME)
+    backbone.setup(VOCABULARY, TIME)
     torch.manual_seed(0)
     for parameter in backbone.parameters():
         if parameter.ndim > 1:
@@ -104,18 +104,18 @@ def test_a_family_that_cannot_be_told_its_windows_is_refused_for_the_views_that_
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
     size |= {"sliding_window": 4, "layer_types": ["full_attention", "sliding_attention"]}
     corruptions: dict[str, Corruption] = {"masked": MaskedLM().corruption}
-    Backbone("ultrabert", size).build(VOCABULARY, TIME, corruptions)
+    Backbone("ultrabert", size).setup(VOCABULARY, TIME, corruptions)
     corruptions["causal"] = CausalLM().corruption
     message = (
         "^expected a backbone that keeps its windows in bidirectional and causal views, found ultrabert, whose full"
     )
     with pytest.raises(ValueError, match=message) as caught:
-        Backbone("ultrabert", size).build(VOCABULARY, TIME, corruptions)
+        Backbone("ultrabert", size).setup(VOCABULARY, TIME, corruptions)
     assert "\n" not in str(caught.value)
 
 
 def test_rows_longer_than_a_chunk_are_refused() -> None:
     size = FAMILIES["llama"] | {"attention_chunk_size": 8, "num_local_experts": 2, "intermediate_size_mlp": 48}
-    Backbone("llama4_text", size).build(VOCABULARY, 8)
+    Backbone("llama4_text", size).setup(VOCABULARY, 8)
     with pytest.raises(ValueError, match=r"^expected data.window of at most 8, the chunk that .* found 12: shorten"):
-        Backbone("llama4_text", size).build(VOCABULARY, TIME)
+        Backbone("llama4_text", size).setup(VOCABULARY, TIME)

@@ -9,7 +9,7 @@ import torch
 from families import COUNTING, ENCODERS, FAMILIES, SEQ2SEQ, VOCABULARY, WINDOWED, built, some_ids, view_of
 from torch import Tensor
 
-from lm_objectives.attention_probe import check_attention, leak
+from lm_objectives.attention_probe import check_attention, find_leak
 from lm_objectives.backbone import Backbone
 from lm_objectives.corruption.base import Vocabulary
 
@@ -102,7 +102,7 @@ PARTS = [(0, 0, 5), (0, 5, 8), (0, 8, 12), (1, 0, 7), (1, 7, 12)]  # row, first 
     [*FAMILIES.items(), *((family, FAMILIES["roberta"]) for family in COUNTING), ("t5", SEQ2SEQ["t5"])],
 )
 def test_families_that_can_be_told_positions_pack(family: str, arguments: dict[str, Any]) -> None:
-    assert Backbone(family, arguments).packs is (family != "t5")
+    assert Backbone(family, arguments).supports_packing is (family != "t5")
 
 
 @every_family
@@ -151,7 +151,7 @@ def test_a_prefix_sees_itself_and_the_rest_what_precedes(family: str) -> None:
 
 @every_family
 def test_windows_are_known(family: str) -> None:
-    assert built(family).windowed is (family in WINDOWED)
+    assert built(family).has_sliding_windows is (family in WINDOWED)
 
 
 @every_family
@@ -173,7 +173,7 @@ def test_no_leak_is_found_and_nothing_changes(family: str, training: bool) -> No
         for parameter in backbone.parameters():  # large enough to be seen
             if parameter.ndim > 1:
                 parameter.normal_(std=parameter.shape[-1] ** -0.5, generator=torch.Generator().manual_seed(0))
-    assert leak(backbone) is None
+    assert find_leak(backbone) is None
     assert all(module.training is training for module in backbone.modules())
     assert torch.equal(numbers, torch.get_rng_state())
 
@@ -205,7 +205,7 @@ def test_families_whose_attention_cannot_be_set_are_refused(
 ) -> None:
     message = f"^expected a backbone whose attention can be set, found {model_type}, where {found}.*bert are examples$"
     with pytest.raises(ValueError, match=message) as caught, torch.device(device):
-        Backbone(model_type, arguments).build(VOCABULARY, 12)
+        Backbone(model_type, arguments).setup(VOCABULARY, 12)
     assert "\n" not in str(caught.value)
 
 
@@ -218,34 +218,34 @@ def test_blocks_are_the_layers_where_a_mixture_has_more_experts() -> None:
     backbone = built("llama")
     layers = list(backbone.model.layers)
     layers[0].experts = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(5))
-    assert backbone.blocks == layers
+    assert backbone.layers == layers
 
 
 @pytest.mark.parametrize("family", ["llama", "albert", "t5"])
 def test_blocks_are_searched_for_once(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A search goes over all modules; for each pass anew its time would grow with the depth squared."""
     backbone = built(family)
-    number, names = len(backbone.blocks) - 1, backbone.shared()
-    found = backbone.blocks, backbone.block_name(number), backbone.layer(-1), backbone.embedding_name
+    number, names = len(backbone.layers) - 1, backbone.shared_parameters()
+    found = backbone.layers, backbone.layer_name(number), backbone.layer_parameters(-1), backbone.embedding_name
     monkeypatch.setattr(torch.nn.Module, "named_modules", lambda *_: pytest.fail("searched for again"))
-    assert (backbone.blocks, backbone.block_name(number)) == found[:2]
+    assert (backbone.layers, backbone.layer_name(number)) == found[:2]
     assert backbone.embedding_name == found[3]
-    assert backbone.model.get_submodule(found[1]) is backbone.blocks[-1]
-    assert backbone.within_blocks(names)[-len(found[2]) :] == found[2]
+    assert backbone.model.get_submodule(found[1]) is backbone.layers[-1]
+    assert backbone.within_layers(names)[-len(found[2]) :] == found[2]
 
 
 def test_blocks_are_those_of_a_copy_of_a_moved_model_and_of_one_built_anew() -> None:
     """Oracle: the modules in the family's own list."""
     backbone = built("llama")
-    assert backbone.blocks == list(backbone.model.layers)
+    assert backbone.layers == list(backbone.model.layers)
     copied = copy.deepcopy(backbone).double()
-    assert copied.blocks == list(copied.model.layers) != backbone.blocks
+    assert copied.layers == list(copied.model.layers) != backbone.layers
     assert dict(copied.model.named_parameters())[copied.embedding_name] is copied.embedding
     backbone.arguments = backbone.arguments | {"num_hidden_layers": 3}
-    backbone.build(VOCABULARY, 12)
-    assert backbone.blocks == list(backbone.model.layers)
-    assert len(backbone.blocks) == 3
-    assert backbone.layer(-1) == [name for name in backbone.shared() if name.startswith("layers.2.")]
+    backbone.setup(VOCABULARY, 12)
+    assert backbone.layers == list(backbone.model.layers)
+    assert len(backbone.layers) == 3
+    assert backbone.layer_parameters(-1) == [name for name in backbone.shared_parameters() if name.startswith("layers.2.")]
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
@@ -274,15 +274,15 @@ def test_stand_ins_are_read_instead_of_the_parameters(family: str) -> None:
 @pytest.mark.parametrize("fraction", [0.25, 0.5, 1.0])
 def test_shrunk_has_no_token_embedding_and_reads_vectors_or_by_the_larger_ones(family: str, fraction: float) -> None:
     backbone = built(family)
-    small = backbone.shrunk(fraction)
-    embeddings = backbone.embeddings() if backbone.factorized else None
+    small = backbone.scaled_width(fraction)
+    embeddings = backbone.embedding_parameters() if backbone.factorized else None
     embedded = None if embeddings else torch.randn(2, 12, small.dim)
     for attention in ("bidirectional", "causal"):
         [hidden] = small.encode([view_of(some_ids(), attention, [12, 7])], embeddings, embedded)
         assert hidden.shape == (2, 12, small.dim)
         assert hidden.isfinite().all()
     assert small.dim == pytest.approx(fraction * backbone.dim, abs=4)
-    assert len(small.blocks) == len(backbone.blocks)
+    assert len(small.layers) == len(backbone.layers)
     assert all(VOCABULARY.size not in parameter.shape for parameter in small.parameters())
 
 
@@ -300,7 +300,7 @@ def test_starts_from_a_folder(family: str, tmp_path: Path) -> None:
     made = built(family)
     made.model.save_pretrained(tmp_path)
     read = Backbone(pretrained=str(tmp_path))
-    read.build(VOCABULARY, 12)
+    read.setup(VOCABULARY, 12)
     view = view_of(some_ids(), "bidirectional", [12, 7])
     assert torch.equal(states(made, view)[0], states(read.eval(), view)[0])
 
@@ -309,7 +309,7 @@ def test_folder_grows_for_added_tokens(tmp_path: Path) -> None:
     made = built("llama")
     made.model.save_pretrained(tmp_path)
     read = Backbone(pretrained=str(tmp_path))
-    read.build(Vocabulary(size=70, pad=0, bos=1, eos=2, mask=69, special=(0, 1, 2, 67, 68, 69)), 12)
+    read.setup(Vocabulary(size=70, pad=0, bos=1, eos=2, mask=69, special=(0, 1, 2, 67, 68, 69)), 12)
     assert read.embedding.shape == (70, 32)
     assert torch.equal(read.embedding[:67], made.embedding)
 
@@ -319,7 +319,7 @@ def test_folder_with_rows_for_no_token_is_cut(tmp_path: Path) -> None:
     made = built("llama")
     made.model.save_pretrained(tmp_path)
     read = Backbone(pretrained=str(tmp_path))
-    read.build(Vocabulary(size=60, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3)), 12)
+    read.setup(Vocabulary(size=60, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3)), 12)
     assert torch.equal(read.embedding, made.embedding[:60])
 
 
@@ -327,19 +327,19 @@ def test_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
     built("bert").model.save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
     with pytest.raises(ValueError, match=r"^expected safetensors weights in .*: check model.backbone.pretrained$"):
-        Backbone(pretrained=str(tmp_path)).build(VOCABULARY, 12)
+        Backbone(pretrained=str(tmp_path)).setup(VOCABULARY, 12)
 
 
 def test_folder_with_another_configuration_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match=r"^expected a configuration of transformers in .*: check model") as caught:
-        Backbone(pretrained=str(tmp_path)).build(VOCABULARY, 12)
+        Backbone(pretrained=str(tmp_path)).setup(VOCABULARY, 12)
     assert "\n" not in str(caught.value)
 
 
 def test_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^expected a folder with a config.json at .*, found none: check the path$"):
-        Backbone(pretrained=str(tmp_path)).build(VOCABULARY, 12)
+        Backbone(pretrained=str(tmp_path)).setup(VOCABULARY, 12)
 
 
 @pytest.mark.parametrize(
@@ -413,5 +413,5 @@ def test_type_or_folder(given: dict[str, Any], found: str) -> None:
 def test_impossible_configurations_are_one_clear_line(model_type: str, arguments: dict[str, Any], message: str) -> None:
     backbone = Backbone(model_type, arguments)
     with pytest.raises(ValueError, match=message) as caught:
-        backbone.build(VOCABULARY, 12)
+        backbone.setup(VOCABULARY, 12)
     assert "\n" not in str(caught.value)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_objectives.changed_classes import begin_anew, config_paths
+from lm_objectives.changed_classes import reset_changed_plugins, config_paths
 
 FILES = {
     "muon.yaml": "model: {optimizer: {class_path: lm_objectives.optimisation.Muon, init_args: {lr: 0.02}}}",
@@ -33,7 +33,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_was_set_for_another_class_is_dropped(before: list[str], after: list[str]) -> None:
-    assert begin_anew([*before, *after, "--data.window", "8"]) == [*before, *RESET, *after, "--data.window", "8"]
+    assert reset_changed_plugins([*before, *after, "--data.window", "8"]) == [*before, *RESET, *after, "--data.window", "8"]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_what_was_set_for_another_class_is_dropped(before: list[str], after: lis
     ],
 )
 def test_everything_else_is_left_as_it_is(arguments: list[str]) -> None:
-    assert begin_anew(arguments) == arguments
+    assert reset_changed_plugins(arguments) == arguments
 
 
 def test_config_files_by_each_spelling() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lm_objectives.checkpoint import check_same, open_run, read_checkpoint
+from lm_objectives.checkpoint import check_same_shapes, load_run, read_checkpoint
 from lm_objectives.data.cache import open_cache
 
 
@@ -25,24 +25,24 @@ def test_a_pickle_is_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         read_checkpoint("bad.ckpt")
     torch.save({"lm_objectives": Trap()}, tmp_path / "worse.ckpt")
     with pytest.raises(ValueError, match="found a file of another kind"):
-        open_run("worse.ckpt")
+        load_run("worse.ckpt")
     assert not (tmp_path / "trapped").exists()
 
 
 def test_the_first_difference_is_named() -> None:
     own = {"a": torch.zeros(2), "b": torch.zeros(3, 4)}
-    check_same(own, {name: tensor.clone() for name, tensor in own.items()})
+    check_same_shapes(own, {name: tensor.clone() for name, tensor in own.items()})
     with pytest.raises(ValueError, match=r"b is \(3, 4\) in the model and \(3, 5\) in the checkpoint"):
-        check_same(own, own | {"b": torch.zeros(3, 5)})
+        check_same_shapes(own, own | {"b": torch.zeros(3, 5)})
     with pytest.raises(ValueError, match=r"c is nothing in the model and \(1,\) in the checkpoint"):
-        check_same(own, own | {"c": torch.zeros(1)})
+        check_same_shapes(own, own | {"c": torch.zeros(1)})
 
 
 def test_a_run_that_is_opened_without_a_corpus_has_its_baselines(tiny_run: Path) -> None:
     """Oracle: the training text of the run. In packed rows of 32 each token is a target once, but for bos and the first
     of each window.
     """
-    run = open_run(str(tiny_run))
+    run = load_run(str(tiny_run))
     text = open_cache(run.cache).training
     first = np.zeros(len(text.tokens), dtype=bool)
     first[::32] = True

@@ -12,7 +12,7 @@ from families import FAMILIES, SEQ2SEQ, VOCABULARY, built, some_ids, view_of
 from torch import Tensor
 
 from lm_objectives import Pretraining
-from lm_objectives.attention_probe import check_attention, leak
+from lm_objectives.attention_probe import check_attention, find_leak
 from lm_objectives.backbone import Backbone
 from lm_objectives.configuration import new_config
 from lm_objectives.corruption.base import Corruption, View, Vocabulary
@@ -20,7 +20,7 @@ from lm_objectives.corruption.infilling import TextInfilling
 from lm_objectives.corruption.masking import TokenMasking
 from lm_objectives.corruption.shifting import NextToken
 from lm_objectives.corruption.spans import SpanCorruption
-from lm_objectives.data.plan import RowSource, check_sources
+from lm_objectives.data.plan import ObjectiveRows, check_row_sharing
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken, SpanDenoising, TextDenoising
 
 every_family = pytest.mark.parametrize("family", SEQ2SEQ)
@@ -33,7 +33,7 @@ WRITTEN = 7  # tokens that the decoder writes in a row
 def written(ids: Tensor | None = None, lengths: list[int] | None = None) -> View:
     """A view of two rows that a decoder writes `WRITTEN` tokens for."""
     view = view_of(some_ids() if ids is None else ids, "bidirectional", lengths)
-    return replace(view, decoder=some_ids(time=WRITTEN) - 1)
+    return replace(view, decoder_labels=some_ids(time=WRITTEN) - 1)
 
 
 def state(backbone: Backbone, view: View) -> Tensor:
@@ -53,16 +53,16 @@ def other(ids: Tensor, position: int) -> Tensor:
 def test_is_the_familys_own_model(family: str, lengths: list[int] | None) -> None:
     """Oracle: the Hugging Face model and its encoder called on their own, shifted by a loop."""
     backbone, view = built(family, corruptions=ALL), written(lengths=lengths)
-    assert view.decoder is not None
-    reads = torch.full_like(view.decoder, backbone.config.decoder_start_token_id)
+    assert view.decoder_labels is not None
+    reads = torch.full_like(view.decoder_labels, backbone.config.decoder_start_token_id)
     for position in range(1, WRITTEN):
-        reads[:, position] = view.decoder[:, position - 1]
+        reads[:, position] = view.decoder_labels[:, position - 1]
     mask = (torch.arange(12) < view.lengths[:, None]).long()
     with torch.no_grad():
-        encoded = backbone.model.get_encoder()(input_ids=view.ids, attention_mask=mask).last_hidden_state
-        whole = backbone.model(input_ids=view.ids, attention_mask=mask, decoder_input_ids=reads).last_hidden_state
+        encoded = backbone.model.get_encoder()(input_ids=view.input_ids, attention_mask=mask).last_hidden_state
+        whole = backbone.model(input_ids=view.input_ids, attention_mask=mask, decoder_input_ids=reads).last_hidden_state
     real = mask.bool()
-    torch.testing.assert_close(state(backbone, replace(view, decoder=None))[real], encoded[real], rtol=0, atol=1e-5)
+    torch.testing.assert_close(state(backbone, replace(view, decoder_labels=None))[real], encoded[real], rtol=0, atol=1e-5)
     torch.testing.assert_close(state(backbone, view), whole, rtol=0, atol=1e-5)
     assert state(backbone, view).shape == (2, WRITTEN, 32)
 
@@ -72,8 +72,8 @@ def test_is_the_familys_own_model(family: str, lengths: list[int] | None) -> Non
 def test_a_decoder_sees_what_it_has_written_alone(family: str, position: int) -> None:
     """Oracle: which states a changed token moves; the state that writes a token does not see it."""
     backbone, view = built(family, corruptions=ALL), written()
-    assert view.decoder is not None
-    changed = replace(view, decoder=other(view.decoder, position))
+    assert view.decoder_labels is not None
+    changed = replace(view, decoder_labels=other(view.decoder_labels, position))
     moved = (state(backbone, view) != state(backbone, changed)).any(-1)
     assert torch.equal(moved, (torch.arange(WRITTEN) > position).expand(2, -1))
 
@@ -83,8 +83,8 @@ def test_a_decoder_sees_all_that_is_read_but_padding(family: str) -> None:
     backbone, view = built(family, corruptions=ALL), written(lengths=[12, 7])
     before = state(backbone, view)
     for position in (0, 6):
-        assert (before != state(backbone, replace(view, ids=other(view.ids, position)))).any(-1).all()
-    behind = state(backbone, replace(view, ids=other(view.ids, 9)))
+        assert (before != state(backbone, replace(view, input_ids=other(view.input_ids, position)))).any(-1).all()
+    behind = state(backbone, replace(view, input_ids=other(view.input_ids, 9)))
     assert (before != behind).any(-1).tolist() == [[True] * WRITTEN, [False] * WRITTEN]
 
 
@@ -92,8 +92,8 @@ def test_a_decoder_sees_all_that_is_read_but_padding(family: str) -> None:
 def test_an_encoder_sees_both_ways_but_no_padding(family: str) -> None:
     backbone, view = built(family), view_of(some_ids(), "bidirectional", [12, 7])
     before = state(backbone, view)
-    assert (before != state(backbone, replace(view, ids=other(view.ids, 5)))).any(-1)[:, :7].all()
-    behind = state(backbone, replace(view, ids=other(view.ids, 9)))
+    assert (before != state(backbone, replace(view, input_ids=other(view.input_ids, 5)))).any(-1)[:, :7].all()
+    behind = state(backbone, replace(view, input_ids=other(view.input_ids, 9)))
     assert torch.equal(before[1, :7], behind[1, :7]) and (before[0] != behind[0]).any(-1).all()
 
 
@@ -127,7 +127,7 @@ def test_no_leak_is_found_in_the_families(family: str, training: bool) -> None:
         for parameter in backbone.parameters():  # large enough to be seen
             if parameter.ndim > 1:
                 parameter.normal_(std=parameter.shape[-1] ** -0.5, generator=generator)
-    assert leak(backbone) is None
+    assert find_leak(backbone) is None
     assert all(module.training is training for module in backbone.modules())
     assert torch.equal(numbers, torch.get_rng_state())
 
@@ -171,7 +171,7 @@ def test_the_probe_finds_what_is_wrong(family: str, wrong: Any, found: str, monk
         return forward(**arguments)
 
     monkeypatch.setattr(backbone.model, "forward", broken)
-    assert leak(backbone) == found
+    assert find_leak(backbone) == found
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_the_probe_finds_what_is_wrong(family: str, wrong: Any, found: str, monk
 )
 def test_families_that_cannot_be_are_refused(model_type: str, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
-        Backbone(model_type, arguments).build(VOCABULARY, 12)
+        Backbone(model_type, arguments).setup(VOCABULARY, 12)
     assert "\n" not in str(caught.value)
 
 
@@ -203,7 +203,7 @@ def test_a_decoder_starts_with_the_familys_own_token(family: str, token: str) ->
     """Oracle: the families' papers and codes; the ids are this tokenizer's, not those of the published vocabulary."""
     vocabulary = Vocabulary(size=67, pad=5, bos=6, eos=7, mask=8, special=(5, 6, 7, 8))
     backbone = Backbone(family, SEQ2SEQ[family])
-    backbone.build(vocabulary, 12)
+    backbone.setup(vocabulary, 12)
     assert backbone.config.decoder_start_token_id == getattr(vocabulary, token)
     assert getattr(backbone.config, "forced_eos_token_id", None) in (None, vocabulary.eos)
 
@@ -212,9 +212,9 @@ def test_sizes_by_the_names_that_all_families_share() -> None:
     """T5 makes its decoder as deep as its encoder, by whichever name that is given."""
     shared = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "d_kv": 8, "d_ff": 48}
     backbone = Backbone("t5", shared)
-    backbone.build(VOCABULARY, 12, ALL)
+    backbone.setup(VOCABULARY, 12, ALL)
     assert (backbone.config.num_layers, backbone.config.num_decoder_layers) == (2, 2)
-    assert len(backbone.blocks) == 4
+    assert len(backbone.layers) == 4
 
 
 # Who learns, and which blocks are shared.
@@ -227,9 +227,9 @@ def test_a_decoder_learns_where_an_objective_has_it_write(
 ) -> None:
     """Oracle: autograd, over all views that the objectives have. DDP crashes on a parameter that no loss reaches."""
     backbone = built(family, corruptions=corruptions)
-    assert backbone.frozen is not learns
+    assert backbone.has_frozen_decoder is not learns
     views = [
-        written() if corruption.decodes else view_of(some_ids(), "bidirectional") for corruption in corruptions.values()
+        written() if corruption.uses_decoder else view_of(some_ids(), "bidirectional") for corruption in corruptions.values()
     ]
     for view in views:
         backbone.encode([view])[0].square().sum().backward()
@@ -237,7 +237,7 @@ def test_a_decoder_learns_where_an_objective_has_it_write(
         name for name, parameter in backbone.named_parameters() if parameter.requires_grad and parameter.grad is None
     ]
     assert idle == []
-    assert any("decoder" in name for name in backbone.shared()) is learns
+    assert any("decoder" in name for name in backbone.shared_parameters()) is learns
 
 
 @pytest.mark.parametrize("family", ["t5", "bart"])
@@ -246,10 +246,10 @@ def test_what_a_step_without_written_rows_does_not_reach(family: str) -> None:
     backbone, view = built(family, corruptions=SOME), view_of(some_ids(), "bidirectional")
     backbone.encode([view])[0].sum().backward()
     missed = {id(parameter) for parameter in backbone.parameters() if parameter.grad is None}
-    assert missed and {id(parameter) for parameter in backbone.unreached([view])} == missed
-    assert backbone.unreached([view, written()]) == []
-    assert built(family, corruptions=NONE).unreached([view]) == []
-    assert built("bert").unreached([view]) == []
+    assert missed and {id(parameter) for parameter in backbone.unused_parameters([view])} == missed
+    assert backbone.unused_parameters([view, written()]) == []
+    assert built(family, corruptions=NONE).unused_parameters([view]) == []
+    assert built("bert").unused_parameters([view]) == []
 
 
 @pytest.mark.parametrize("family", ["t5", "bart"])
@@ -260,13 +260,13 @@ def test_last_shared_block_is_the_deepest_that_every_objective_reaches(
     family: str, corruptions: Mapping[str, Corruption], depth: int, side: str
 ) -> None:
     backbone = built(family, corruptions=corruptions)
-    assert len(backbone.blocks) == depth
-    assert backbone.block_name(-1).startswith(side) and backbone.block_name(-1).endswith(".1")
-    assert backbone.block_name(0).startswith("encoder") and backbone.block_name(0).endswith(".0")
-    inside = backbone.within_blocks(backbone.shared())
-    assert backbone.shared()[: len(inside)] == inside
+    assert len(backbone.layers) == depth
+    assert backbone.layer_name(-1).startswith(side) and backbone.layer_name(-1).endswith(".1")
+    assert backbone.layer_name(0).startswith("encoder") and backbone.layer_name(0).endswith(".0")
+    inside = backbone.within_layers(backbone.shared_parameters())
+    assert backbone.shared_parameters()[: len(inside)] == inside
     assert any(name.startswith("decoder") for name in inside) is (side == "decoder")
-    assert set(backbone.layer(-1)) <= set(inside)
+    assert set(backbone.layer_parameters(-1)) <= set(inside)
 
 
 def test_a_decoder_that_does_not_learn_is_said_once(
@@ -280,7 +280,7 @@ def test_a_decoder_that_does_not_learn_is_said_once(
 
 @every_family
 def test_generator_of_replaced_tokens_is_an_encoder(family: str) -> None:
-    small = built(family).shrunk(0.5)
+    small = built(family).scaled_width(0.5)
     assert all("decoder" not in name for name, _ in small.named_parameters())
     [hidden] = small.encode([view_of(some_ids(), "bidirectional", [12, 7])], embedded=torch.randn(2, 12, small.dim))
     hidden.sum().backward()
@@ -332,7 +332,7 @@ def test_rows_that_a_decoder_writes_for_are_not_shared(host: Corruption, guest: 
         "decoder write: give guest rows of its own$"
     )
     with pytest.raises(ValueError, match=message):
-        check_sources({"host": RowSource(host), "guest": RowSource(guest, view_of="host")})
+        check_row_sharing({"host": ObjectiveRows(host), "guest": ObjectiveRows(guest, shares_rows_with="host")})
 
 
 @pytest.mark.parametrize(
@@ -340,5 +340,5 @@ def test_rows_that_a_decoder_writes_for_are_not_shared(host: Corruption, guest: 
 )
 def test_who_has_a_decoder_write(objective: Objective) -> None:
     writes = isinstance(objective, (TextDenoising, SpanDenoising)) and objective.corruption.attention == "bidirectional"
-    assert objective.corruption.decodes is writes
-    assert not NextToken().decodes
+    assert objective.corruption.uses_decoder is writes
+    assert not NextToken().uses_decoder

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lm_objectives import Backbone, Pretraining, flops
 from lm_objectives.corruption.base import Rows, View, Vocabulary
-from lm_objectives.corruption.keyed import domain, row_keys
+from lm_objectives.corruption.keyed import derive_seed, row_keys
 from lm_objectives.flops import FlopCounter, training_flops
 from lm_objectives.objectives import (
     CausalLM,
@@ -39,7 +39,7 @@ VOCABULARY = Vocabulary(
     eos=2,
     mask=3,
     special=(0, 1, 2, 3),
-    named=tuple((f"<extra_id_{number}>", 57 + number) for number in range(10)),
+    named_tokens=tuple((f"<extra_id_{number}>", 57 + number) for number in range(10)),
 )
 _WIDE = {"num_hidden_layers": LAYERS, "hidden_size": D, "num_attention_heads": 4, "intermediate_size": F}
 _FAMILIES: dict[str, dict[str, Any]] = {
@@ -69,14 +69,14 @@ def views_of(module: Pretraining, count: int = 6, seed: int = 0) -> dict[str, Vi
     ids, sizes = pad_rows(texts, T, 0)
     pairs = {"segments": (ids % 2), "labels": sizes % 2}
     views: dict[str, View] = {}
-    for name, source in module.sources.items():
-        rows = Rows(row_keys(domain(name, seed), sizes), ids, sizes, sentences=ids % 4 == 0)
+    for name, source in module.rows.items():
+        rows = Rows(row_keys(derive_seed(name, seed), sizes), ids, sizes, sentence_starts=ids % 4 == 0)
         if isinstance(module.objectives[name], NextSentence | SentenceOrder):
             rows = replace(rows, **pairs)
         views[name] = source.corruption.corrupt(rows, VOCABULARY)
-    for name, source in module.sources.items():
-        if source.view_of:
-            views[source.view_of] = replace(views[source.view_of], ids=views[name].ids)
+    for name, source in module.rows.items():
+        if source.shares_rows_with:
+            views[source.shares_rows_with] = replace(views[source.shares_rows_with], input_ids=views[name].input_ids)
     return views
 
 
@@ -96,26 +96,26 @@ BERT = layers(4 * D * D + 2 * D * F)
 
 def written(view: View) -> int:
     """An encoder's rows, and a decoder's, which reads the encoder's states as keys and values."""
-    read, write = view.ids.shape[1], view.decoder.shape[1]  # type: ignore[union-attr]
+    read, write = view.input_ids.shape[1], view.decoder_labels.shape[1]  # type: ignore[union-attr]
     encoder = 2 * (4 * D * D + 2 * D * F) * read + attention(read, read)
     decoder = 2 * (6 * D * D + 2 * D * F) * write + 2 * 2 * D * D * read
     decoder += attention(write, write) + attention(write, read)
-    return len(view.ids) * LAYERS * (encoder + decoder) + 2 * D * V * len(view.scored)
+    return len(view.input_ids) * LAYERS * (encoder + decoder) + 2 * D * V * len(view.label_positions)
 
 
 def pairs(view: View) -> int:
-    return len(view.ids) * 2 * (D * D + 2 * D)
+    return len(view.input_ids) * 2 * (D * D + 2 * D)
 
 
 def replaced(view: View, body: int, generator: int, reads: int, dim: int) -> int:
     """Forward: the generator's rows, its head at masked positions, the backbone's rows, its head everywhere."""
-    head = len(view.scored) * 2 * (dim * reads + reads * V)
-    return len(view.ids) * (generator + body + T * 2 * (D * D + D)) + head
+    head = len(view.label_positions) * 2 * (dim * reads + reads * V)
+    return len(view.input_ids) * (generator + body + T * 2 * (D * D + D)) + head
 
 
 def sampled(view: View, reads: int) -> int:
     """Logits alone, once more, and never backward."""
-    return len(view.scored) * 2 * reads * V
+    return len(view.label_positions) * 2 * reads * V
 
 
 def generator(matrices: int, dim: int) -> int:
@@ -131,33 +131,33 @@ CASES: dict[str, tuple[str, dict[str, Objective], Hand]] = {
     "causal": (
         "llama",
         {"it": CausalLM()},
-        lambda v: 3 * (len(v["it"].ids) * LLAMA + 2 * D * V * len(v["it"].scored)),
+        lambda v: 3 * (len(v["it"].input_ids) * LLAMA + 2 * D * V * len(v["it"].label_positions)),
     ),
     "prefix": (
         "llama",
         {"it": PrefixLM()},
-        lambda v: 3 * (len(v["it"].ids) * LLAMA + 2 * D * V * len(v["it"].scored)),
+        lambda v: 3 * (len(v["it"].input_ids) * LLAMA + 2 * D * V * len(v["it"].label_positions)),
     ),
     "masked": (
         "llama",
         {"it": MaskedLM(0.3, label_smoothing=0.1, z_loss=1e-4)},
-        lambda v: 3 * (len(v["it"].ids) * LLAMA + 2 * (D * D + D * V) * len(v["it"].scored)),
+        lambda v: 3 * (len(v["it"].input_ids) * LLAMA + 2 * (D * D + D * V) * len(v["it"].label_positions)),
     ),
     "masked, previous": (
         "llama",
         {"it": MaskedLM(0.3, predict_from="previous")},
-        lambda v: 3 * (len(v["it"].ids) * LLAMA + 2 * D * V * len(v["it"].scored)),
+        lambda v: 3 * (len(v["it"].input_ids) * LLAMA + 2 * D * V * len(v["it"].label_positions)),
     ),
     "masked by ALBERT": (
         "albert",
         {"it": MaskedLM(0.3)},
-        lambda v: 3 * (len(v["it"].ids) * (2 * 16 * D * T + BERT) + 2 * (D * 16 + 16 * V) * len(v["it"].scored)),
+        lambda v: 3 * (len(v["it"].input_ids) * (2 * 16 * D * T + BERT) + 2 * (D * 16 + 16 * V) * len(v["it"].label_positions)),
     ),
-    "order": ("bert", {"it": SentenceOrder()}, lambda v: 3 * (len(v["it"].ids) * BERT + pairs(v["it"]))),
+    "order": ("bert", {"it": SentenceOrder()}, lambda v: 3 * (len(v["it"].input_ids) * BERT + pairs(v["it"]))),
     "next sentence, masked on its rows": (
         "bert",
         {"it": NextSentence(), "guest": MaskedLM(0.3, mask_share=0.0, view_of="it")},
-        lambda v: 3 * (len(v["it"].ids) * BERT + pairs(v["it"]) + 2 * (D * D + D * V) * len(v["guest"].scored)),
+        lambda v: 3 * (len(v["it"].input_ids) * BERT + pairs(v["it"]) + 2 * (D * D + D * V) * len(v["guest"].label_positions)),
     ),
     "replaced": (
         "llama",
@@ -186,7 +186,7 @@ def test_of_a_mixture_the_experts_that_a_token_goes_to() -> None:
     module = built("mixtral", {"it": CausalLM()})
     view = views_of(module)["it"]
     row = layers(3 * D * D + 4 * D + 2 * 3 * D * F)
-    assert training_flops(module, {"it": view}) == 3 * (len(view.ids) * row + 2 * D * V * len(view.scored))
+    assert training_flops(module, {"it": view}) == 3 * (len(view.input_ids) * row + 2 * D * V * len(view.label_positions))
 
 
 @each
@@ -205,8 +205,8 @@ def test_torchs_counter_over_a_forward_and_a_backward_pass(case: str) -> None:
     module = built(family, objectives)
     views = views_of(module)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        outcomes = module.outcomes(views)
-        torch.stack([part for outcome in outcomes.values() for part in outcome.sums.values()]).sum().backward()
+        outcomes = module.forward_views(views)
+        torch.stack([part for outcome in outcomes.values() for part in outcome.loss_sums.values()]).sum().backward()
     assert training_flops(module, views) == counter.get_total_flops()
 
 
@@ -220,7 +220,7 @@ def test_a_kind_is_counted_until_it_can_be_calculated(case: str, monkeypatch: py
     for seed, rows in enumerate((4, 6, 5, 9, 4, 8)):
         views = views_of(module, rows, seed)
         assert counter(module, views) == training_flops(module, views)
-    if not module.backbone.writes:  # whose rows here differ in length
+    if not module.backbone.is_encoder_decoder:  # whose rows here differ in length
         assert len(counted) <= 2 * len(objectives)
 
 
@@ -230,7 +230,7 @@ def test_an_objective_that_joins_is_another_kind() -> None:
     module, counter = built(family, objectives), FlopCounter()
     views = views_of(module)
     alone = {"it": views["it"]}
-    assert counter(module, alone) == 3 * (len(views["it"].ids) * BERT + pairs(views["it"]))
+    assert counter(module, alone) == 3 * (len(views["it"].input_ids) * BERT + pairs(views["it"]))
     assert counter(module, views) == hand(views)
     assert counter(module, alone) < counter(module, views)
 

@@ -24,7 +24,7 @@ def views(micro: int = 0) -> list[View]:
 
 
 def watched(backbone: Backbone, last_layer: bool) -> dict[str, nn.Parameter]:
-    inside = {id(parameter) for parameter in backbone.blocks[-1].parameters()}
+    inside = {id(parameter) for parameter in backbone.layers[-1].parameters()}
     every = dict(backbone.model.named_parameters())
     return {name: p for name, p in every.items() if id(p) in inside} if last_layer else every
 
@@ -136,16 +136,16 @@ def test_norm_is_of_all_gradients_together() -> None:
 def test_one_block_apart_in_a_shared_pass(family: str, number: int) -> None:
     """Oracles: the same pass without it, and `torch.autograd.grad`; a batch of 3 rows rounds as one of 2 does."""
     backbone = built(family)
-    names = backbone.layer(number)
+    names = backbone.layer_parameters(number)
     parameters = {name: dict(backbone.model.named_parameters())[name] for name in names}
     pair = views()
     store = GradientStore(parameters, 2)
     total = torch.zeros(())
-    hidden = backbone.encode_block_apart(pair, number, [store.aliases(index) for index in (0, 1)])
+    hidden = backbone.encode_split_layer(pair, number, [store.aliases(index) for index in (0, 1)])
     for head, plain, states in zip(HEADS, backbone.encode(pair), hidden, strict=True):
         torch.testing.assert_close(states, plain, rtol=1e-5, atol=1e-5)
         total = total + head(states, backbone.embedding)
     total.backward()
     oracle = by_autograd(backbone, parameters)
     assert torch.linalg.norm(store.gradients - oracle) <= 1e-5 * torch.linalg.norm(oracle)
-    assert "forward" not in backbone.blocks[number].__dict__
+    assert "forward" not in backbone.layers[number].__dict__

@@ -29,7 +29,7 @@ def views(mix: str) -> list[View]:
     plain = [view_of(ids, "bidirectional"), view_of(ids.flip(0) // 2 + 4, "bidirectional", [12, 7])]
     written = some_ids(time=7) - 1
     return [
-        replace(view, decoder=written.roll(index, 0)) if corruption.decodes else view
+        replace(view, decoder_labels=written.roll(index, 0)) if corruption.uses_decoder else view
         for index, (view, corruption) in enumerate(zip(plain, MIXES[mix].values(), strict=True))
     ]
 
@@ -62,7 +62,7 @@ def store_for(backbone: Backbone, names: list[str]) -> GradientStore:
 def test_bit_equal_to_autograd(family: str, mix: str, last_layer: bool) -> None:
     """The tied embedding among them, which an encoder knows by another name than the whole model does."""
     backbone = built(family, corruptions=MIXES[mix])
-    names = backbone.layer(-1) if last_layer else backbone.shared()
+    names = backbone.layer_parameters(-1) if last_layer else backbone.shared_parameters()
     assert last_layer or backbone.embedding_name in names
     store = store_for(backbone, names)
     total = torch.zeros(())
@@ -81,12 +81,12 @@ def test_bit_equal_to_autograd(family: str, mix: str, last_layer: bool) -> None:
 def test_one_block_apart_in_a_shared_pass(family: str, mix: str, number: int) -> None:
     """Oracles: the same pass without it, and `torch.autograd.grad`; a batch of 4 rows rounds as one of 2 does."""
     backbone = built(family, corruptions=MIXES[mix])
-    names, pair = backbone.layer(number), views(mix)
+    names, pair = backbone.layer_parameters(number), views(mix)
     store = store_for(backbone, names)
     total = torch.zeros(())
     for group in [[0], [1]] if mix == "some" else [[0, 1]]:
         read = [pair[index] for index in group]
-        hidden = backbone.encode_block_apart(read, number, [store.aliases(index) for index in group])
+        hidden = backbone.encode_split_layer(read, number, [store.aliases(index) for index in group])
         for plain, states in zip(backbone.encode(read), hidden, strict=True):
             torch.testing.assert_close(states, plain, rtol=1e-5, atol=1e-5)
             total = total + loss(states, backbone.embedding)
@@ -94,15 +94,15 @@ def test_one_block_apart_in_a_shared_pass(family: str, mix: str, number: int) ->
     oracle = by_autograd(backbone, mix, names)
     assert torch.linalg.norm(store.gradients - oracle) <= 1e-5 * torch.linalg.norm(oracle)
     assert store.gradients.abs().sum(1).min() > 0
-    assert "forward" not in backbone.blocks[number].__dict__
+    assert "forward" not in backbone.layers[number].__dict__
 
 
 @pytest.mark.parametrize("mix", ["all", "none"])
 def test_first_block_of_t5_makes_the_position_biases_of_all(mix: str) -> None:
     """T5's other blocks add the first one's biases; each objective's gradient of them comes through its own rows."""
     backbone = built("t5", corruptions=MIXES[mix])
-    [bias] = [name for name in backbone.layer(0) if "relative_attention_bias" in name]
-    store, pair = store_for(backbone, backbone.layer(0)), views(mix)
-    hidden = backbone.encode_block_apart(pair, 0, [store.aliases(0), store.aliases(1)])
+    [bias] = [name for name in backbone.layer_parameters(0) if "relative_attention_bias" in name]
+    store, pair = store_for(backbone, backbone.layer_parameters(0)), views(mix)
+    hidden = backbone.encode_split_layer(pair, 0, [store.aliases(0), store.aliases(1)])
     sum(loss(states, backbone.embedding) for states in hidden).backward()
     torch.testing.assert_close(store.of([bias]), by_autograd(backbone, mix, [bias]), rtol=1e-4, atol=1e-5)

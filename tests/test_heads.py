@@ -13,7 +13,7 @@ import transformers
 from families import FAMILIES, SEQ2SEQ, VOCABULARY
 
 from lm_objectives import Backbone, Pretraining
-from lm_objectives.checkpoint import open_run
+from lm_objectives.checkpoint import load_run
 from lm_objectives.export import export
 from lm_objectives.export.conversion import convert
 from lm_objectives.objectives import (
@@ -76,7 +76,7 @@ def said_in(caplog: pytest.LogCaptureFixture) -> list[str]:
 def begun(folder: Path, like: Pretraining, objectives: dict[str, Objective]) -> Pretraining:
     """A module that starts from a folder, for the tokens of another one."""
     module = Pretraining(Backbone(pretrained=str(folder)), objectives)
-    module.build(like.vocabulary, like.window, 10)
+    module.build(like.vocabulary, like.seq_len, 10)
     return module
 
 
@@ -91,7 +91,7 @@ def test_a_run_begins_where_the_exported_one_stands(
     export(checkpoint, str(tmp_path / "out"), first)
     _, said = getattr(transformers, kind).from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(said.values()), said
-    trained = open_run(checkpoint).module
+    trained = load_run(checkpoint).module
     caplog.clear()  # of what training said
     with caplog.at_level(logging.INFO, "lm_objectives"):
         module = begun(tmp_path / "out", trained, objectives())
@@ -100,7 +100,7 @@ def test_a_run_begins_where_the_exported_one_stands(
         assert not isinstance(value, torch.Tensor) or torch.equal(module.state_dict()[key], value), key
     held = ["replaced", "replaced's generator"] if name == "electra" else sorted(objectives())
     assert said_in(caplog) == [f"{tmp_path / 'out'}: begins with {', '.join(held)}"]
-    assert module.backbone.found is None
+    assert module.backbone.pretrained_weights is None
 
 
 def test_the_generator_is_an_electra_for_masked_tokens_by_the_same_embeddings(train: Any, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_heads_that_a_folder_lacks_are_fresh_and_named(
     tiny_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     export(str(tiny_run), str(tmp_path / "out"), "causal")
-    trained = open_run(str(tiny_run)).module
+    trained = load_run(str(tiny_run)).module
     objectives = {"causal": CausalLM(), "masked": MaskedLM(), "order": SentenceOrder(), "replaced": ReplacedToken()}
     with caplog.at_level(logging.INFO, "lm_objectives"):
         begun(tmp_path / "out", trained, objectives)
@@ -134,7 +134,7 @@ def test_heads_that_a_folder_lacks_are_fresh_and_named(
 
 def test_a_masked_head_that_is_not_tied_is_fresh(train: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Ours predicts by the embedding, whatever the configuration says."""
-    trained = open_run(str(train(Backbone("bert", FAMILIES["bert"]), {"masked": MaskedLM()}))).module
+    trained = load_run(str(train(Backbone("bert", FAMILIES["bert"]), {"masked": MaskedLM()}))).module
     config = transformers.BertConfig(
         **FAMILIES["bert"] | {"vocab_size": trained.vocabulary.size, "tie_word_embeddings": False}
     )
@@ -150,7 +150,7 @@ def test_a_head_of_its_own_is_kept_where_the_configuration_says_tied(
 ) -> None:
     """Oracle: the folder's weights. Published mT5s are so; and the embedding stays what it was, there and back."""
     objectives = {"it": CausalLM() if family == "llama" else TextDenoising()}
-    trained = open_run(str(train(Backbone(family, (FAMILIES | SEQ2SEQ)[family]), objectives))).module
+    trained = load_run(str(train(Backbone(family, (FAMILIES | SEQ2SEQ)[family]), objectives))).module
     config = copy.deepcopy(trained.backbone.config)
     model = getattr(transformers, kind)(config)
     model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight))
@@ -212,7 +212,7 @@ def test_a_generator_of_another_width_is_one_clear_line(train: Any, tmp_path: Pa
     checkpoint = train(Backbone("electra", FAMILIES["electra"]), {"replaced": ReplacedToken()})
     export(str(checkpoint), str(tmp_path / "out"), "replaced")
     with pytest.raises(ValueError, match=r"^expected .* of shape .* in .*generator, found .*: give the objective the"):
-        begun(tmp_path / "out", open_run(str(checkpoint)).module, {"replaced": ReplacedToken(generator=0.5)})
+        begun(tmp_path / "out", load_run(str(checkpoint)).module, {"replaced": ReplacedToken(generator=0.5)})
 
 
 def test_a_generator_of_other_embeddings_is_said(train: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -222,6 +222,6 @@ def test_a_generator_of_other_embeddings_is_said(train: Any, tmp_path: Path, cap
     with torch.no_grad():
         generator.electra.embeddings.position_embeddings.weight.add_(1.0)
     generator.save_pretrained(tmp_path / "out" / "generator")
-    begun(tmp_path / "out", open_run(str(checkpoint)).module, {"replaced": ReplacedToken()})
+    begun(tmp_path / "out", load_run(str(checkpoint)).module, {"replaced": ReplacedToken()})
     [line] = [line for line in said_in(caplog) if "is not the backbone's" in line]
     assert "embeddings.position_embeddings.weight is not the backbone's" in line

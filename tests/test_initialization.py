@@ -79,7 +79,7 @@ def assert_fresh(model: nn.Module, usual: float, others: dict[str, float]) -> No
 def built(family: str) -> Backbone:
     torch.manual_seed(0)
     backbone = Backbone(family, BACKBONES[family][0])
-    backbone.build(IDS, 32)
+    backbone.setup(IDS, 32)
     return backbone
 
 
@@ -110,7 +110,7 @@ HEADS_OF: list[tuple[str, type[Objective], float]] = [
 @pytest.mark.parametrize(("family", "objective", "usual"), HEADS_OF)
 def test_head(family: str, objective: type[Objective], usual: float) -> None:
     head = objective()
-    head.build(built(family), IDS)
+    head.setup(built(family), IDS)
     assert any(parameter.ndim == 2 for parameter in head.parameters())
     head_alone = nn.ModuleDict({n: part for n, part in head.named_children() if n != "generator"})
     assert_fresh(head_alone, usual, {})

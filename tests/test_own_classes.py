@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_objectives.own_classes import check_own_classes
+from lm_objectives.own_classes import check_user_classes
 
 FILES = {
     "own_good": "from lm_objectives.objectives import CausalLM\nclass Mine(CausalLM): pass\nclass Other: pass\n",
@@ -43,16 +43,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(("arguments", "told"), BAD, ids=[arguments[-1] for arguments, _ in BAD])
 def test_by_flag(arguments: list[str], told: str, folder: Path) -> None:
     with pytest.raises(ValueError, match=told):
-        check_own_classes(arguments)
+        check_user_classes(arguments)
 
 
 def test_in_a_file(folder: Path) -> None:
     config = folder / "own.yaml"
     config.write_text("model: {objectives: {mine: {class_path: own_good.Mne}}}\n", encoding="utf-8")
     with pytest.raises(ValueError, match="did you mean Mine"):
-        check_own_classes(["--config", str(config)])
+        check_user_classes(["--config", str(config)])
 
 
 @pytest.mark.parametrize("value", ["own_good.Mine", "CausalLM", "null", "{class_path: CausalLM}", "0.5"])
 def test_what_is_right_passes(value: str, folder: Path) -> None:
-    check_own_classes([OBJECTIVE, value, "--model.objectives.mine.share", "own_absent.x"])
+    check_user_classes([OBJECTIVE, value, "--model.objectives.mine.share", "own_absent.x"])

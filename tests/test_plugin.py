@@ -7,7 +7,7 @@ import pytest
 
 from lm_objectives.balancers import Curriculum, Stages, Uncertainty
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken
-from lm_objectives.plugin import Plugin, describe, rebuild
+from lm_objectives.plugin import Plugin, to_config, from_config
 
 
 class Leaf(Plugin):
@@ -28,15 +28,15 @@ class Twig(Branch):
 
 
 def test_description_is_class_path_and_arguments() -> None:
-    assert describe(Leaf(3, names=("a", "b"), depth=2)) == {
+    assert to_config(Leaf(3, names=("a", "b"), depth=2)) == {
         "class_path": f"{__name__}.Leaf",
         "init_args": {"size": 3, "names": ["a", "b"], "depth": 2},
     }
 
 
 def test_most_derived_class_speaks_for_all() -> None:
-    assert describe(Twig(0.5))["init_args"] == {"factor": 0.5}
-    assert describe(Twig(0.5))["class_path"] == f"{__name__}.Twig"
+    assert to_config(Twig(0.5))["init_args"] == {"factor": 0.5}
+    assert to_config(Twig(0.5))["class_path"] == f"{__name__}.Twig"
 
 
 @pytest.mark.parametrize(
@@ -51,29 +51,29 @@ def test_most_derived_class_speaks_for_all() -> None:
     ids=lambda plugin: type(plugin).__name__,
 )
 def test_rebuilt_is_described_the_same(plugin: Plugin) -> None:
-    described = describe(plugin)
-    again = rebuild(json.loads(json.dumps(described)))
+    described = to_config(plugin)
+    again = from_config(json.loads(json.dumps(described)))
     assert type(again) is type(plugin)
     assert again is not plugin
-    assert describe(again) == described
+    assert to_config(again) == described
 
 
 def test_rebuilt_holds_what_was_given() -> None:
-    again = rebuild(describe({"masked": MaskedLM(0.3, share=0.4)}))["masked"]
+    again = from_config(to_config({"masked": MaskedLM(0.3, share=0.4)}))["masked"]
     assert isinstance(again, Objective)
     assert (again.corruption.rate, again.share) == (0.3, 0.4)  # type: ignore[attr-defined]
-    branch = rebuild(describe(Branch(0.5, leaf=Leaf(2))))
+    branch = from_config(to_config(Branch(0.5, leaf=Leaf(2))))
     assert branch.leaf.size == 2
 
 
 @pytest.mark.parametrize("plain", [None, True, 3, 0.5, "text", [1, "a"], {"a": {"b": [None]}}])
 def test_plain_data_stays(plain: Any) -> None:
-    assert rebuild(describe(plain)) == plain
+    assert from_config(to_config(plain)) == plain
 
 
 def test_what_is_a_plugin_already_stays() -> None:
     leaf = Leaf(2)
-    assert rebuild(leaf) is leaf
+    assert from_config(leaf) is leaf
 
 
 @pytest.mark.parametrize(
@@ -92,16 +92,16 @@ def test_what_is_a_plugin_already_stays() -> None:
 def test_other_classes_are_refused_and_not_called(path: str) -> None:
     """Arguments that would do harm, or complain, if anything were called with them."""
     with pytest.raises(TypeError, match=rf"^expected the class path of an objective or a balancer, found {path}$"):
-        rebuild({"class_path": path, "init_args": {"command": "false", "args": ["false"]}})
+        from_config({"class_path": path, "init_args": {"command": "false", "args": ["false"]}})
 
 
 def test_a_module_that_is_gone_is_named() -> None:
     with pytest.raises(ModuleNotFoundError, match="No module named 'gone_since'"):
-        rebuild({"class_path": "gone_since.Objective", "init_args": {}})
+        from_config({"class_path": "gone_since.Objective", "init_args": {}})
 
 
 def test_refused_within_a_plugins_arguments() -> None:
-    described = describe(Branch(0.5))
+    described = to_config(Branch(0.5))
     described["init_args"]["leaf"] = {"class_path": "os.system", "init_args": {"command": "false"}}
     with pytest.raises(TypeError, match=r"found os\.system$"):
-        rebuild(described)
+        from_config(described)

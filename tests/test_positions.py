@@ -14,7 +14,7 @@ from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.equal_logits import equal_logits
 from lm_objectives.export.masked import masked
 from lm_objectives.objectives import MaskedLM
-from lm_objectives.positions import Counting, counting
+from lm_objectives.positions import PositionCounting, position_counting
 
 PADS = [replace(VOCABULARY, pad=pad) for pad in (0, VOCABULARY.eos, 66)]  # 66 lies beyond the table of positions
 
@@ -22,9 +22,9 @@ PADS = [replace(VOCABULARY, pad=pad) for pad in (0, VOCABULARY.eos, 66)]  # 66 l
 @pytest.mark.parametrize("family", [*FAMILIES, *SEQ2SEQ, *COUNTING[1:]])
 def test_who_counts_by_ids_is_found_by_trying(family: str) -> None:
     """Oracle: whose code in transformers calls `create_position_ids_from_input_ids`."""
-    found = counting(built(family).config)
+    found = position_counting(built(family).config)
     if family in COUNTING:
-        assert found == Counting(by_ids=True, told=True)
+        assert found == PositionCounting(by_ids=True, told=True)
     else:
         assert found.by_ids is (family == "m2m_100")
 
@@ -81,14 +81,14 @@ def test_a_folder_keeps_its_own_first_position(pad: int, tmp_path: Path) -> None
     config = AutoConfig.for_model("roberta", **FAMILIES["roberta"] | {"vocab_size": 67, "pad_token_id": 1})
     AutoModelForMaskedLM.from_config(config).save_pretrained(tmp_path)
     backbone, ids = Backbone(pretrained=str(tmp_path)), some_ids()
-    backbone.build(replace(VOCABULARY, pad=pad, bos=0), 12)
+    backbone.setup(replace(VOCABULARY, pad=pad, bos=0), 12)
     theirs = AutoModel.from_pretrained(tmp_path, add_pooling_layer=False).eval()
     with torch.no_grad():
         [ours] = backbone.eval().encode([view_of(ids, "bidirectional")])
         torch.testing.assert_close(ours, theirs(input_ids=ids).last_hidden_state, rtol=1e-5, atol=1e-6)
         again = Backbone("roberta")
-        again.follow(backbone.blueprint())
-        again.build(backbone.vocabulary, 12)
+        again.from_architecture(backbone.architecture())
+        again.setup(backbone.vocabulary, 12)
         again.model.load_state_dict(backbone.model.state_dict())
         assert torch.equal(again.eval().encode([view_of(ids, "bidirectional")])[0], ours)
     assert backbone.model.get_input_embeddings().padding_idx == pad
@@ -99,7 +99,7 @@ def test_an_exported_model_counts_from_the_padding_and_gives_the_same(pad: int, 
     """Oracle: transformers, which reads the folder and computes positions from ids, padding on either side."""
     vocabulary = replace(VOCABULARY, pad=pad, bos=4)
     backbone, objective = built("roberta", vocabulary=vocabulary), MaskedLM()
-    objective.build(backbone, vocabulary)
+    objective.setup(backbone, vocabulary)
     made = masked(objective.eval(), backbone, None)
     assert equal_logits(backbone, "bidirectional", False, made.model, made.outputs)
     made.model.save_pretrained(tmp_path)

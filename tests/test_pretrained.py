@@ -25,7 +25,7 @@ def written(folder: Path, family: str = "llama", auto: type = AutoModelForCausal
 
 def begun(folder: Path, vocabulary: Vocabulary = VOCABULARY) -> Backbone:
     backbone = Backbone(pretrained=str(folder))
-    backbone.build(vocabulary, 12)
+    backbone.setup(vocabulary, 12)
     return backbone
 
 
@@ -57,8 +57,8 @@ def test_a_frame_of_tokens_that_the_weights_never_read_is_one_line(tmp_path: Pat
     added = Vocabulary(69, pad=0, bos=67, eos=68, mask=3, special=(0, 3, 67, 68))
     message = rf"^expected a tokenizer with {missing} in .* for frame {frame} of objective masked, found none: set its"
     with pytest.raises(ValueError, match=message):
-        backbone.build(added, 12, {"masked": TokenMasking(frame=frame)})
-    backbone.build(added, 12, {"masked": TokenMasking()})
+        backbone.setup(added, 12, {"masked": TokenMasking(frame=frame)})
+    backbone.setup(added, 12, {"masked": TokenMasking()})
 
 
 def test_special_tokens_that_were_added_get_rows_and_it_is_said(

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lm_objectives import scoring
-from lm_objectives.scoring import at_positions, sample_vocabulary, vocabulary_correct, vocabulary_nats
+from lm_objectives.scoring import gather_positions, sample_tokens, correct_predictions, linear_cross_entropy_sum
 
 DIM, VOCAB = 6, 37
 
@@ -42,7 +42,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_chance_of_three_tenths_is_1_203973_nats() -> None:
     """Oracle: -ln .3."""
     logits = torch.tensor([[0.1, 0.2, 0.3, 0.4]], dtype=torch.double).log()
-    nats = vocabulary_nats(logits, torch.eye(4, dtype=torch.double), torch.tensor([2]))
+    nats = linear_cross_entropy_sum(logits, torch.eye(4, dtype=torch.double), torch.tensor([2]))
     assert nats.item() == pytest.approx(1.203973, abs=1e-6)
 
 
@@ -51,7 +51,7 @@ def test_a_chance_of_three_tenths_is_1_203973_nats() -> None:
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-5)])
 @pytest.mark.usefixtures("small_chunks")
 def test_is_cross_entropy(dtype: torch.dtype, tolerance: float, count: int, bias: bool) -> None:
-    ours, theirs = (with_gradients(loss, count, dtype, bias) for loss in (vocabulary_nats, oracle))
+    ours, theirs = (with_gradients(loss, count, dtype, bias) for loss in (linear_cross_entropy_sum, oracle))
     for own, other in zip(ours, theirs, strict=True):
         assert own.dtype == dtype
         torch.testing.assert_close(own, other, rtol=tolerance, atol=tolerance)
@@ -61,25 +61,25 @@ def test_is_cross_entropy(dtype: torch.dtype, tolerance: float, count: int, bias
 def test_gradients_are_those_of_the_values() -> None:
     """Oracle: finite differences."""
     hidden, weight, targets, bias = problem(40, torch.float64)
-    assert torch.autograd.gradcheck(lambda h, w, b: vocabulary_nats(h, w, targets, b), (hidden, weight, bias))
+    assert torch.autograd.gradcheck(lambda h, w, b: linear_cross_entropy_sum(h, w, targets, b), (hidden, weight, bias))
 
 
 @pytest.mark.usefixtures("small_chunks")
 def test_only_asked_for_gradients_are_made() -> None:
     hidden, weight, targets, bias = problem(40, torch.float64)
-    assert not vocabulary_nats(hidden.detach(), weight.detach(), targets).requires_grad
-    whole = with_gradients(vocabulary_nats, 40, torch.float64)
-    [alone] = torch.autograd.grad(0.3 * vocabulary_nats(hidden, weight.detach(), targets, bias), [hidden])
+    assert not linear_cross_entropy_sum(hidden.detach(), weight.detach(), targets).requires_grad
+    whole = with_gradients(linear_cross_entropy_sum, 40, torch.float64)
+    [alone] = torch.autograd.grad(0.3 * linear_cross_entropy_sum(hidden, weight.detach(), targets, bias), [hidden])
     assert torch.equal(alone, whole[1])
 
 
 def test_nothing_to_score_is_zero_with_zero_gradients() -> None:
-    value, *gradients = with_gradients(vocabulary_nats, 0, torch.float32)
+    value, *gradients = with_gradients(linear_cross_entropy_sum, 0, torch.float32)
     assert value == 0
     assert [gradient.abs().sum().item() for gradient in gradients] == [0, 0, 0]
     hidden, weight, targets, bias = problem(0, torch.float32)
-    assert vocabulary_correct(hidden, weight, targets, bias).shape == (0,)
-    assert sample_vocabulary(hidden, weight, torch.zeros(0), bias).shape == (0,)
+    assert correct_predictions(hidden, weight, targets, bias).shape == (0,)
+    assert sample_tokens(hidden, weight, torch.zeros(0), bias).shape == (0,)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -88,7 +88,7 @@ def test_half_precision_under_autocast(dtype: torch.dtype) -> None:
     """Oracle: the same in single precision; a product in half is off by its epsilon."""
     theirs = with_gradients(oracle, 100, torch.float32)
     with torch.autocast("cpu", dtype):
-        ours = with_gradients(vocabulary_nats, 100, torch.float32)
+        ours = with_gradients(linear_cross_entropy_sum, 100, torch.float32)
     for own, other in zip(ours, theirs, strict=True):
         assert own.dtype == torch.float32
         assert (own - other).norm() < 2 * torch.finfo(dtype).eps * other.norm()
@@ -97,7 +97,7 @@ def test_half_precision_under_autocast(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_throughout_sums_in_single(dtype: torch.dtype) -> None:
     hidden, weight, targets, bias = problem(100, dtype)
-    value = vocabulary_nats(hidden, weight, targets, bias)
+    value = linear_cross_entropy_sum(hidden, weight, targets, bias)
     assert value.dtype == torch.float32
     theirs = oracle(hidden.float(), weight.float(), targets, bias.float())  # type: ignore[union-attr]
     assert value.item() == pytest.approx(theirs.item(), rel=2 * torch.finfo(dtype).eps)
@@ -136,7 +136,7 @@ def test_half_precision_throughout_adds_up_as_one_product_does(
 
     exact = gradients(whole, torch.float64)
     peers = [(peer - right).norm() / right.norm() for peer, right in zip(gradients(whole, dtype), exact, strict=True)]
-    ours = gradients(lambda h, w, t, b: vocabulary_nats(h, w, t, b, label_smoothing, z_loss), dtype)
+    ours = gradients(lambda h, w, t, b: linear_cross_entropy_sum(h, w, t, b, label_smoothing, z_loss), dtype)
     for own, right, peer in zip(ours, exact, peers, strict=True):
         error = (own - right).norm() / right.norm()
         assert error < max(0.003, 1.5 * peer)
@@ -146,14 +146,14 @@ def test_half_precision_does_not_overflow_over_many_positions() -> None:
     """Oracle: the gradient of one token's row is Σ(p - y)h = -60,000 positions x 3/4 x 2, beyond half's 65,504."""
     hidden, weight = torch.full((60_000, 2), 2.0), torch.zeros(4, 2, requires_grad=True)
     with torch.autocast("cpu", torch.float16):
-        vocabulary_nats(hidden, weight, torch.zeros(60_000, dtype=torch.long)).backward()
+        linear_cross_entropy_sum(hidden, weight, torch.zeros(60_000, dtype=torch.long)).backward()
     assert weight.grad is not None
     assert weight.grad[0].tolist() == pytest.approx([-90_000] * 2, rel=1e-2)
 
 
 def test_large_logits_do_not_overflow() -> None:
     hidden, weight = torch.tensor([[1e4]], requires_grad=True), torch.tensor([[1.0], [-1.0]])
-    value = vocabulary_nats(hidden, weight, torch.tensor([1]))
+    value = linear_cross_entropy_sum(hidden, weight, torch.tensor([1]))
     value.backward()
     assert value.item() == pytest.approx(2e4)
     assert hidden.grad is not None and hidden.grad.isfinite().all()
@@ -163,13 +163,13 @@ def test_large_logits_do_not_overflow() -> None:
 def test_correct_is_the_argmax() -> None:
     hidden, weight, targets, bias = problem(100, torch.float32)
     oracle = (F.linear(hidden, weight, bias).argmax(1) == targets).float()
-    assert torch.equal(vocabulary_correct(hidden, weight, targets, bias), oracle)
+    assert torch.equal(correct_predictions(hidden, weight, targets, bias), oracle)
     assert 0 < oracle.sum() < 100
 
 
 def test_at_positions_counts_rows_first() -> None:
     hidden = torch.arange(24.0).view(2, 3, 4)
-    assert torch.equal(at_positions(hidden, torch.tensor([0, 5, 4])), hidden[[0, 1, 1], [0, 2, 1]])
+    assert torch.equal(gather_positions(hidden, torch.tensor([0, 5, 4])), hidden[[0, 1, 1], [0, 2, 1]])
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -177,7 +177,7 @@ def test_samples_follow_the_softmax() -> None:
     """Oracle: with a regular grid of n numbers each token comes n·p times, up to one."""
     hidden, weight, _, bias = problem(1, torch.float32)
     grid = (torch.arange(4096) + 0.5) / 4096
-    samples = sample_vocabulary(hidden.expand(4096, -1), weight, grid, bias)
+    samples = sample_tokens(hidden.expand(4096, -1), weight, grid, bias)
     chances = F.linear(hidden, weight, bias).softmax(1)[0].detach()
     assert (torch.bincount(samples, minlength=VOCAB) - 4096 * chances).abs().max() < 1.01
 
@@ -185,12 +185,12 @@ def test_samples_follow_the_softmax() -> None:
 def test_samples_at_both_ends() -> None:
     weight = torch.tensor([[0.0], [0.0], [0.0]])
     uniforms = torch.tensor([0.0, 1 / 3 - 1e-3, 1 / 3 + 1e-3, 1 - 2**-24])
-    assert sample_vocabulary(torch.ones(4, 1), weight, uniforms).tolist() == [0, 0, 1, 2]
+    assert sample_tokens(torch.ones(4, 1), weight, uniforms).tolist() == [0, 0, 1, 2]
 
 
 def test_impossible_tokens_are_never_drawn() -> None:
     bias = torch.tensor([-math.inf, 0.0, -math.inf])
-    samples = sample_vocabulary(torch.ones(3, 1), torch.zeros(3, 1), torch.tensor([0.0, 0.5, 1 - 2**-24]), bias)
+    samples = sample_tokens(torch.ones(3, 1), torch.zeros(3, 1), torch.tensor([0.0, 0.5, 1 - 2**-24]), bias)
     assert samples.tolist() == [1, 1, 1]
 
 
@@ -198,10 +198,10 @@ def test_impossible_tokens_are_never_drawn() -> None:
 def test_samples_in_half_precision_reach_late_tokens(dtype: torch.dtype) -> None:
     """Oracle: sums of chances in half would stop growing: of 4,096 equal tokens each comes once."""
     grid = (torch.arange(4096) + 0.5) / 4096
-    samples = sample_vocabulary(torch.zeros(4096, 1, dtype=dtype), torch.zeros(4096, 1, dtype=dtype), grid)
+    samples = sample_tokens(torch.zeros(4096, 1, dtype=dtype), torch.zeros(4096, 1, dtype=dtype), grid)
     assert samples.tolist() == list(range(4096))
 
 
 def test_sampling_has_no_gradient() -> None:
     hidden, weight, _, bias = problem(5, torch.float32)
-    assert not sample_vocabulary(hidden, weight, torch.rand(5), bias).requires_grad
+    assert not sample_tokens(hidden, weight, torch.rand(5), bias).requires_grad

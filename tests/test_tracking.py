@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from lightning.pytorch.loggers import WandbLogger
 
-from lm_objectives.tracking import RunCSVLogger, Tracking, remember_run, set_earlier_run_aside
+from lm_objectives.tracking import RunCSVLogger, Tracking, save_run_id, archive_previous_run
 
 
 def rows(root: Path) -> list[tuple[int, str, float]]:
@@ -64,7 +64,7 @@ def test_an_earlier_run_is_set_aside_whole(tmp_path: Path) -> None:
     run = ("config.yaml", "metrics.csv", "checkpoints/last.ckpt", "curves.png", "gradient_conflict.png", "wandb_id.txt")
     for number in (1, 2):
         leave(tmp_path, *run, "notes.txt")
-        set_earlier_run_aside(tmp_path)
+        archive_previous_run(tmp_path)
         kept = {
             str(path.relative_to(tmp_path / "earlier" / str(number)))
             for path in tmp_path.glob(f"earlier/{number}/**/*.*")
@@ -77,7 +77,7 @@ def test_an_earlier_run_is_set_aside_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", [(), ("config.yaml",), ("notes.txt", "curves.png")])
 def test_what_is_no_run_stays(names: tuple[str, ...], tmp_path: Path) -> None:
     leave(tmp_path, *names)
-    set_earlier_run_aside(tmp_path)
+    archive_previous_run(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
 
@@ -89,7 +89,7 @@ def wandb_logger(root: Path, resumes: bool, tracking: Tracking | None = None) ->
 
 def test_a_resumed_run_goes_on_in_the_same_wandb_run(tmp_path: Path) -> None:
     first = wandb_logger(tmp_path, resumes=False)
-    remember_run(str(tmp_path), [first])
+    save_run_id(str(tmp_path), [first])
     again, another = wandb_logger(tmp_path, resumes=True), wandb_logger(tmp_path, resumes=False)
     assert again.version == first.version != another.version
     assert again._wandb_init["resume"] == "allow"
@@ -106,5 +106,5 @@ def test_wandb_is_offline_unless_asked(tmp_path: Path) -> None:
 def test_wandb_can_be_left_out(tmp_path: Path) -> None:
     [only] = Tracking("off").loggers(str(tmp_path), resumes=False)
     assert isinstance(only, RunCSVLogger)
-    remember_run(str(tmp_path), [only])
+    save_run_id(str(tmp_path), [only])
     assert list(tmp_path.iterdir()) == []

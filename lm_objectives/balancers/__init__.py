@@ -1,6 +1,6 @@
 """How the objectives' losses become one total: every balancer, by name."""
 
-from lm_objectives.balancers.base import Balancer, StepTotals
+from lm_objectives.balancers.base import Balancer, StepStatistics
 from lm_objectives.balancers.by_difficulty import ByDifficulty
 from lm_objectives.balancers.competence import Competence
 from lm_objectives.balancers.curriculum import Curriculum
@@ -10,7 +10,7 @@ from lm_objectives.balancers.fixed import Fixed
 from lm_objectives.balancers.geometric_mean import GeometricMean
 from lm_objectives.balancers.gradnorm import GradNorm
 from lm_objectives.balancers.imtl_l import IMTLL
-from lm_objectives.balancers.pace import Pace
+from lm_objectives.balancers.pace import PacingFunction
 from lm_objectives.balancers.random_weights import RandomWeights
 from lm_objectives.balancers.stages import Stages
 from lm_objectives.balancers.torchjd import TorchJD
@@ -27,10 +27,10 @@ __all__ = [
     "Fixed",
     "GeometricMean",
     "GradNorm",
-    "Pace",
+    "PacingFunction",
     "RandomWeights",
     "Stages",
-    "StepTotals",
+    "StepStatistics",
     "TorchJD",
     "Uncertainty",
 ]

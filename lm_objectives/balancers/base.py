@@ -13,7 +13,7 @@ from lm_objectives.plugin import Plugin
 
 
 @dataclass(frozen=True)
-class StepTotals:
+class StepStatistics:
     """What one optimizer step measured, summed over all its micro-batches and all ranks.
 
     Attributes:
@@ -27,7 +27,7 @@ class StepTotals:
 
     step: int
     losses: Float[Tensor, " objectives"]
-    present: Bool[Tensor, " objectives"]
+    trained: Bool[Tensor, " objectives"]
     gradients: Float[Tensor, "objectives parameters"] | None = None
 
 
@@ -51,7 +51,7 @@ class Balancer(Plugin, nn.Module, ABC):
 
     initial_losses: Tensor
 
-    def build(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
+    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
         """Learn whom to balance. Called once, before training and before state is restored.
 
         Args:
@@ -67,9 +67,9 @@ class Balancer(Plugin, nn.Module, ABC):
     def weights(self, step: int) -> Float[Tensor, " objectives"]:
         """The weights of optimizer step `step`, each at least 0, from state alone and without side effects."""
 
-    def update(self, totals: StepTotals) -> Float[Tensor, " objectives"] | None:
+    def update(self, statistics: StepStatistics) -> Float[Tensor, " objectives"] | None:
         """Learn from a step that is over; a `deferred` balancer returns the weights of that very step."""
-        del totals
+        del statistics
         return None
 
     def active(self, step: int) -> Bool[Tensor, " objectives"]:

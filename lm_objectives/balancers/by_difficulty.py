@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_objectives.balancers.base import StepTotals
-from lm_objectives.balancers.pace import Pace, places
+from lm_objectives.balancers.base import StepStatistics
+from lm_objectives.balancers.pace import PacingFunction, difficulty_order
 
 
-class ByDifficulty(Pace):
+class ByDifficulty(PacingFunction):
     """An objective comes in once each one before it in the order is learned, and stays in.
 
     With m the exponential average of an objective's losses over the steps it was present in, corrected for its start
@@ -30,43 +30,43 @@ class ByDifficulty(Pace):
     """
 
     ranking: Tensor
-    goal: Tensor
+    threshold: Tensor
     smoothed: Tensor
     count: Tensor
-    mark: Tensor
+    previous_mean: Tensor
     learned: Tensor
 
     def __init__(
         self,
         order: list[str],
-        target: dict[str, float] | None = None,
-        flat: float = 0.01,
+        target_loss: dict[str, float] | None = None,
+        plateau_tolerance: float = 0.01,
         window: int = 100,
         smoothing: float = 0.98,
     ) -> None:
         super().__init__()
-        if not 0 <= flat < math.inf:
-            raise ValueError(f"ByDifficulty expects flat to be at least 0, found {flat}: try 0.01")
+        if not 0 <= plateau_tolerance < math.inf:
+            raise ValueError(f"ByDifficulty expects flat to be at least 0, found {plateau_tolerance}: try 0.01")
         if window < 1:
             raise ValueError(f"ByDifficulty expects a window of at least 1 step, found {window}: try 100")
         if not 0 <= smoothing < 1:
             raise ValueError(f"ByDifficulty expects a smoothing from 0 to below 1, found {smoothing}: try 0.98")
         self.order = order
-        self.target = target or {}
-        self.flat = flat
+        self.target_loss = target_loss or {}
+        self.plateau_tolerance = plateau_tolerance
         self.window = window
         self.smoothing = smoothing
 
-    def build(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().build(names, initial_losses, steps)
-        unknown = [name for name in self.target if name not in names]
+    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
+        super().setup(names, initial_losses, steps)
+        unknown = [name for name in self.target_loss if name not in names]
         if unknown:
             raise ValueError(
                 f"ByDifficulty expects targets for objectives among {', '.join(names)}, found {', '.join(unknown)}: "
                 "correct the name"
             )
-        goals = [self.target.get(name, -math.inf) for name in names]
-        self.register_buffer("ranking", torch.tensor(places(self.order, names)), persistent=False)
+        goals = [self.target_loss.get(name, -math.inf) for name in names]
+        self.register_buffer("ranking", torch.tensor(difficulty_order(self.order, names)), persistent=False)
         self.register_buffer("goal", torch.tensor(goals).to(initial_losses), persistent=False)
         self.register_buffer("smoothed", torch.zeros_like(initial_losses))  # before the correction
         self.register_buffer("count", torch.zeros_like(initial_losses))
@@ -79,14 +79,14 @@ class ByDifficulty(Pace):
         easier = torch.cat([torch.ones_like(passed[:1]), passed[:-1]])
         return torch.empty_like(easier).index_copy(0, self.ranking, easier)
 
-    def update(self, totals: StepTotals) -> None:
-        here = totals.present
+    def update(self, totals: StepStatistics) -> None:
+        here = totals.trained
         losses = totals.losses.to(self.smoothed)
         self.smoothed = torch.where(here, torch.lerp(losses, self.smoothed, self.smoothing), self.smoothed)
         self.count = self.count + here
         mean = self.smoothed / (1 - self.smoothing**self.count)
         look = here & (self.count % self.window == 0)
-        fell = self.mark - mean  # infinite at the first look
-        flattened = look & self.mark.isfinite() & (fell < self.flat * self.mark.abs())
-        self.learned = self.learned | flattened | (here & (mean <= self.goal))
-        self.mark = torch.where(look, mean, self.mark)
+        fell = self.previous_mean - mean  # infinite at the first look
+        flattened = look & self.previous_mean.isfinite() & (fell < self.plateau_tolerance * self.previous_mean.abs())
+        self.learned = self.learned | flattened | (here & (mean <= self.threshold))
+        self.previous_mean = torch.where(look, mean, self.previous_mean)

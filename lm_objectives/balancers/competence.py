@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_objectives.balancers.pace import Pace, places
+from lm_objectives.balancers.pace import PacingFunction, difficulty_order
 from lm_objectives.ramps import fraction_to_step
 
 
-class Competence(Pace):
+class Competence(PacingFunction):
     """An objective comes in once the model's assumed competence has reached its difficulty.
 
         c(t) = min(1, sqrt(t (1 - c0²) / T + c0²)),   d_i = (number of easier objectives) / n
@@ -45,10 +45,10 @@ class Competence(Pace):
         self.initial = initial
         self.duration = duration
 
-    def build(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().build(names, initial_losses, steps)
+    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
+        super().setup(names, initial_losses, steps)
         self.difficulty = [0.0] * len(names)
-        for rank, place in enumerate(places(self.order, names)):
+        for rank, place in enumerate(difficulty_order(self.order, names)):
             self.difficulty[place] = rank / len(names)
         self.length = fraction_to_step(self.duration, steps, "Competence")
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lm_objectives.balancers.base import Balancer, StepTotals
+from lm_objectives.balancers.base import Balancer, StepStatistics
 from lm_objectives.balancers.fixed import Fixed
-from lm_objectives.balancers.pace import Pace
+from lm_objectives.balancers.pace import PacingFunction
 
 
 class Curriculum(Balancer):
@@ -29,7 +29,7 @@ class Curriculum(Balancer):
 
     initial_losses: Tensor
 
-    def __init__(self, pace: Pace, inner: Balancer | None = None) -> None:
+    def __init__(self, pace: PacingFunction, inner: Balancer | None = None) -> None:
         super().__init__()
         self.pace = pace
         self.inner = Fixed() if inner is None else inner
@@ -37,11 +37,11 @@ class Curriculum(Balancer):
         self.deferred = self.inner.deferred
         self.layer: int = getattr(self.inner, "layer", -1)
 
-    def build(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().build(names, initial_losses, steps)
-        self.pace.build(names, initial_losses, steps)
-        self.inner.build(names, initial_losses, steps)
-        for step in self.pace.changes():
+    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
+        super().setup(names, initial_losses, steps)
+        self.pace.setup(names, initial_losses, steps)
+        self.inner.setup(names, initial_losses, steps)
+        for step in self.pace.change_steps():
             if not bool(self.active(step).any()):
                 raise ValueError(
                     f"Curriculum expects an objective that takes part at every step, found none at step {step}: let "
@@ -51,7 +51,7 @@ class Curriculum(Balancer):
     def weights(self, step: int) -> Float[Tensor, " objectives"]:
         return self._factors(step) * self.inner.weights(step)
 
-    def update(self, totals: StepTotals) -> Float[Tensor, " objectives"] | None:
+    def update(self, totals: StepStatistics) -> Float[Tensor, " objectives"] | None:
         factors = self._factors(totals.step)
         weights = self.inner.update(totals)
         self.pace.update(totals)

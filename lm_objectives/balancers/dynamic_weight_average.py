@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_objectives.balancers.base import Balancer, StepTotals
+from lm_objectives.balancers.base import Balancer, StepStatistics
 
 
 class DynamicWeightAverage(Balancer):
@@ -42,8 +42,8 @@ class DynamicWeightAverage(Balancer):
         self.temperature = temperature
         self.window = window
 
-    def build(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().build(names, initial_losses, steps)
+    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
+        super().setup(names, initial_losses, steps)
         self.register_buffer("weight", torch.ones_like(initial_losses))
         self.register_buffer("window_sum", torch.zeros_like(initial_losses))
         self.register_buffer("window_count", torch.zeros_like(initial_losses))
@@ -54,10 +54,10 @@ class DynamicWeightAverage(Balancer):
         del step
         return self.weight
 
-    def update(self, totals: StepTotals) -> None:
+    def update(self, totals: StepStatistics) -> None:
         losses = totals.losses.to(self.weight).clamp(min=torch.finfo(self.weight.dtype).eps)
-        total = self.window_sum + torch.where(totals.present, losses, 0)
-        count = self.window_count + totals.present
+        total = self.window_sum + torch.where(totals.trained, losses, 0)
+        count = self.window_count + totals.trained
         position = self.position + 1
 
         over = position == self.window

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lm_objectives.balancers.base import Balancer, StepTotals
-from lm_objectives.balancers.present import present_sum, sum_to_count
+from lm_objectives.balancers.base import Balancer, StepStatistics
+from lm_objectives.balancers.present import masked_sum, normalize_to_count
 
 _FIRST, _SECOND, _TINY = 0.9, 0.999, 1e-8  # Adam as published
 
@@ -50,32 +50,32 @@ class FAMO(Balancer):
         self.learning_rate = learning_rate
         self.decay = decay
 
-    def build(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().build(names, initial_losses, steps)
+    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
+        super().setup(names, initial_losses, steps)
         for name in ("logits", "first_moment", "second_moment", "moves"):
             self.register_buffer(name, torch.zeros_like(initial_losses))
         everyone = torch.ones_like(initial_losses, dtype=torch.bool)
         self.register_buffer("seen", ~everyone)
         self.register_buffer("previous_losses", initial_losses.clamp(min=torch.finfo(initial_losses.dtype).eps))
-        self.register_buffer("weight", sum_to_count(1 / self.previous_losses, everyone))
+        self.register_buffer("weight", normalize_to_count(1 / self.previous_losses, everyone))
 
     def weights(self, step: int) -> Float[Tensor, " objectives"]:
         del step
         return self.weight
 
-    def update(self, totals: StepTotals) -> None:
-        present = totals.present
+    def update(self, totals: StepStatistics) -> None:
+        present = totals.trained
         losses = totals.losses.to(self.weight).clamp(min=torch.finfo(self.weight.dtype).eps)
         self._move(self.previous_losses.log() - losses.log(), present & self.seen)
         self.previous_losses = torch.where(present, losses, self.previous_losses)
         self.seen = self.seen | present
-        weight = sum_to_count(_softmax(self.logits, present) / self.previous_losses, present)
+        weight = normalize_to_count(_softmax(self.logits, present) / self.previous_losses, present)
         self.weight = torch.where(present, weight, self.weight)
 
     def _move(self, fall: Float[Tensor, " objectives"], known: Bool[Tensor, " objectives"]) -> None:
         """One step of Adam on the logits of the objectives whose fall is known."""
         z = _softmax(self.logits, known)
-        slope = z * (fall - present_sum(z * fall, known)) + self.decay * self.logits
+        slope = z * (fall - masked_sum(z * fall, known)) + self.decay * self.logits
         moves = self.moves + known
         first = torch.where(known, torch.lerp(slope, self.first_moment, _FIRST), self.first_moment)
         second = torch.where(known, torch.lerp(slope**2, self.second_moment, _SECOND), self.second_moment)

@@ -30,8 +30,8 @@ class Fixed(Balancer):
         super().__init__()
         self.chosen = weights
 
-    def build(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().build(names, initial_losses, steps)
+    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
+        super().setup(names, initial_losses, steps)
         chosen = dict.fromkeys(names, 1.0) if self.chosen is None else self.chosen
         if set(chosen) != set(names):
             raise ValueError(

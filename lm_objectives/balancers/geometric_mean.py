@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lm_objectives.balancers.base import Balancer, StepTotals
-from lm_objectives.balancers.present import present_mean
+from lm_objectives.balancers.base import Balancer, StepStatistics
+from lm_objectives.balancers.present import masked_mean
 
 
 class GeometricMean(Balancer):
@@ -26,8 +26,8 @@ class GeometricMean(Balancer):
 
     weight: Tensor
 
-    def build(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().build(names, initial_losses, steps)
+    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
+        super().setup(names, initial_losses, steps)
         everyone = torch.ones_like(initial_losses, dtype=torch.bool)
         self.register_buffer("weight", _geometric_weights(initial_losses, everyone))
 
@@ -35,9 +35,9 @@ class GeometricMean(Balancer):
         del step
         return self.weight
 
-    def update(self, totals: StepTotals) -> None:
-        weight = _geometric_weights(totals.losses.to(self.weight), totals.present)
-        self.weight = torch.where(totals.present, weight, self.weight)
+    def update(self, totals: StepStatistics) -> None:
+        weight = _geometric_weights(totals.losses.to(self.weight), totals.trained)
+        self.weight = torch.where(totals.trained, weight, self.weight)
 
 
 def _geometric_weights(
@@ -45,4 +45,4 @@ def _geometric_weights(
 ) -> Float[Tensor, " objectives"]:
     """The present losses' geometric mean over each loss."""
     logs = losses.clamp(min=torch.finfo(losses.dtype).eps).log()
-    return torch.exp(present_mean(logs, present) - logs)
+    return torch.exp(masked_mean(logs, present) - logs)

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_objectives.balancers.base import Balancer, StepTotals
-from lm_objectives.balancers.present import present_mean, sum_to_count
+from lm_objectives.balancers.base import Balancer, StepStatistics
+from lm_objectives.balancers.present import masked_mean, normalize_to_count
 
 _LEAST = 1e-3  # a weight of 0 would have no gradient norm to come back by
 
@@ -47,8 +47,8 @@ class GradNorm(Balancer):
         self.learning_rate = learning_rate
         self.layer = layer
 
-    def build(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().build(names, initial_losses, steps)
+    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
+        super().setup(names, initial_losses, steps)
         if not bool((initial_losses > 0).all()):
             raise ValueError(
                 f"GradNorm expects initial losses above 0, found {initial_losses.tolist()} for {', '.join(names)}: "
@@ -60,13 +60,13 @@ class GradNorm(Balancer):
         del step
         return self.weight
 
-    def update(self, totals: StepTotals) -> None:
+    def update(self, totals: StepStatistics) -> None:
         if totals.gradients is None:
             raise ValueError("GradNorm expects gradients over the last layer, found none: pass what its `needs` names")
-        w, present = self.weight, totals.present
+        w, present = self.weight, totals.trained
         norms = torch.linalg.vector_norm(totals.gradients, dim=1).to(w)
         left = (totals.losses.to(w) / self.initial_losses).clamp(min=torch.finfo(w.dtype).eps)
-        rate = left / present_mean(left, present)
-        target = present_mean(w * norms, present) * rate**self.alpha
+        rate = left / masked_mean(left, present)
+        target = masked_mean(w * norms, present) * rate**self.alpha
         moved = w - self.learning_rate * torch.sign(w * norms - target) * norms
-        self.weight = torch.where(present, sum_to_count(moved.clamp(min=_LEAST), present), w)
+        self.weight = torch.where(present, normalize_to_count(moved.clamp(min=_LEAST), present), w)

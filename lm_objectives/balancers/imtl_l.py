@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_objectives.balancers.base import Balancer, StepTotals
+from lm_objectives.balancers.base import Balancer, StepStatistics
 
 
 class IMTLL(Balancer):
@@ -33,8 +33,8 @@ class IMTLL(Balancer):
             raise ValueError(f"IMTLL expects a learning_rate above 0, found {learning_rate}: try 0.01")
         self.learning_rate = learning_rate
 
-    def build(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().build(names, initial_losses, steps)
+    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
+        super().setup(names, initial_losses, steps)
         self.register_buffer("log_scale", torch.zeros_like(initial_losses))
 
     def weights(self, step: int) -> Float[Tensor, " objectives"]:
@@ -43,7 +43,7 @@ class IMTLL(Balancer):
             return torch.ones_like(self.log_scale)
         return torch.exp(self.log_scale)
 
-    def update(self, totals: StepTotals) -> None:
+    def update(self, totals: StepStatistics) -> None:
         s = self.log_scale
         slope = torch.exp(s) * totals.losses.to(s) - 1
-        self.log_scale = torch.where(totals.present, s - self.learning_rate * slope, s)
+        self.log_scale = torch.where(totals.trained, s - self.learning_rate * slope, s)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lm_objectives.balancers.base import StepTotals, keep_precision
+from lm_objectives.balancers.base import StepStatistics, keep_precision
 from lm_objectives.plugin import Plugin
 
 
-class Pace(Plugin, nn.Module, ABC):
+class PacingFunction(Plugin, nn.Module, ABC):
     """Decides for each objective and step a factor on its weight; 0 keeps the objective out, rows included."""
 
-    def build(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
+    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
         """Learn whom to pace, as a balancer does: see `Balancer.build`."""
         del initial_losses
         self.names = tuple(names)
@@ -26,15 +26,15 @@ class Pace(Plugin, nn.Module, ABC):
         A pace without state answers for any step; one with state answers what its state says now.
         """
 
-    def changes(self) -> Sequence[int]:
+    def change_steps(self) -> Sequence[int]:
         """Steps known now at which those who take part may change, 0 among them."""
         return (0,)
 
-    def update(self, totals: StepTotals) -> None:
+    def update(self, totals: StepStatistics) -> None:
         """Learn from a step that is over."""
         del totals
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Pace":
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PacingFunction":
         """State keeps at least single precision when the model is cast to half, as a balancer's does."""
         before = dict(self.named_buffers(recurse=False))
         super()._apply(fn, recurse)
@@ -42,7 +42,7 @@ class Pace(Plugin, nn.Module, ABC):
         return self
 
 
-def places(order: Sequence[str], names: Sequence[str]) -> list[int]:
+def difficulty_order(order: Sequence[str], names: Sequence[str]) -> list[int]:
     """Indices of the objectives from the easiest to the hardest."""
     if sorted(order) != sorted(names):
         raise ValueError(

@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_objectives.balancers.pace import Pace
-from lm_objectives.ramps import Between, Points, check_points, interpolate, place_points
+from lm_objectives.balancers.pace import PacingFunction
+from lm_objectives.ramps import Interpolation, Points, check_points, interpolate, points_at_steps
 
 
-class Stages(Pace):
+class Stages(PacingFunction):
     """Each objective's factor follows the points of a schedule over the training.
 
         {"causal": [[0, 1.0]], "order": [[0.2, 0.0], [0.5, 1.0]]}      order is out for the first fifth of the
@@ -36,7 +36,7 @@ class Stages(Pace):
     def __init__(
         self,
         points: Mapping[str, Points],
-        between: Between = "linear",
+        between: Interpolation = "linear",
     ) -> None:
         super().__init__()
         if between not in ("linear", "cosine", "step"):
@@ -46,22 +46,22 @@ class Stages(Pace):
         self.points = points
         self.between = between
 
-    def build(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().build(names, initial_losses, steps)
+    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
+        super().setup(names, initial_losses, steps)
         self.placed: dict[str, list[tuple[float, float]]] = {}
         for name, pairs in self.points.items():
             if name not in names:
                 raise ValueError(
                     f"Stages expects points for objectives among {', '.join(names)}, found {name}: correct the name"
                 )
-            self.placed[name] = place_points(pairs, steps, f"Stages of {name}")
+            self.placed[name] = points_at_steps(pairs, steps, f"Stages of {name}")
 
     def factors(self, step: int) -> Float[Tensor, " objectives"]:
         return torch.tensor(
             [interpolate(self.placed[name], step, self.between) if name in self.placed else 1.0 for name in self.names]
         )
 
-    def changes(self) -> list[int]:
+    def change_steps(self) -> list[int]:
         # A factor is 0 throughout an open interval or nowhere in it: one step of each interval tells.
         steps = {math.floor(when) + beside for pairs in self.placed.values() for when, _ in pairs for beside in (0, 1)}
         return sorted(step for step in steps | {0} if step == 0 or self.steps < 0 or step < self.steps)

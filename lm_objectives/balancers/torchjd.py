@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_objectives.balancers.base import Balancer, StepTotals
-from lm_objectives.balancers.torchjd_weighting import Weighting, check_arguments, find_kind
+from lm_objectives.balancers.base import Balancer, StepStatistics
+from lm_objectives.balancers.torchjd_weighting import Weighting, check_arguments, find_aggregator
 
 
 class TorchJD(Balancer):
@@ -55,7 +55,7 @@ class TorchJD(Balancer):
         super().__init__()
         if seed < 0:
             raise ValueError(f"TorchJD expects a seed of at least 0, found {seed}: use a whole number from 0 up")
-        self.kind = find_kind(weighting)
+        self.kind = find_aggregator(weighting)
         self.arguments = arguments or {}
         self.seed = seed
         self.primary = primary
@@ -64,8 +64,8 @@ class TorchJD(Balancer):
         self._weighting: Weighting | None = None
         self._memory: dict[str, Any] = {}  # loaded, for the weighting of the next step
 
-    def build(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().build(names, initial_losses, steps)
+    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
+        super().setup(names, initial_losses, steps)
         self.register_buffer("last_weights", torch.ones_like(initial_losses))
         for name, value in self.arguments.items():
             if isinstance(value, dict) and set(value) != set(names):
@@ -86,11 +86,11 @@ class TorchJD(Balancer):
         del step
         return torch.ones_like(self.last_weights)
 
-    def update(self, totals: StepTotals) -> Float[Tensor, " objectives"]:
+    def update(self, totals: StepStatistics) -> Float[Tensor, " objectives"]:
         if totals.gradients is None:
             raise ValueError("TorchJD expects gradients over all layers, found none: pass what its `needs` names")
-        weights = totals.present.to(self.last_weights)
-        here = totals.present.tolist()
+        weights = totals.trained.to(self.last_weights)
+        here = totals.trained.tolist()
         chosen = [index for index in self._order if here[index]]
         if len(chosen) > 1:
             present = [self.names[index] for index in chosen]

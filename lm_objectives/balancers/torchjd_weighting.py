@@ -89,7 +89,7 @@ def gramian_of(gradients: Float[Tensor, "objectives parameters"]) -> Float[Tenso
     return gramian
 
 
-def find_kind(name: str) -> type:
+def find_aggregator(name: str) -> type:
     """TorchJD's aggregator class of a short name; case, hyphens and underscores do not matter.
 
     Classes that make no weights from one step's gradients are not among them: ConFIG, GradDrop and TrimmedMean do not

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_objectives.balancers.base import Balancer, StepTotals
+from lm_objectives.balancers.base import Balancer, StepStatistics
 
 
 class Uncertainty(Balancer):
@@ -45,8 +45,8 @@ class Uncertainty(Balancer):
         self.learning_rate = learning_rate
         self.variant = variant
 
-    def build(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().build(names, initial_losses, steps)
+    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
+        super().setup(names, initial_losses, steps)
         self.register_buffer("log_variance", torch.zeros_like(initial_losses))
 
     def weights(self, step: int) -> Float[Tensor, " objectives"]:
@@ -55,8 +55,8 @@ class Uncertainty(Balancer):
             return torch.ones_like(self.log_variance)
         return torch.exp(-self.log_variance) / 2
 
-    def update(self, totals: StepTotals) -> None:
+    def update(self, totals: StepStatistics) -> None:
         s = self.log_variance
         pull = 0.5 if self.variant == "kendall" else torch.sigmoid(s)
         slope = pull - torch.exp(-s) * totals.losses.to(s) / 2
-        self.log_variance = torch.where(totals.present, s - self.learning_rate * slope, s)
+        self.log_variance = torch.where(totals.trained, s - self.learning_rate * slope, s)

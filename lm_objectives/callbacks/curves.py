@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning.pytorch as L
 
-from lm_objectives.objectives.base import Yardsticks
+from lm_objectives.objectives.base import BaselineNames
 
 
 class Curves(L.Callback):
@@ -24,7 +24,7 @@ class Curves(L.Callback):
             draw(table, table.with_name("curves.png"), marks)
 
 
-def _named(yardsticks: Yardsticks) -> tuple[str, ...]:
+def _named(yardsticks: BaselineNames) -> tuple[str, ...]:
     """The columns that a loss is read beside."""
     return tuple(mark for mark in yardsticks.get("loss", ()) if isinstance(mark, str))
 

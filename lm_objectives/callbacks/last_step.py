@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lm_objectives.callbacks.stop_cleanly import last_checkpoint
 
 
-class LastStep(L.Callback):
+class FinalCheckpoint(L.Callback):
     """Saves `last.ckpt` after the last of `max_steps`, where a `ModelCheckpoint` keeps one at its intervals alone."""
 
     def on_train_batch_end(

@@ -8,7 +8,7 @@ import lightning.pytorch as L
 _log = logging.getLogger("lm_objectives")
 
 
-class LastValidation(L.Callback):
+class FinalValidation(L.Callback):
     """Validates and ends the epoch where a run goes on from its last step and had not; the Trainer just leaves."""
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -5,12 +5,12 @@ from typing import Any
 
 import lightning.pytorch as L
 
-from lm_objectives.objectives.base import Yardsticks
+from lm_objectives.objectives.base import BaselineNames
 
 _NATS = ("loss", "generator", "discriminator")
 
 
-class Report(L.Callback):
+class ValidationTable(L.Callback):
     """Prints each objective's held-out loss and metrics, each beside what a constant prediction reaches."""
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -19,7 +19,7 @@ class Report(L.Callback):
             print(table(values, {name: o.yardsticks for name, o in pl_module.objectives.items()}))
 
 
-def table(values: Mapping[str, float], yardsticks: Mapping[str, Yardsticks]) -> str:
+def table(values: Mapping[str, float], yardsticks: Mapping[str, BaselineNames]) -> str:
     """Lines of the table.
 
     Args:

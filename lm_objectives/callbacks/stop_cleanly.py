@@ -9,7 +9,7 @@ from typing import Any
 import lightning.pytorch as L
 
 
-class StopCleanly(L.Callback):
+class GracefulInterrupt(L.Callback):
     """The first Ctrl-C ends the step that is running, saves `checkpoints/last.ckpt` and says how to go on.
 
     A second one stops at once.

@@ -13,7 +13,7 @@ from torch import Tensor
 Attention = Literal["causal", "bidirectional", "prefix"]
 Frame = Literal["none", "bos", "bos-eos"]
 """What stands around the text of a row: nothing, bos in front of it, or bos in front and eos behind."""
-FRAMING: dict[Frame, tuple[str, ...]] = {"none": (), "bos": ("bos",), "bos-eos": ("bos", "eos")}
+FRAME_TOKENS: dict[Frame, tuple[str, ...]] = {"none": (), "bos": ("bos",), "bos-eos": ("bos", "eos")}
 """The special tokens of each frame, as `Vocabulary` names them."""
 Layout = Literal["encoder-decoder", "prefix"]
 """Where what is read and what is written stand: behind an encoder and a decoder, or in one row, the former a prefix."""
@@ -39,17 +39,17 @@ class Vocabulary:
     eos: int
     mask: int
     special: tuple[int, ...] = ()
-    named: tuple[tuple[str, int], ...] = ()
+    named_tokens: tuple[tuple[str, int], ...] = ()
     starts_word: np.ndarray | None = field(default=None, repr=False, compare=False)
     breaks_line: np.ndarray | None = field(default=None, repr=False, compare=False)
 
-    def ids(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All but the arrays, as plain data for JSON and checkpoints."""
         plain = {item.name: getattr(self, item.name) for item in fields(self) if item.compare}
-        return {**plain, "special": list(self.special), "named": [list(pair) for pair in self.named]}
+        return {**plain, "special": list(self.special), "named": [list(pair) for pair in self.named_tokens]}
 
     @staticmethod
-    def from_ids(ids: dict[str, Any], **words: np.ndarray) -> "Vocabulary":
+    def from_dict(ids: dict[str, Any], **words: np.ndarray) -> "Vocabulary":
         """The vocabulary that `ids` wrote down."""
         named = tuple((str(token), int(number)) for token, number in ids.get("named", ()))
         lists = {"special": tuple(ids["special"]), "named": named}
@@ -105,18 +105,18 @@ class View:
         extra: further tensors that an objective's halves hand one another.
     """
 
-    ids: Int[Tensor, "rows time"]
+    input_ids: Int[Tensor, "rows time"]
     lengths: Int[Tensor, " rows"]
     attention: Attention
-    scored: Int[Tensor, " scored"]
-    targets: Int[Tensor, " scored"]
+    label_positions: Int[Tensor, " label_positions"]
+    targets: Int[Tensor, " label_positions"]
     counts: dict[str, int]
     padded: bool = False
-    positions: Int[Tensor, "rows time"] | None = None
-    prefix: Int[Tensor, " rows"] | None = None
-    decoder: Int[Tensor, "rows target_time"] | None = None
-    segments: Int[Tensor, "rows time"] | None = None
-    uniforms: Float[Tensor, " scored"] | None = None
+    position_ids: Int[Tensor, "rows time"] | None = None
+    prefix_lengths: Int[Tensor, " rows"] | None = None
+    decoder_labels: Int[Tensor, "rows target_time"] | None = None
+    token_type_ids: Int[Tensor, "rows time"] | None = None
+    sampling_noise: Float[Tensor, " label_positions"] | None = None
     extra: dict[str, Tensor] = field(default_factory=dict)
 
     def _map(self, call: Any) -> "View":
@@ -149,23 +149,23 @@ class Rows:
     """
 
     keys: np.ndarray
-    ids: np.ndarray
+    input_ids: np.ndarray
     lengths: np.ndarray
-    positions: np.ndarray | None = None
-    sentences: np.ndarray | None = None
-    segments: np.ndarray | None = None
+    position_ids: np.ndarray | None = None
+    sentence_starts: np.ndarray | None = None
+    token_type_ids: np.ndarray | None = None
     labels: np.ndarray | None = None
 
 
 @runtime_checkable
-class Spans(Protocol):
+class WindowBounds(Protocol):
     """Starts and stops of windows, `(windows, 2)`, made when asked for: an array is one."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: np.ndarray, /) -> np.ndarray: ...
 
 
-class Windows:
+class FixedLengthWindows:
     """Stretches of a text, each cut every `window` tokens; a last token that would be alone is left out.
 
         stretches 0 to 5 and 5 to 11, window 2      (0, 2) (2, 4) | (5, 7) (7, 9) (9, 11)
@@ -185,7 +185,7 @@ class Windows:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     @property
-    def alone(self) -> int:
+    def dropped_single_tokens(self) -> int:
         """Stretches whose last token would be alone in a window, and lies in none."""
         return int(np.count_nonzero((self._stops - self._starts) % self._window == 1))
 
@@ -209,22 +209,22 @@ class Corruption(ABC):
     frame: Frame = "none"
     """What stands around the text of each row that `read` copies; it takes its places of the window."""
 
-    packs: ClassVar[bool] = True
+    supports_packing: ClassVar[bool] = True
     """Whether a row may hold parts of several documents, which see only themselves."""
 
-    marks_sentences: ClassVar[bool] = False
+    needs_sentence_starts: ClassVar[bool] = False
     """Whether `Rows.sentences` is wanted."""
 
-    cuts_pairs: ClassVar[bool] = False
+    reads_sentence_pairs: ClassVar[bool] = False
     """Whether its rows are pairs of sentences, which it reads from a text in which each sentence is encoded alone: in
     the text as it stands a missing space, or a line break, would tell which of them begins a paragraph."""
 
     @property
-    def decodes(self) -> bool:
+    def uses_decoder(self) -> bool:
         """Whether its views have a decoder write, which takes a backbone with an encoder and a decoder."""
         return False
 
-    def tokens(self, window: int) -> tuple[str, ...]:
+    def special_tokens(self, window: int) -> tuple[str, ...]:
         """Special tokens that it needs besides pad, bos, eos and mask; `Vocabulary.named` has their ids."""
         del window
         return ()
@@ -234,32 +234,32 @@ class Corruption(ABC):
         them. The default is a whole document's bos and eos."""
         return (vocabulary.bos,), (vocabulary.eos,)
 
-    def spans(self, text: Text, window: int, packing: bool) -> Spans:
+    def windows(self, text: Text, window: int, packing: bool) -> WindowBounds:
         """Where each of the objective's windows starts and stops in `text.tokens`.
 
         An epoch of the objective is all of them, each once. The default cuts the stream of all documents every
         `window` tokens, less those of the frame, where rows are packed, and each document on its own where not. A last
         token that would be alone is left out: nothing could be learned from it.
         """
-        room = window - frame_tokens(self.frame)
-        if packing and self.packs:
-            return Windows(np.array([0, len(text.tokens)]), room)
+        room = window - frame_length(self.frame)
+        if packing and self.supports_packing:
+            return FixedLengthWindows(np.array([0, len(text.tokens)]), room)
         trim = int(self.frame != "none"), int(self.frame == "bos-eos")  # the document's own would be framed again
-        return Windows(np.asarray(text.documents), room, trim)
+        return FixedLengthWindows(np.asarray(text.documents), room, trim)
 
-    def skipped(self, text: Text, window: int, packing: bool, vocabulary: Vocabulary) -> dict[str, int]:
+    def dropped_counts(self, text: Text, window: int, packing: bool, vocabulary: Vocabulary) -> dict[str, int]:
         """What of the text no row holds, how much of it by the reason why; for people to read."""
         del vocabulary
-        spans = self.spans(text, window, packing)
-        return {"last tokens that would be alone": spans.alone} if isinstance(spans, Windows) else {}
+        spans = self.windows(text, window, packing)
+        return {"last tokens that would be alone": spans.dropped_single_tokens} if isinstance(spans, FixedLengthWindows) else {}
 
-    def read(self, text: Text, spans: np.ndarray, keys: np.ndarray, window: int, vocabulary: Vocabulary) -> Rows:
+    def read_rows(self, text: Text, spans: np.ndarray, keys: np.ndarray, window: int, vocabulary: Vocabulary) -> Rows:
         """Clean rows of the `spans`, `(rows, 2)`. The default copies the tokens as they stand, and frames them."""
-        room = window - frame_tokens(self.frame)
-        rows = read_stream(text, spans, keys, room, vocabulary.pad, self.marks_sentences)
-        return rows if self.frame == "none" else framed(rows, text, spans, self.frame, vocabulary)
+        room = window - frame_length(self.frame)
+        rows = read_stream(text, spans, keys, room, vocabulary.pad, self.needs_sentence_starts)
+        return rows if self.frame == "none" else add_frame(rows, text, spans, self.frame, vocabulary)
 
-    def at(self, step: int, steps: int) -> "Corruption":
+    def at_step(self, step: int, steps: int) -> "Corruption":
         """The corruption of rows that are read at an optimizer step, where its settings change over the training.
 
         Args:
@@ -273,7 +273,7 @@ class Corruption(ABC):
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
         """Input and target from clean rows; must not write into `rows`."""
 
-    def validating(self) -> "Corruption":
+    def for_validation(self) -> "Corruption":
         """The corruption that held-out rows are made with, the same whatever a run trains with."""
         return self
 
@@ -298,17 +298,17 @@ def read_stream(
         begins = _marks(documents, spans[parted], window)
         begins[:, 0] = True
         positions = np.repeat(place[None], len(spans), axis=0)
-        positions[parted] = positions_from(begins)
+        positions[parted] = position_ids_from(begins)
     sentences = _marks(text.sentences[:, 0], spans, window) if marks_sentences else None
     return Rows(keys, ids, lengths.astype(np.int64), positions, sentences)
 
 
-def frame_tokens(frame: Frame) -> int:
+def frame_length(frame: Frame) -> int:
     """Places of a row that its frame takes."""
-    return len(FRAMING[frame])
+    return len(FRAME_TOKENS[frame])
 
 
-def framed(rows: Rows, text: Text, spans: np.ndarray, frame: Frame, vocabulary: Vocabulary) -> Rows:
+def add_frame(rows: Rows, text: Text, spans: np.ndarray, frame: Frame, vocabulary: Vocabulary) -> Rows:
     """Rows with bos in front, unless they begin a document, and with "bos-eos" one eos at the end.
 
         text        [BOS] It rained. [EOS] [BOS] We stayed in. [EOS]
@@ -324,9 +324,9 @@ def framed(rows: Rows, text: Text, spans: np.ndarray, frame: Frame, vocabulary: 
         frame: its tokens make the rows wider.
         vocabulary: has bos, eos and pad.
     """
-    documents, row = np.asarray(text.documents), np.arange(len(rows.ids))
+    documents, row = np.asarray(text.documents), np.arange(len(rows.input_ids))
     led, ended = (~_among(documents, spans[:, side]) for side in range(2))
-    wider = (0, 0), (1, frame_tokens(frame) - 1)
+    wider = (0, 0), (1, frame_length(frame) - 1)
 
     def moved(array: np.ndarray, fill: int) -> np.ndarray:
         """One place to the right where bos is put in front."""
@@ -335,20 +335,20 @@ def framed(rows: Rows, text: Text, spans: np.ndarray, frame: Frame, vocabulary: 
         wide[~led, -1] = fill
         return wide
 
-    ids, lengths = moved(rows.ids, vocabulary.pad), rows.lengths + led
+    ids, lengths = moved(rows.input_ids, vocabulary.pad), rows.lengths + led
     ids[led, 0] = vocabulary.bos
     if frame == "bos-eos":
         ids[row[ended], lengths[ended]] = vocabulary.eos
         lengths = lengths + ended
     positions = sentences = None
-    if rows.positions is not None:
-        begins = moved(rows.positions == 0, False)
+    if rows.position_ids is not None:
+        begins = moved(rows.position_ids == 0, False)
         begins[led, 1] = False
         begins[:, 0] = True
-        positions = positions_from(begins)
-    if rows.sentences is not None:
-        sentences = moved(rows.sentences, False)
-    return replace(rows, ids=ids, lengths=lengths, positions=positions, sentences=sentences)
+        positions = position_ids_from(begins)
+    if rows.sentence_starts is not None:
+        sentences = moved(rows.sentence_starts, False)
+    return replace(rows, input_ids=ids, lengths=lengths, position_ids=positions, sentence_starts=sentences)
 
 
 def _among(places: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -356,7 +356,7 @@ def _among(places: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return places.take(np.searchsorted(places, wanted), mode="clip") == wanted
 
 
-def positions_from(begins: np.ndarray) -> np.ndarray:
+def position_ids_from(begins: np.ndarray) -> np.ndarray:
     """Place of each token within its part of the row, from where parts begin; both `(rows, time)`."""
     place = np.arange(begins.shape[1])
     return place - np.maximum.accumulate(np.where(begins, place, 0), axis=1)
@@ -384,14 +384,14 @@ def as_view(
 ) -> View:
     """A view of `ids` in the shape of `rows`, as tensors."""
     return View(
-        ids=torch.from_numpy(ids),
+        input_ids=torch.from_numpy(ids),
         lengths=torch.from_numpy(rows.lengths),
         attention=attention,
-        scored=torch.from_numpy(scored),
+        label_positions=torch.from_numpy(scored),
         targets=torch.from_numpy(targets),
         counts=counts,
         padded=bool((rows.lengths < ids.shape[1]).any()),
-        positions=None if rows.positions is None else torch.from_numpy(rows.positions),
-        segments=None if rows.segments is None else torch.from_numpy(rows.segments),
-        uniforms=None if uniforms is None else torch.from_numpy(uniforms),
+        position_ids=None if rows.position_ids is None else torch.from_numpy(rows.position_ids),
+        token_type_ids=None if rows.token_type_ids is None else torch.from_numpy(rows.token_type_ids),
+        sampling_noise=None if uniforms is None else torch.from_numpy(uniforms),
     )

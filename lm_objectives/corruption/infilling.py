@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 from lm_objectives.corruption.base import Corruption, Frame, Rows, View, Vocabulary, as_view
-from lm_objectives.corruption.choosing import ranges
-from lm_objectives.corruption.keyed import draw
+from lm_objectives.corruption.choosing import concatenated_ranges
+from lm_objectives.corruption.keyed import random_bits
 from lm_objectives.corruption.lengths import Poisson, SpanLengths
-from lm_objectives.corruption.masking import check_rate, count_of
-from lm_objectives.corruption.runs import place_runs
-from lm_objectives.corruption.splicing import splice
+from lm_objectives.corruption.masking import check_mask_rate, mask_counts
+from lm_objectives.corruption.runs import sample_spans
+from lm_objectives.corruption.splicing import insert_tokens
 from lm_objectives.corruption.units import Unit, units_of
 
 _ORDER = 0  # what a random number is for; corruption.runs has 4 and 5
@@ -46,40 +46,40 @@ class TextInfilling(Corruption):
     permute_sentences: bool = True
     frame: Frame = "none"
 
-    packs: ClassVar[bool] = False
-    marks_sentences: ClassVar[bool] = True
-    decodes: ClassVar[bool] = True
+    supports_packing: ClassVar[bool] = False
+    needs_sentence_starts: ClassVar[bool] = True
+    uses_decoder: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_rate(self.rate)
+        check_mask_rate(self.rate)
 
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
-        clean = torch.from_numpy(rows.ids)
-        scored = np.flatnonzero(np.arange(rows.ids.shape[1]) < rows.lengths[:, None])
-        targets = rows.ids.ravel()[scored]
+        clean = torch.from_numpy(rows.input_ids)
+        scored = np.flatnonzero(np.arange(rows.input_ids.shape[1]) < rows.lengths[:, None])
+        targets = rows.input_ids.ravel()[scored]
         if self.permute_sentences:
             rows = permute_sentences(rows, vocabulary)
         ids, lengths = infill(rows, vocabulary, self.rate, self.lengths, self.unit)
         view = as_view(replace(rows, lengths=lengths), ids, self.attention, scored, targets, {"loss": len(scored)})
-        return replace(view, decoder=clean)
+        return replace(view, decoder_labels=clean)
 
 
 def permute_sentences(rows: Rows, vocabulary: Vocabulary) -> Rows:
     """Rows whose sentences are in another order; what stands before the first whole one counts as one."""
-    assert rows.sentences is not None
-    time = rows.ids.shape[1]
+    assert rows.sentence_starts is not None
+    time = rows.input_ids.shape[1]
     movable = np.flatnonzero(units_of(rows, vocabulary).maskable)
     row = movable // time
     new = np.append(True, row[1:] != row[:-1])[: len(row)]
-    starts = np.flatnonzero(new | rows.sentences.ravel()[movable])
+    starts = np.flatnonzero(new | rows.sentence_starts.ravel()[movable])
     lengths, owner = np.diff(starts, append=len(movable)), row[starts]
     number = np.arange(len(starts)) - np.searchsorted(owner, owner)
-    order = np.lexsort((draw(rows.keys, _ORDER, number, owner), owner))
-    ids, sentences = rows.ids.copy(), np.zeros_like(rows.sentences)
-    ids.ravel()[movable] = rows.ids.ravel()[movable[ranges(starts[order], lengths[order])]]
+    order = np.lexsort((random_bits(rows.keys, _ORDER, number, owner), owner))
+    ids, sentences = rows.input_ids.copy(), np.zeros_like(rows.sentence_starts)
+    ids.ravel()[movable] = rows.input_ids.ravel()[movable[concatenated_ranges(starts[order], lengths[order])]]
     ends = np.cumsum(lengths[order])
     sentences.ravel()[movable[ends - lengths[order]]] = True
-    return replace(rows, ids=ids, sentences=sentences)
+    return replace(rows, input_ids=ids, sentence_starts=sentences)
 
 
 def infill(
@@ -87,8 +87,8 @@ def infill(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows with one mask for each run of units, and their lengths."""
     units = units_of(rows, vocabulary, unit)
-    counts, time = units.counts, rows.ids.shape[1]
-    runs = place_runs(rows.keys, counts, count_of(rate, counts), lengths, least=0)
+    counts, time = units.counts, rows.input_ids.shape[1]
+    runs = sample_spans(rows.keys, counts, mask_counts(rate, counts), lengths, least=0)
     gone, masks = np.zeros(counts.sum(), dtype=bool), np.zeros(counts.sum(), dtype=np.int8)
     gone[runs.held] = True
     stays = np.arange(time) < rows.lengths[:, None]
@@ -98,4 +98,4 @@ def infill(
     masks[runs.empty] += 1
     marked = np.flatnonzero(masks)
     row, column = np.divmod(np.flatnonzero(units.begins)[np.repeat(marked, masks[marked])], time)
-    return splice(rows.ids, stays, row, column, np.full(len(row), vocabulary.mask), time, vocabulary.pad)
+    return insert_tokens(rows.input_ids, stays, row, column, np.full(len(row), vocabulary.mask), time, vocabulary.pad)

@@ -13,7 +13,7 @@ _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
 
 
-def mix(x: np.ndarray) -> np.ndarray:
+def splitmix64(x: np.ndarray) -> np.ndarray:
     """SplitMix64's finaliser: a bijection of 64-bit numbers in which each input bit moves each output bit."""
     x = x ^ (x >> np.uint64(30))
     x *= _FIRST
@@ -23,7 +23,7 @@ def mix(x: np.ndarray) -> np.ndarray:
     return x
 
 
-def domain(*words: str | int) -> np.uint64:
+def derive_seed(*words: str | int) -> np.uint64:
     """A 64-bit number for a list of words, the same on every machine."""
     text = "\x1f".join(str(word) for word in words)
     return np.uint64(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little"))
@@ -31,17 +31,17 @@ def domain(*words: str | int) -> np.uint64:
 
 def row_keys(base: np.uint64, k: np.ndarray) -> np.ndarray:
     """The keys of rows number `k` of the domain `base`, `(rows,)`."""
-    return mix(np.atleast_1d(k).astype(np.uint64) * _GOLDEN + base)
+    return splitmix64(np.atleast_1d(k).astype(np.uint64) * _GOLDEN + base)
 
 
-def draw(keys: np.ndarray, purpose: int, counters: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
+def random_bits(keys: np.ndarray, purpose: int, counters: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
     """64 random bits for each key and counter (broadcast together); another `purpose` gives independent ones.
 
     Given `which`, the number of a key for each counter, it is `draw(keys[which], purpose, counters)`, in less time.
     """
     offset = np.uint64((purpose * int(_GOLDEN)) & 0xFFFFFFFFFFFFFFFF)
-    start = mix(keys + offset)
-    return mix((start if which is None else start[which]) + (counters.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
+    start = splitmix64(keys + offset)
+    return splitmix64((start if which is None else start[which]) + (counters.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
 
 
 def uniform(bits: np.ndarray) -> np.ndarray:
@@ -49,6 +49,6 @@ def uniform(bits: np.ndarray) -> np.ndarray:
     return (bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
 
 
-def below(bits: np.ndarray, limit: int | np.ndarray) -> np.ndarray:
+def randint(bits: np.ndarray, limit: int | np.ndarray) -> np.ndarray:
     """Whole numbers in [0, limit) from 64 random bits, for limits up to 2^32; the bias is under limit / 2^32."""
     return ((bits >> np.uint64(32)) * np.asarray(limit, dtype=np.uint64) >> np.uint64(32)).astype(np.int64)

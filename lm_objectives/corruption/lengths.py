@@ -40,7 +40,7 @@ class SpanLengths(Plugin, ABC):
         return hash((self.placement, self.probabilities().tobytes()))
 
 
-def lengths_from(lengths: SpanLengths, bits: np.ndarray, least: int, most: np.ndarray | None = None) -> np.ndarray:
+def sample_lengths(lengths: SpanLengths, bits: np.ndarray, least: int, most: np.ndarray | None = None) -> np.ndarray:
     """A length from each 64 random bits, by inverse CDF.
 
     Args:

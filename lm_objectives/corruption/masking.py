@@ -7,12 +7,12 @@ from typing import Literal
 import numpy as np
 
 from lm_objectives.corruption.base import Attention, Corruption, Frame, Rows, View, Vocabulary, as_view
-from lm_objectives.corruption.choosing import smallest
-from lm_objectives.corruption.keyed import below, draw, uniform
+from lm_objectives.corruption.choosing import sample_subset
+from lm_objectives.corruption.keyed import randint, random_bits, uniform
 from lm_objectives.corruption.lengths import SpanLengths
-from lm_objectives.corruption.runs import place_runs
+from lm_objectives.corruption.runs import sample_spans
 from lm_objectives.corruption.units import Unit, units_of
-from lm_objectives.ramps import Ramp, check_ramp, value_at
+from lm_objectives.ramps import Schedulable, check_schedulable, value_at
 
 _CHOOSE, _CHANGE, _SAMPLE = range(3)  # what a random number is for; corruption.runs has 4 and 5
 _EVALUATION_RATE = 0.15  # held-out rows are masked at this rate whatever a run trains with, so that runs compare
@@ -24,7 +24,7 @@ def _ordinary(vocabulary: Vocabulary) -> np.ndarray:
     return np.setdiff1d(np.arange(vocabulary.size), np.array(vocabulary.special, dtype=np.int64))
 
 
-def choose(
+def sample_flat_positions(
     rows: Rows,
     vocabulary: Vocabulary,
     rate: float,
@@ -43,44 +43,44 @@ def choose(
     """
     units = units_of(rows, vocabulary, unit, first)
     counts = units.counts
-    wanted = count_of(rate, counts)
+    wanted = mask_counts(rate, counts)
     if lengths is None:
-        begins = smallest(rows.keys, _CHOOSE, units.begins, wanted)
+        begins = sample_subset(rows.keys, _CHOOSE, units.begins, wanted)
         return np.flatnonzero(begins) if unit == "token" else units.positions(begins[units.begins])
     chosen = np.zeros(counts.sum(), dtype=bool)
-    chosen[place_runs(rows.keys, counts, wanted, lengths).held] = True
+    chosen[sample_spans(rows.keys, counts, wanted, lengths).held] = True
     return units.positions(chosen)
 
 
-def count_of(rate: float, units: np.ndarray) -> np.ndarray:
+def mask_counts(rate: float, units: np.ndarray) -> np.ndarray:
     """round(rate × units), at least one where there is one, `(rows,)`."""
     return np.minimum(np.maximum(np.rint(rate * units).astype(np.int64), 1), units)
 
 
-def mask(
+def apply_masks(
     rows: Rows, vocabulary: Vocabulary, positions: np.ndarray, mask_share: float, random_share: float
 ) -> np.ndarray:
     """The rows' ids with the flat `positions` changed: to the mask token, to a random one, or not at all."""
-    row = positions // rows.ids.shape[1]
-    position = positions - row * rows.ids.shape[1]  # several times as fast as divmod
-    bits = draw(rows.keys, _CHANGE, position, row)
+    row = positions // rows.input_ids.shape[1]
+    position = positions - row * rows.input_ids.shape[1]  # several times as fast as divmod
+    bits = random_bits(rows.keys, _CHANGE, position, row)
     coin = uniform(bits)
-    ids, ordinary = rows.ids.copy(), _ordinary(vocabulary)
+    ids, ordinary = rows.input_ids.copy(), _ordinary(vocabulary)
     tokens = ids.ravel()[positions]
     np.copyto(tokens, vocabulary.mask, where=coin < mask_share)
     random = np.flatnonzero((coin >= mask_share) & (coin < mask_share + random_share))
-    tokens[random] = ordinary[below(bits[random] << np.uint64(32), len(ordinary))]
+    tokens[random] = ordinary[randint(bits[random] << np.uint64(32), len(ordinary))]
     ids.ravel()[positions] = tokens
     return ids
 
 
-def check_rate(rate: float) -> None:
+def check_mask_rate(rate: float) -> None:
     """Raise where a mask rate is not a share strictly between nothing and everything."""
     if not 0 < rate < 1:
         raise ValueError(f"expected a mask_rate between 0 and 1, both excluded, found {rate}: 0.15 is BERT's")
 
 
-def _settled(rate: Ramp) -> float:
+def _settled(rate: Schedulable) -> float:
     """The rate of a corruption that `at` has resolved."""
     assert isinstance(rate, (int, float)), "a rate that moves is resolved by at(step, steps)"
     return rate
@@ -107,7 +107,7 @@ class TokenMasking(Corruption):
         frame: what stands around the text of a row; never masked.
     """
 
-    rate: Ramp = 0.15
+    rate: Schedulable = 0.15
     mask_share: float = 0.8
     random_share: float = 0.1
     predict_from: Literal["same", "previous"] = "same"
@@ -116,7 +116,7 @@ class TokenMasking(Corruption):
     frame: Frame = "none"
 
     def __post_init__(self) -> None:
-        check_ramp(self.rate, check_rate, "mask_rate")
+        check_schedulable(self.rate, check_mask_rate, "mask_rate")
         if min(self.mask_share, self.random_share) < 0 or self.mask_share + self.random_share > 1:
             raise ValueError(
                 "expected mask_share and random_share of at least 0 with a sum of at most 1, found "
@@ -125,15 +125,15 @@ class TokenMasking(Corruption):
 
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
         back = int(self.predict_from == "previous")
-        positions = choose(rows, vocabulary, _settled(self.rate), back, self.unit, self.lengths)
-        ids = mask(rows, vocabulary, positions, self.mask_share, self.random_share)
-        targets = rows.ids.ravel()[positions]
+        positions = sample_flat_positions(rows, vocabulary, _settled(self.rate), back, self.unit, self.lengths)
+        ids = apply_masks(rows, vocabulary, positions, self.mask_share, self.random_share)
+        targets = rows.input_ids.ravel()[positions]
         return as_view(rows, ids, self.attention, positions - back, targets, {"loss": len(positions)})
 
-    def at(self, step: int, steps: int) -> "TokenMasking":
+    def at_step(self, step: int, steps: int) -> "TokenMasking":
         return replace(self, rate=value_at(self.rate, step, steps, "mask_rate"))
 
-    def validating(self) -> "TokenMasking":
+    def for_validation(self) -> "TokenMasking":
         """Single tokens at 15 %, whatever units and rate a run trains with."""
         return replace(self, rate=_EVALUATION_RATE, unit="token", lengths=None)
 
@@ -156,27 +156,27 @@ class TokenReplacement(Corruption):
         frame: what stands around the text of a row; never replaced, and judged like any token.
     """
 
-    rate: Ramp = 0.15
+    rate: Schedulable = 0.15
     mask_share: float = 0.85
     frame: Frame = "none"
     attention: Attention = "bidirectional"
 
     def __post_init__(self) -> None:
-        check_ramp(self.rate, check_rate, "mask_rate")
+        check_schedulable(self.rate, check_mask_rate, "mask_rate")
         if not 0 <= self.mask_share <= 1:
             raise ValueError(f"expected a mask_share between 0 and 1, found {self.mask_share}: 0.85 is ELECTRA's")
 
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
-        positions = choose(rows, vocabulary, _settled(self.rate))
-        ids = mask(rows, vocabulary, positions, self.mask_share, 0.0)
-        row, position = np.divmod(positions, rows.ids.shape[1])
-        uniforms = uniform(draw(rows.keys, _SAMPLE, position, row))
+        positions = sample_flat_positions(rows, vocabulary, _settled(self.rate))
+        ids = apply_masks(rows, vocabulary, positions, self.mask_share, 0.0)
+        row, position = np.divmod(positions, rows.input_ids.shape[1])
+        uniforms = uniform(random_bits(rows.keys, _SAMPLE, position, row))
         counts = {"generator": len(positions), "discriminator": int(rows.lengths.sum())}
-        targets = rows.ids.ravel()[positions]
+        targets = rows.input_ids.ravel()[positions]
         return as_view(rows, ids, self.attention, positions, targets, counts, uniforms)
 
-    def at(self, step: int, steps: int) -> "TokenReplacement":
+    def at_step(self, step: int, steps: int) -> "TokenReplacement":
         return replace(self, rate=value_at(self.rate, step, steps, "mask_rate"))
 
-    def validating(self) -> "TokenReplacement":
+    def for_validation(self) -> "TokenReplacement":
         return replace(self, rate=_EVALUATION_RATE)

@@ -7,13 +7,13 @@ import numpy as np
 from lm_objectives.corruption.base import Vocabulary
 
 
-def ids_named(vocabulary: Vocabulary, tokens: Sequence[str]) -> np.ndarray:
+def token_ids_of(vocabulary: Vocabulary, tokens: Sequence[str]) -> np.ndarray:
     """Ids of special tokens that a corruption has asked for.
 
     Raises:
         ValueError: where the vocabulary lacks one.
     """
-    named = dict(vocabulary.named)
+    named = dict(vocabulary.named_tokens)
     for token in tokens:
         if token not in named:
             raise ValueError(

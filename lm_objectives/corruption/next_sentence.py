@@ -7,9 +7,9 @@ from typing import ClassVar
 import numpy as np
 
 from lm_objectives.corruption.base import Corruption, Rows, Text, View, Vocabulary
-from lm_objectives.corruption.keyed import below, draw
-from lm_objectives.corruption.pairs import MARKS, pair_rows, pair_view
-from lm_objectives.corruption.sentence_units import cuts_of
+from lm_objectives.corruption.keyed import randint, random_bits
+from lm_objectives.corruption.pairs import PAIR_SPECIAL_TOKENS, pair_rows, pair_view
+from lm_objectives.corruption.sentence_units import cut_points
 
 _COIN, _DOCUMENT, _OFFER, _TIE = range(4)  # what a random number is for
 _OFFERS = 32  # second segments of another document that a row chooses from
@@ -32,11 +32,11 @@ class NextSentencePairs(Corruption):
     are those without another beside them.
     """
 
-    cuts_pairs: ClassVar[bool] = True
+    reads_sentence_pairs: ClassVar[bool] = True
 
-    def spans(self, text: Text, window: int, packing: bool) -> np.ndarray:
+    def windows(self, text: Text, window: int, packing: bool) -> np.ndarray:
         del packing
-        units = _units(text, window - MARKS)
+        units = _units(text, window - PAIR_SPECIAL_TOKENS)
         if len(units.first) and len(units.bounds) < 3:
             raise ValueError(
                 "expected at least 2 documents with room for next-sentence pairs, found 1: give a corpus of several "
@@ -44,14 +44,14 @@ class NextSentencePairs(Corruption):
             )
         return np.stack([text.sentences[:, 0][units.first], text.sentences[:, 1][units.last - 1]], axis=1)
 
-    def read(self, text: Text, spans: np.ndarray, keys: np.ndarray, window: int, vocabulary: Vocabulary) -> Rows:
-        starts, stops, most = text.sentences[:, 0], text.sentences[:, 1], window - MARKS
+    def read_rows(self, text: Text, spans: np.ndarray, keys: np.ndarray, window: int, vocabulary: Vocabulary) -> Rows:
+        starts, stops, most = text.sentences[:, 0], text.sentences[:, 1], window - PAIR_SPECIAL_TOKENS
         units = _units(text, most)
         own = np.searchsorted(units.first, np.searchsorted(starts, spans[:, 0]))
         offered, offers = _offers(keys, units, own)
-        left, right, real = cuts_of(starts, stops, np.stack([units.first[own], units.last[own]], axis=1))
+        left, right, real = cut_points(starts, stops, np.stack([units.first[own], units.last[own]], axis=1))
         cut, which = _matched(keys, left, right, real, stops[units.last[offered] - 1] - starts[offers], most)
-        labels = (draw(keys, _COIN, np.zeros(len(keys), dtype=np.uint64)) & np.uint64(1)).astype(np.int64)
+        labels = (random_bits(keys, _COIN, np.zeros(len(keys), dtype=np.uint64)) & np.uint64(1)).astype(np.int64)
         row, begins = np.arange(len(keys)), units.first[own] + 1 + cut
         second = np.where(labels == 1, offers[row, which], begins)
         end = np.where(labels == 1, units.last[offered[row, which]], units.last[own])
@@ -88,16 +88,16 @@ def _offers(keys: np.ndarray, units: _Units, own: np.ndarray) -> tuple[np.ndarra
     document has such.
     """
     document = np.searchsorted(units.bounds, own, side="right") - 1
-    other = below(draw(keys, _DOCUMENT, np.zeros(len(keys), dtype=np.uint64)), len(units.ending) - 1)
+    other = randint(random_bits(keys, _DOCUMENT, np.zeros(len(keys), dtype=np.uint64)), len(units.ending) - 1)
     other += other >= document
     begin, end, ending = units.bounds[other], units.bounds[other + 1], units.ending[other]
     wanted = units.ending[document] & (own == units.bounds[document + 1] - 1)
     begin = np.where(ending & wanted, end - 1, begin)
     end = np.where(ending & ~wanted & (end - begin > 1), end - 1, end)
-    bits = draw(keys[:, None], _OFFER, np.arange(_OFFERS + 1))
-    unit = begin[:, None] + below(bits, (end - begin)[:, None])
+    bits = random_bits(keys[:, None], _OFFER, np.arange(_OFFERS + 1))
+    unit = begin[:, None] + randint(bits, (end - begin)[:, None])
     first, last = units.first[unit], units.last[unit]
-    sentence = first + 1 + below(bits << np.uint64(32), last - first - 1)
+    sentence = first + 1 + randint(bits << np.uint64(32), last - first - 1)
     sentence[:, -1] = last[:, -1] - 1
     return unit, sentence
 
@@ -118,7 +118,7 @@ def _matched(
     apart[offers[:, None] > np.where(real, most - left, 0)[:, :, None]] = 3 * most
     # of equals every pair is as likely: a sum that wraps is uniform, whatever the other summand is
     number = offers.shape[1]
-    ties = (draw(keys[:, None], _TIE, np.arange(number + right.shape[1])) >> np.uint64(48)).astype(np.uint16)
+    ties = (random_bits(keys[:, None], _TIE, np.arange(number + right.shape[1])) >> np.uint64(48)).astype(np.uint16)
     order = apart << 16 | (ties[:, number:, None] + ties[:, None, :number])
     best = order.reshape(len(keys), -1).argmin(axis=1)
     return best // number, best % number
@@ -134,14 +134,14 @@ def _units(text: Text, most: int) -> _Units:
     last = np.minimum(np.repeat(edges[1:], np.diff(edges)), np.searchsorted(stops, starts + most, side="right"))
     first = np.arange(len(starts))
     several = last - first > 1
-    found = np.flatnonzero(several & visited(np.where(several, last, first + 1)))
+    found = np.flatnonzero(several & reachable(np.where(several, last, first + 1)))
     bounds = np.searchsorted(found, limits)
     filled = np.diff(bounds) > 0
     ending = last[found[bounds[1:][filled] - 1]] == limits[1:][filled]
     return _Units(found, last[found], np.append(bounds[:-1][filled], len(found)), ending)
 
 
-def visited(after: np.ndarray) -> np.ndarray:
+def reachable(after: np.ndarray) -> np.ndarray:
     """Places that one comes by from place 0, each step leading from a place to `after` it, by doubling the steps."""
     count = len(after)
     jump, seen = np.append(after, count), np.arange(count + 1) == 0

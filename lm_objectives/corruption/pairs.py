@@ -7,20 +7,20 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from lm_objectives.corruption.base import Corruption, Rows, Text, View, Vocabulary, as_view
-from lm_objectives.corruption.choosing import ranges
-from lm_objectives.corruption.keyed import draw, uniform
-from lm_objectives.corruption.sentence_units import balance, cuts_of, halve, weights_of
+from lm_objectives.corruption.choosing import concatenated_ranges
+from lm_objectives.corruption.keyed import random_bits, uniform
+from lm_objectives.corruption.sentence_units import balance_cut_weights, cut_points, split_into_units, lookup_weights
 
 _CUT, _SWAP = range(2)  # what a random number is for
 _SURVEYED = 2**16  # units that weights are found from, so that memory does not grow with the text
-MARKS = 3
+PAIR_SPECIAL_TOKENS = 3
 """Places of a row of two segments that bos and two eos take."""
 
 Within = Literal["paragraph", "document"]
 
 
 @dataclass(frozen=True)
-class SegmentPairs(Corruption):
+class SentenceOrderPairs(Corruption):
     """ALBERT's sentence order (Lan et al. 2020, section 3.1).
 
         text    It rained. We stayed in. Nobody minded.
@@ -40,32 +40,32 @@ class SegmentPairs(Corruption):
 
     within: Within = "paragraph"
 
-    cuts_pairs: ClassVar[bool] = True
+    reads_sentence_pairs: ClassVar[bool] = True
 
-    def spans(self, text: Text, window: int, packing: bool) -> np.ndarray:
+    def windows(self, text: Text, window: int, packing: bool) -> np.ndarray:
         del packing
-        units = _units(text, self.within, window - MARKS)
+        units = _units(text, self.within, window - PAIR_SPECIAL_TOKENS)
         return np.stack([text.sentences[:, 0][units[:, 0]], text.sentences[:, 1][units[:, 1] - 1]], axis=1)
 
-    def skipped(self, text: Text, window: int, packing: bool, vocabulary: Vocabulary) -> dict[str, int]:
+    def dropped_counts(self, text: Text, window: int, packing: bool, vocabulary: Vocabulary) -> dict[str, int]:
         del vocabulary
         starts, stops = text.sentences[:, 0], text.sentences[:, 1]
-        units = self.spans(text, window, packing)
+        units = self.windows(text, window, packing)
         paired = np.searchsorted(starts, units[:, 1]) - np.searchsorted(starts, units[:, 0])
-        long = int(np.count_nonzero(stops - starts > window - MARKS))
+        long = int(np.count_nonzero(stops - starts > window - PAIR_SPECIAL_TOKENS))
         single = len(starts) - int(paired.sum()) - long
         return {"sentences longer than the window": long, "sentences without another to pair them with": single}
 
-    def read(self, text: Text, spans: np.ndarray, keys: np.ndarray, window: int, vocabulary: Vocabulary) -> Rows:
+    def read_rows(self, text: Text, spans: np.ndarray, keys: np.ndarray, window: int, vocabulary: Vocabulary) -> Rows:
         starts, stops = text.sentences[:, 0], text.sentences[:, 1]
-        units, most = np.searchsorted(starts, spans), window - MARKS
-        left, right, real = cuts_of(starts, stops, units)
-        weights = np.where(real, weights_of(_table(text, self.within, most), left, right, most), 0.0)
+        units, most = np.searchsorted(starts, spans), window - PAIR_SPECIAL_TOKENS
+        left, right, real = cut_points(starts, stops, units)
+        weights = np.where(real, lookup_weights(_table(text, self.within, most), left, right, most), 0.0)
         reach = np.cumsum(weights, axis=1)
         zero = np.zeros(len(keys), dtype=np.uint64)
-        chosen = (reach <= uniform(draw(keys, _CUT, zero))[:, None] * reach[:, -1:]).sum(axis=1)
+        chosen = (reach <= uniform(random_bits(keys, _CUT, zero))[:, None] * reach[:, -1:]).sum(axis=1)
         cut = units[:, 0] + 1 + chosen
-        swapped = (draw(keys, _SWAP, zero) & np.uint64(1)).astype(np.int64)
+        swapped = (random_bits(keys, _SWAP, zero) & np.uint64(1)).astype(np.int64)
         pair = np.stack([spans[:, 0], stops[cut - 1], starts[cut], spans[:, 1]], axis=1).reshape(-1, 2, 2)
         pair = np.where(swapped[:, None, None] == 1, pair[:, ::-1], pair)
         return pair_rows(text, pair, keys, swapped, window, vocabulary)
@@ -80,7 +80,7 @@ def _units(text: Text, within: Within, most: int) -> np.ndarray:
     """First sentence of each unit and one past its last, `(units, 2)`; a text is known by identity."""
     starts, stops = np.asarray(text.sentences[:, 0]), np.asarray(text.sentences[:, 1])
     edges = np.asarray(text.paragraphs) if within == "paragraph" else np.searchsorted(starts, text.documents)
-    return halve(starts, stops, edges, most)
+    return split_into_units(starts, stops, edges, most)
 
 
 @lru_cache(maxsize=8)
@@ -88,7 +88,7 @@ def _table(text: Text, within: Within, most: int) -> np.ndarray:
     """Weights of cuts by the lengths on either side, from units spread over the text."""
     starts, stops = np.asarray(text.sentences[:, 0]), np.asarray(text.sentences[:, 1])
     units = _units(text, within, most)
-    return balance(*cuts_of(starts, stops, units[:: len(units) // _SURVEYED + 1]), most)
+    return balance_cut_weights(*cut_points(starts, stops, units[:: len(units) // _SURVEYED + 1]), most)
 
 
 def pair_rows(
@@ -101,20 +101,20 @@ def pair_rows(
         labels: `(rows,)`.
     """
     first, second = (pairs[:, number, 1] - pairs[:, number, 0] for number in range(2))
-    row, middle, lengths = np.arange(len(keys)) * window, first + 2, first + second + MARKS
+    row, middle, lengths = np.arange(len(keys)) * window, first + 2, first + second + PAIR_SPECIAL_TOKENS
     ids = np.full((len(keys), window), vocabulary.pad, dtype=np.int64)
     sizes = np.stack([first, second], axis=1).ravel()
-    into = ranges(np.stack([row + 1, row + middle], axis=1).ravel(), sizes)
-    ids.ravel()[into] = text.tokens[ranges(pairs[:, :, 0].ravel(), sizes)]
+    into = concatenated_ranges(np.stack([row + 1, row + middle], axis=1).ravel(), sizes)
+    ids.ravel()[into] = text.tokens[concatenated_ranges(pairs[:, :, 0].ravel(), sizes)]
     ids[:, 0] = vocabulary.bos
     ids.ravel()[np.concatenate([row + middle, row + lengths]) - 1] = vocabulary.eos
     place = np.arange(window)
     segments = ((place >= middle[:, None]) & (place < lengths[:, None])).astype(np.int64)
-    return Rows(keys, ids, lengths, segments=segments, labels=labels)
+    return Rows(keys, ids, lengths, token_type_ids=segments, labels=labels)
 
 
 def pair_view(rows: Rows) -> View:
     """The view of pairs: the first position of each row is asked for its label."""
     assert rows.labels is not None
-    first = np.arange(len(rows.ids)) * rows.ids.shape[1]
-    return as_view(rows, rows.ids, "bidirectional", first, rows.labels, {"loss": len(rows.ids)})
+    first = np.arange(len(rows.input_ids)) * rows.input_ids.shape[1]
+    return as_view(rows, rows.input_ids, "bidirectional", first, rows.labels, {"loss": len(rows.input_ids)})

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lm_objectives.corruption.keyed import draw
+from lm_objectives.corruption.keyed import random_bits
 
 _ROUNDS = 6
 _FEW = 1024  # sorting that many numbers takes less time than the rounds
@@ -19,7 +19,7 @@ def permute(index: np.ndarray, size: int, key: np.uint64) -> np.ndarray:
         permute([0, 1, 2, 3, 4], 5, key)  ->  [3, 0, 4, 1, 2], say
     """
     if size <= _FEW:
-        return np.argsort(draw(np.array([key]), 0, np.arange(size)))[index]
+        return np.argsort(random_bits(np.array([key]), 0, np.arange(size)))[index]
     half = np.uint64((size - 1).bit_length() + 1) // np.uint64(2)
     low = (np.uint64(1) << half) - np.uint64(1)
     result = index.astype(np.uint64)
@@ -27,7 +27,7 @@ def permute(index: np.ndarray, size: int, key: np.uint64) -> np.ndarray:
     while outside.any():
         left, right = result[outside] >> half, result[outside] & low
         for round_ in range(_ROUNDS):
-            left, right = right, left ^ (draw(np.full_like(right, key), round_, right) & low)
+            left, right = right, left ^ (random_bits(np.full_like(right, key), round_, right) & low)
         result[outside] = left << half | right
         outside = result >= np.uint64(size)
     return result.astype(np.int64)

@@ -5,16 +5,16 @@ from functools import lru_cache
 
 import numpy as np
 
-from lm_objectives.corruption.choosing import count_rows, ranges
-from lm_objectives.corruption.keyed import draw
-from lm_objectives.corruption.lengths import SpanLengths, lengths_from
+from lm_objectives.corruption.choosing import count_rows, concatenated_ranges
+from lm_objectives.corruption.keyed import random_bits
+from lm_objectives.corruption.lengths import SpanLengths, sample_lengths
 
 _LENGTHS, _ORDER = 4, 5  # what a random number is for; corruption.masking has 0 to 2
 _NEVER = np.uint32(2**32 - 1)
 
 
 @dataclass(frozen=True)
-class Runs:
+class SampledSpans:
     """Units of some rows that are in runs, numbered from the first of the first row to the last of the last.
 
     Attributes:
@@ -28,7 +28,7 @@ class Runs:
     empty: np.ndarray
 
 
-def place_runs(keys: np.ndarray, units: np.ndarray, wanted: np.ndarray, lengths: SpanLengths, least: int = 1) -> Runs:
+def sample_spans(keys: np.ndarray, units: np.ndarray, wanted: np.ndarray, lengths: SpanLengths, least: int = 1) -> SampledSpans:
     """Runs that hold exactly `wanted` of each row's `units`, both `(rows,)`, placed as `lengths.placement` says.
 
         9 units, 5 wanted, the first to come       2 from unit 6, 2 from unit 3, 3 from unit 7, 2 from unit 0
@@ -43,7 +43,7 @@ def place_runs(keys: np.ndarray, units: np.ndarray, wanted: np.ndarray, lengths:
     number = min(_expected(lengths, least, units, wanted), most)
     while True:
         start, length, real = _candidates(keys, units, lengths, least, number)
-        unit = ranges((base[:, None] + start).ravel(), length.ravel())
+        unit = concatenated_ranges((base[:, None] + start).ravel(), length.ravel())
         run = np.repeat(np.arange(start.size, dtype=np.int32), length.ravel())
         new = np.ones(len(unit), dtype=bool)
         if lengths.placement == "overlapping" or number == most:
@@ -67,7 +67,7 @@ def place_runs(keys: np.ndarray, units: np.ndarray, wanted: np.ndarray, lengths:
         begun = count_rows(counted & ~none)
         row, column = np.nonzero(none & (np.cumsum(none, axis=1) <= (wanted - begun)[:, None]))
         empty = base[row] + start[row, column]
-    return Runs(unit[counts & new], unit[counts & ~first], empty)
+    return SampledSpans(unit[counts & new], unit[counts & ~first], empty)
 
 
 def _expected(lengths: SpanLengths, least: int, units: np.ndarray, wanted: np.ndarray) -> int:
@@ -109,11 +109,11 @@ def _candidates(
         start = end - length
         return start, np.where(real, np.minimum(end, units) - start, 0), real
     start, real = _shuffled(keys, np.arange(most) < units, number)
-    bits, room = draw(keys[:, None], _LENGTHS, start), np.where(real, units - start, 0)
+    bits, room = random_bits(keys[:, None], _LENGTHS, start), np.where(real, units - start, 0)
     if lengths.placement == "overlapping":
-        length = np.minimum(lengths_from(lengths, bits, least), room)
+        length = np.minimum(sample_lengths(lengths, bits, least), room)
     else:
-        length = lengths_from(lengths, bits, least, room)
+        length = sample_lengths(lengths, bits, least, room)
         real &= _apart(np.cumsum(units)[:, None] - units + start, length)
         length[~real] = 0
     if number < most:
@@ -125,7 +125,7 @@ def _shuffled(keys: np.ndarray, places: np.ndarray, number: int) -> tuple[np.nda
     """The first `number` of each row's `places`, `(rows, time)`, in an order of the key's, and which are real."""
     time = places.shape[1]
     low = np.uint32(2 ** time.bit_length() - 1)  # bits that tell places apart; the others are drawn
-    words = draw(keys[:, None], _ORDER, np.arange(-(-time // 2)))
+    words = random_bits(keys[:, None], _ORDER, np.arange(-(-time // 2)))
     order = words.astype("<u8", copy=False).view("<u4")[:, :time]  # two places share 64 bits
     order = np.where(places, order & ~low | np.arange(time, dtype=np.uint32), _NEVER)
     if number < time:
@@ -140,7 +140,7 @@ def _tiles(keys: np.ndarray, most: int, lengths: SpanLengths, least: int) -> np.
     mean, deviation = _moments(lengths, least)
     runs = int(most / mean + 4 * np.sqrt(most / mean) * deviation / mean) + 2
     while True:
-        drawn = lengths_from(lengths, draw(keys[:, None], _LENGTHS, np.arange(runs)), least)
+        drawn = sample_lengths(lengths, random_bits(keys[:, None], _LENGTHS, np.arange(runs)), least)
         if (drawn.sum(axis=1) >= most).all():
             return drawn
         runs *= 2  # shorter than on average

@@ -7,7 +7,7 @@ _ROUNDS = 30
 _LARGEST = 64.0  # of a weight over its mirror image's
 
 
-def halve(starts: np.ndarray, stops: np.ndarray, edges: np.ndarray, most: int) -> np.ndarray:
+def split_into_units(starts: np.ndarray, stops: np.ndarray, edges: np.ndarray, most: int) -> np.ndarray:
     """Units of at least two sentences and at most `most` tokens, `(units, 2)`: their first sentence, one past the last.
 
     A stretch that is too long is cut at the boundary nearest to its middle (of the many windows that it will take), and
@@ -41,7 +41,7 @@ def halve(starts: np.ndarray, stops: np.ndarray, edges: np.ndarray, most: int) -
     return found[np.argsort(found[:, 0])]
 
 
-def cuts_of(starts: np.ndarray, stops: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def cut_points(starts: np.ndarray, stops: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All boundaries inside units, `(units, cuts)`: the tokens on the left and the right, and which are real."""
     number = np.arange(max(int((units[:, 1] - units[:, 0]).max(initial=2)) - 1, 1))
     boundary = units[:, :1] + 1 + number
@@ -52,7 +52,7 @@ def cuts_of(starts: np.ndarray, stops: np.ndarray, units: np.ndarray) -> tuple[n
     return left, right, real
 
 
-def weights_of(table: np.ndarray, left: np.ndarray, right: np.ndarray, most: int) -> np.ndarray:
+def lookup_weights(table: np.ndarray, left: np.ndarray, right: np.ndarray, most: int) -> np.ndarray:
     """The weight of cuts with so many tokens on the left and on the right."""
     return table[_kind(left, most), _kind(right, most)]
 
@@ -61,7 +61,7 @@ def _kind(tokens: np.ndarray, most: int) -> np.ndarray:
     return np.minimum(tokens * _GRID // (most + 1), _GRID - 1)
 
 
-def balance(left: np.ndarray, right: np.ndarray, real: np.ndarray, most: int) -> np.ndarray:
+def balance_cut_weights(left: np.ndarray, right: np.ndarray, real: np.ndarray, most: int) -> np.ndarray:
     """Weights of cuts by the lengths on either side, with which (left, right) is as frequent as (right, left).
 
     Real text is not the same backwards: a paragraph's first sentence is shorter than its last. Each round takes every

@@ -12,15 +12,15 @@ from lm_objectives.corruption.base import (
     Frame,
     Layout,
     Rows,
-    Spans,
+    WindowBounds,
     Text,
     View,
     Vocabulary,
-    Windows,
+    FixedLengthWindows,
     as_view,
 )
-from lm_objectives.corruption.keyed import below, draw
-from lm_objectives.corruption.named import ids_named
+from lm_objectives.corruption.keyed import randint, random_bits
+from lm_objectives.corruption.named import token_ids_of
 
 _SPLIT = 0  # what a random number is for
 
@@ -54,12 +54,12 @@ class NextToken(Corruption):
 
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
         del vocabulary
-        predicted = np.arange(1, rows.ids.shape[1] + 1) < rows.lengths[:, None]
-        if rows.positions is not None:  # the next document's first token does not follow from this one
-            predicted[:, :-1] &= rows.positions[:, 1:] > 0
+        predicted = np.arange(1, rows.input_ids.shape[1] + 1) < rows.lengths[:, None]
+        if rows.position_ids is not None:  # the next document's first token does not follow from this one
+            predicted[:, :-1] &= rows.position_ids[:, 1:] > 0
         scored = np.flatnonzero(predicted)
-        targets = rows.ids.ravel()[scored + 1]
-        return as_view(rows, rows.ids, self.attention, scored, targets, {"loss": len(scored)})
+        targets = rows.input_ids.ravel()[scored + 1]
+        return as_view(rows, rows.input_ids, self.attention, scored, targets, {"loss": len(scored)})
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class PrefixNextToken(Corruption):
     layout: Layout = "prefix"
     attention: Attention = field(init=False)
 
-    packs: ClassVar[bool] = False
+    supports_packing: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.share is not None and not 0 < self.share < 1:
@@ -100,50 +100,50 @@ class PrefixNextToken(Corruption):
         object.__setattr__(self, "attention", "prefix" if self.layout == "prefix" else "bidirectional")
 
     @property
-    def decodes(self) -> bool:
+    def uses_decoder(self) -> bool:
         return self.layout == "encoder-decoder"
 
-    def tokens(self, window: int) -> tuple[str, ...]:
+    def special_tokens(self, window: int) -> tuple[str, ...]:
         del window
         return () if self.mode is None else (self.mode,)
 
     def prefix_and_suffix(self, vocabulary: Vocabulary) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The mode's token and bos: what stands behind the prefix is yet to be written."""
         mode = [] if self.mode is None else [self.mode]
-        return (*ids_named(vocabulary, mode).tolist(), vocabulary.bos), ()
+        return (*token_ids_of(vocabulary, mode).tolist(), vocabulary.bos), ()
 
-    def spans(self, text: Text, window: int, packing: bool) -> Spans:
+    def windows(self, text: Text, window: int, packing: bool) -> WindowBounds:
         del packing
-        return Windows(np.asarray(text.documents), window - len(self.tokens(window)))
+        return FixedLengthWindows(np.asarray(text.documents), window - len(self.special_tokens(window)))
 
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
-        time = rows.ids.shape[1]
+        time = rows.input_ids.shape[1]
         if self.mode is not None:  # a full row, as of a window that is shorter for a while, loses its last token
-            mode = np.full((len(rows.ids), 1), ids_named(vocabulary, [self.mode])[0])
-            ids = np.concatenate([mode, rows.ids[:, :-1]], axis=1)
-            rows = replace(rows, ids=ids, lengths=np.minimum(rows.lengths + 1, time))
+            mode = np.full((len(rows.input_ids), 1), token_ids_of(vocabulary, [self.mode])[0])
+            ids = np.concatenate([mode, rows.input_ids[:, :-1]], axis=1)
+            rows = replace(rows, input_ids=ids, lengths=np.minimum(rows.lengths + 1, time))
         prefix = self._split(rows.lengths, rows.keys)
         place = np.arange(time)
         written = (place >= prefix[:, None]) & (place < rows.lengths[:, None])
-        targets = rows.ids[written]
+        targets = rows.input_ids[written]
         counts = {"loss": len(targets)}
         if self.layout == "prefix":
-            view = as_view(rows, rows.ids, self.attention, np.flatnonzero(written) - 1, targets, counts)
-            return replace(view, prefix=torch.from_numpy(prefix))
+            view = as_view(rows, rows.input_ids, self.attention, np.flatnonzero(written) - 1, targets, counts)
+            return replace(view, prefix_lengths=torch.from_numpy(prefix))
         read, write = (time, time) if self.share is None else self._widths(time)
-        source = np.where(place < prefix[:, None], rows.ids, vocabulary.pad)[:, :read]
+        source = np.where(place < prefix[:, None], rows.input_ids, vocabulary.pad)[:, :read]
         behind = place[:write] < (rows.lengths - prefix)[:, None]
         target = np.full(behind.shape, vocabulary.pad)
         target[behind] = targets
         view = as_view(replace(rows, lengths=prefix), source, self.attention, np.flatnonzero(behind), targets, counts)
-        return replace(view, decoder=torch.from_numpy(target))
+        return replace(view, decoder_labels=torch.from_numpy(target))
 
     def _split(self, lengths: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Tokens of each row's prefix, the mode's and one of the text at least, and all of a row of no more."""
         first = 1 + (self.mode is not None)
         rest = np.maximum(lengths - first, 1)
         if self.share is None:
-            prefix = first + below(draw(keys, _SPLIT, np.zeros(1)), rest)
+            prefix = first + randint(random_bits(keys, _SPLIT, np.zeros(1)), rest)
         else:
             prefix = np.clip(np.rint(self.share * lengths).astype(np.int64), first, first + rest - 1)
         return np.minimum(prefix, lengths)

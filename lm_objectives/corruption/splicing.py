@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from lm_objectives.corruption.choosing import count_rows, ranges
+from lm_objectives.corruption.choosing import count_rows, concatenated_ranges
 
 
-def splice(
+def insert_tokens(
     ids: np.ndarray,
     stays: np.ndarray,
     row: np.ndarray,
@@ -45,7 +45,7 @@ def splice(
     return made, lengths
 
 
-def close_up(
+def compact_rows(
     ids: np.ndarray, stays: np.ndarray, width: int, pad: int, end: int, front: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows of what stays alone, behind a token in front where there is one, and with another at the end.
@@ -61,6 +61,6 @@ def close_up(
     made = np.full((len(ids), width), pad, dtype=np.int64)
     if front is not None:
         made[:, 0] = front
-    made.ravel()[ranges(rows * width + first, counts)] = ids.ravel()[np.flatnonzero(stays)]
+    made.ravel()[concatenated_ranges(rows * width + first, counts)] = ids.ravel()[np.flatnonzero(stays)]
     made[rows, lengths - 1] = end
     return made, lengths

@@ -58,22 +58,22 @@ def units_of(rows: Rows, vocabulary: Vocabulary, unit: Unit = "token", first: in
     Raises:
         ValueError: for words, where the vocabulary does not know where they start.
     """
-    place = np.arange(rows.ids.shape[1])
-    maskable = _ordinary(vocabulary)[rows.ids]
+    place = np.arange(rows.input_ids.shape[1])
+    maskable = _ordinary(vocabulary)[rows.input_ids]
     if (rows.lengths < len(place)).any():
         maskable &= place < rows.lengths[:, None]
     if first:
-        maskable &= (place if rows.positions is None else rows.positions) >= first
+        maskable &= (place if rows.position_ids is None else rows.position_ids) >= first
     if unit == "token":
         return Units(maskable, maskable)
     if vocabulary.starts_word is None:
         raise ValueError("expected a vocabulary that says where words start, found none: choose unit token")
-    begins = vocabulary.starts_word[rows.ids]
+    begins = vocabulary.starts_word[rows.input_ids]
     begins[:, 0] = True
     begins[:, 1:] |= ~maskable[:, :-1]
     if vocabulary.breaks_line is not None:
-        begins[:, 1:] |= vocabulary.breaks_line[rows.ids[:, :-1]]
-    for marks in (None if rows.positions is None else rows.positions == 0, rows.sentences):
+        begins[:, 1:] |= vocabulary.breaks_line[rows.input_ids[:, :-1]]
+    for marks in (None if rows.position_ids is None else rows.position_ids == 0, rows.sentence_starts):
         if marks is not None:
             begins |= marks
     return Units(maskable, begins & maskable)

@@ -39,7 +39,7 @@ class Steady(Growth):
         return float(-(-missing // self.part[index])) if self.part[index] else math.inf
 
 
-def settle(behind: Sequence[int], parts: Iterable[Sequence[int]], scale: int, growth: Growth) -> list[int]:
+def distribute_units(behind: Sequence[int], parts: Iterable[Sequence[int]], scale: int, growth: Growth) -> list[int]:
     """How far objectives are behind their targets after steps in which each was given its whole units already.
 
     What is left of a step goes to those furthest behind, one each, in order where they are alike. That alone lets some
@@ -108,7 +108,7 @@ def _by_deadline(behind: list[int], left: int, scale: int, growth: Growth, step:
     return now
 
 
-def settle_steadily(behind: Sequence[int], part: Sequence[int], scale: int, steps: int) -> list[int]:
+def distribute_constant(behind: Sequence[int], part: Sequence[int], scale: int, steps: int) -> list[int]:
     """`settle` for steps that are all alike.
 
     Targets are whole again after a period. Where objectives then stand as they did a period ago, all further periods
@@ -117,7 +117,7 @@ def settle_steadily(behind: Sequence[int], part: Sequence[int], scale: int, step
     period, growth = scale // math.gcd(scale, *part), Steady(part)
     now = list(behind)
     while steps >= period:
-        then = settle(now, repeat(part, period), scale, growth)
+        then = distribute_units(now, repeat(part, period), scale, growth)
         steps = (steps - period) % period if then == now else steps - period
         now = then
-    return settle(now, repeat(part, steps), scale, growth)
+    return distribute_units(now, repeat(part, steps), scale, growth)

@@ -45,7 +45,7 @@ class TokenText:
         Raises:
             ValueError: where it is not there.
         """
-        if not corruption.cuts_pairs:
+        if not corruption.reads_sentence_pairs:
             return self
         if self.pairs is None:
             raise ValueError(
@@ -73,7 +73,7 @@ class TokenText:
 
 
 @dataclass(frozen=True)
-class Census:
+class CorpusStatistics:
     """What is known of a corpus from making its tokens.
 
     Attributes:
@@ -116,7 +116,7 @@ class TokenCache:
     training: TokenText
     validation: TokenText
     vocabulary: Vocabulary
-    census: "Census"
+    statistics: "CorpusStatistics"
     identity: str
 
     @cached_property
@@ -131,7 +131,7 @@ class TokenCache:
             nats: the mean over the text's tokens but bos, which stands in no text.
         """
         tokens = len(self.validation.tokens) - (len(self.validation.documents) - 1)
-        return nats / math.log(2) * tokens / self.census.validation_bytes
+        return nats / math.log(2) * tokens / self.statistics.validation_bytes
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open_cache, (self.folder,)
@@ -152,8 +152,8 @@ def open_cache(path: str | Path) -> TokenCache:
             if (folder / name).stat().st_size != size:
                 raise ValueError(f"{name} has {(folder / name).stat().st_size:,} bytes of {size:,}")
         words = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("starts_word", "breaks_line")}
-        vocabulary = Vocabulary.from_ids(meta["vocabulary"], **words)
-        census, identity = Census(**meta["census"]), str(meta["identity"])
+        vocabulary = Vocabulary.from_dict(meta["vocabulary"], **words)
+        census, identity = CorpusStatistics(**meta["census"]), str(meta["identity"])
     training, validation = (TokenText.open(folder / split) for split in ("training", "validation"))
     return TokenCache(folder, training, validation, vocabulary, census, identity)
 

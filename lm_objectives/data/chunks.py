@@ -14,10 +14,10 @@ from zipfile import BadZipFile
 import numpy as np
 
 from lm_objectives.data.cache import PAIRS, SPLITS
-from lm_objectives.data.encoding import Encoder, Part, token_dtype
-from lm_objectives.data.growing import GrowingArray
-from lm_objectives.data.pieces import Piece
-from lm_objectives.whole_file import whole_file
+from lm_objectives.data.encoding import Encoder, EncoderInput, token_dtype
+from lm_objectives.data.growing import AppendableArray
+from lm_objectives.data.pieces import DocumentPiece
+from lm_objectives.whole_file import atomic_write
 
 _CHUNK = 2**20  # characters, about; the same for any number of cores
 _MOST_THREADS = 16  # more would wait for one another, and each holds a chunk
@@ -25,7 +25,7 @@ _COUNTS = ("words", "characters", "bytes", "unspaced", "unknown", "without_token
 
 
 @dataclass(frozen=True)
-class Chunk:
+class DocumentChunk:
     """Some successive documents of one corpus, by split.
 
     Attributes:
@@ -35,27 +35,27 @@ class Chunk:
 
     number: int
     corpus: int
-    parts: dict[str, list[Part]] = field(repr=False)
+    parts: dict[str, list[EncoderInput]] = field(repr=False)
 
 
-def in_chunks(pieces: Iterable[tuple[bool, Piece]]) -> Iterator[Chunk]:
+def chunk_documents(pieces: Iterable[tuple[bool, DocumentPiece]]) -> Iterator[DocumentChunk]:
     """Documents in chunks of a size that depends on them alone; each piece comes with whether it is held out."""
     number = size = 0
-    parts: dict[str, list[Part]] = {split: [] for split in SPLITS}
+    parts: dict[str, list[EncoderInput]] = {split: [] for split in SPLITS}
     ahead = chain(pieces, [None])
     following = next(ahead)
     while following is not None:
         (held_out, piece), following = following, next(ahead)
         size += len(piece.text)
         ends = following is None or following[1].begins
-        parts[SPLITS[held_out]].append(Part(piece.text, piece.begins, ends))
+        parts[SPLITS[held_out]].append(EncoderInput(piece.text, piece.begins, ends))
         if following is None or size >= _CHUNK or following[1].corpus != piece.corpus:
-            yield Chunk(number, piece.corpus, parts)
+            yield DocumentChunk(number, piece.corpus, parts)
             number, size, parts = number + 1, 0, {split: [] for split in SPLITS}
 
 
 def encode_chunks(
-    chunks: Iterable[Chunk], encoder: Encoder, size: int, folder: Path, told: Callable[[int, int], None]
+    chunks: Iterable[DocumentChunk], encoder: Encoder, size: int, folder: Path, report: Callable[[int, int], None]
 ) -> None:
     """Encode chunks on all cores, each into a file of `folder`; those that are there whole are left alone.
 
@@ -70,7 +70,7 @@ def encode_chunks(
         told: called with documents and tokens of each chunk as it is finished.
     """
 
-    def encode(chunk: Chunk) -> tuple[int, int]:
+    def encode(chunk: DocumentChunk) -> tuple[int, int]:
         path = folder / f"{chunk.number:06d}.npz"
         try:
             tokens = _tokens_in(path)
@@ -82,21 +82,21 @@ def encode_chunks(
                     if layout is not None:
                         arrays |= {f"{stream}/{name}": array for name, array in layout.arrays(size).items()}
                 arrays[f"{split}/counts"] = np.array([getattr(made, name) for name in _COUNTS])
-            with whole_file(path) as file:
+            with atomic_write(path) as file:
                 np.savez(file, **arrays)
             tokens = _tokens_in(path)
         return sum(part.begins for parts in chunk.parts.values() for part in parts), tokens
 
-    threads = min(cores(), _MOST_THREADS)
+    threads = min(available_cores(), _MOST_THREADS)
     waiting: deque[Future[tuple[int, int]]] = deque()
     with _one_thread_each(), ThreadPoolExecutor(threads) as pool:
         try:
             for chunk in chunks:
                 waiting.append(pool.submit(encode, chunk))
                 while len(waiting) > threads:
-                    told(*waiting.popleft().result())
+                    report(*waiting.popleft().result())
             while waiting:
-                told(*waiting.popleft().result())
+                report(*waiting.popleft().result())
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -123,10 +123,10 @@ def join_chunks(files: list[Path], corpora: int, size: int, folder: Path, stream
     offset = np.dtype(np.int64)
     folder.mkdir()
     with ExitStack() as stack:
-        tokens = stack.enter_context(GrowingArray(folder / "tokens.npy", token_dtype(size)))
-        sentences = stack.enter_context(GrowingArray(folder / "sentences.npy", offset, (2,)))
-        paragraphs = stack.enter_context(GrowingArray(folder / "paragraphs.npy", offset))
-        documents = stack.enter_context(GrowingArray(folder / "documents.npy", offset))
+        tokens = stack.enter_context(AppendableArray(folder / "tokens.npy", token_dtype(size)))
+        sentences = stack.enter_context(AppendableArray(folder / "sentences.npy", offset, (2,)))
+        paragraphs = stack.enter_context(AppendableArray(folder / "paragraphs.npy", offset))
+        documents = stack.enter_context(AppendableArray(folder / "documents.npy", offset))
         for path in files:
             with np.load(path) as found:
                 names = ("tokens", "sentences", "paragraphs", "documents")
@@ -139,7 +139,7 @@ def join_chunks(files: list[Path], corpora: int, size: int, folder: Path, stream
             bounds[corpus + 1 :] = [tokens.length] * (corpora - corpus)
         documents.append([tokens.length])
         paragraphs.append([sentences.length])
-        corpora_file = stack.enter_context(GrowingArray(folder / "corpora.npy", offset))
+        corpora_file = stack.enter_context(AppendableArray(folder / "corpora.npy", offset))
         corpora_file.append(bounds)
 
 
@@ -152,7 +152,7 @@ def add_counts(files: list[Path], split: str) -> dict[str, int]:
     return dict(zip(_COUNTS, totals.tolist(), strict=True))
 
 
-def cores() -> int:
+def available_cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -17,13 +17,13 @@ from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.data.cache import open_cache
 from lm_objectives.data.loader import MicroBatches, StepLoader, keep_freed_memory
 from lm_objectives.data.mixture import mixing_rates
-from lm_objectives.data.plan import LAG, Decisions, Plan, RowSource
+from lm_objectives.data.plan import ACTIVITY_DELAY, ActivityLog, RowPlan, ObjectiveRows
 from lm_objectives.data.prepare import prepare
 from lm_objectives.data.rows import Batch, RowDataset, RowKey, RowSettings
 from lm_objectives.data.target_counts import count_targets
 from lm_objectives.data.text_files import TxtDocuments
 from lm_objectives.data.unscored import check_scored
-from lm_objectives.ramps import Points, by_fraction, check_points
+from lm_objectives.ramps import Points, depends_on_length, check_points
 
 
 def default_cache() -> str:
@@ -74,10 +74,10 @@ class TextDataModule(L.LightningDataModule):
         corpus_weights: list[float] | None = None,
         corpus_temperature: float | None = None,
         corpus_cap: int | None = None,
-        window: int | list[list[int | float]] = 128,
+        seq_len: int | list[list[int | float]] = 128,
         packing: bool | None = None,
-        rows_per_step: int = 32,
-        unit: int = 8,
+        global_batch_size: int = 32,
+        batch_multiple: int = 8,
         num_workers: int = 0,
         validation_share: float = 0.1,
         validation_rows: int = 512,
@@ -86,15 +86,15 @@ class TextDataModule(L.LightningDataModule):
         split_seed: int | None = None,
     ) -> None:
         super().__init__()
-        _at_least("data.rows_per_step", rows_per_step, 1)
-        _at_least("data.unit", unit, 1)
+        _at_least("data.rows_per_step", global_batch_size, 1)
+        _at_least("data.unit", batch_multiple, 1)
         _at_least("data.num_workers", num_workers, 0)
         _at_least("data.validation_rows", validation_rows, 0)
         self.corpus, self.text_field, self.txt_documents = corpus, text_field, txt_documents
         self.language, self.tokenizer_source = language, tokenizer
         self.corpus_weights, self.corpus_temperature, self.corpus_cap = corpus_weights, corpus_temperature, corpus_cap
-        self.windows, self.window, self.packing = window, largest_window(window), packing
-        self.rows_per_step, self.unit, self.num_workers = rows_per_step, unit, num_workers
+        self.seq_len_schedule, self.seq_len, self.packing = seq_len, max_seq_len(seq_len), packing
+        self.global_batch_size, self.batch_multiple, self.num_workers = global_batch_size, batch_multiple, num_workers
         self.validation_share, self.validation_rows = validation_share, validation_rows
         self.cache = cache or default_cache()
         self.seed, self.split_seed = seed, seed if split_seed is None else split_seed
@@ -107,13 +107,13 @@ class TextDataModule(L.LightningDataModule):
     @property
     def steps_per_epoch(self) -> int:
         """Whole optimizer steps that read as many tokens as the training text has: Lightning's bookkeeping epoch."""
-        return max(len(self.text.training.tokens) // (self.rows_per_step * self.window), 1)
+        return max(len(self.text.training.tokens) // (self.global_batch_size * self.seq_len), 1)
 
     def prepare_data(self) -> None:
         sources = {} if self.trainer is None else getattr(self.trainer.lightning_module, "sources", {})
         self._prepare(sources)
 
-    def _prepare(self, sources: Mapping[str, RowSource]) -> Path:
+    def _prepare(self, sources: Mapping[str, ObjectiveRows]) -> Path:
         return prepare(
             folder=self.cache,
             corpus=self.corpus,
@@ -123,8 +123,8 @@ class TextDataModule(L.LightningDataModule):
             validation_share=self.validation_share,
             split_seed=self.split_seed,
             txt_documents=self.txt_documents,
-            tokens=tuple(token for source in sources.values() for token in source.corruption.tokens(self.window)),
-            pairs=any(source.corruption.cuts_pairs and source.view_of is None for source in sources.values()),
+            tokens=tuple(token for source in sources.values() for token in source.corruption.special_tokens(self.seq_len)),
+            pairs=any(source.corruption.reads_sentence_pairs and source.shares_rows_with is None for source in sources.values()),
         )
 
     def setup(self, stage: str | None = None) -> None:
@@ -138,7 +138,7 @@ class TextDataModule(L.LightningDataModule):
         module: Any = trainer.lightning_module
         self.open(module.sources, module.backbone.packs, trainer)
 
-    def open(self, sources: Mapping[str, RowSource], packs: bool = True, trainer: L.Trainer | None = None) -> None:
+    def open(self, sources: Mapping[str, ObjectiveRows], packs: bool = True, trainer: L.Trainer | None = None) -> None:
         """Make ready to read.
 
         Args:
@@ -160,8 +160,8 @@ class TextDataModule(L.LightningDataModule):
         tokens = np.diff(self.text.training.corpora).tolist()
         rates = mixing_rates(tokens, self.corpus_weights, self.corpus_temperature, self.corpus_cap)
         packing = packs if self.packing is None else self.packing
-        self.settings = RowSettings(self.windows, self.seed, packing, rates, steps)
-        self.settings.cuts(0)
+        self.settings = RowSettings(self.seq_len_schedule, self.seed, packing, rates, steps)
+        self.settings.splits_at(0)
         self._sources = sources
         self._rows: RowDataset | None = None
         self._scored: RowDataset | None = None  # in which each objective was found to score something
@@ -169,33 +169,33 @@ class TextDataModule(L.LightningDataModule):
 
     def _check_size(self) -> None:
         """Raise where one step would read the whole corpus more than once."""
-        found, wanted = len(self.text.training.tokens), self.rows_per_step * self.window
+        found, wanted = len(self.text.training.tokens), self.global_batch_size * self.seq_len
         if found < wanted:
             raise ValueError(
                 f"expected a training text of at least one step, {wanted:,} tokens (data.rows_per_step x data.window), "
                 f"found {found:,}: give a larger corpus, or lower data.rows_per_step"
             )
 
-    def _plan(self, decisions: Decisions | None = None) -> Plan:
-        return Plan(self._sources, self.rows_per_step, self.unit, decisions, self.settings.steps)
+    def _plan(self, decisions: ActivityLog | None = None) -> RowPlan:
+        return RowPlan(self._sources, self.global_batch_size, self.batch_multiple, decisions, self.settings.steps)
 
     def identity(self) -> dict[str, Any]:
         """The settings without which a run that goes on would read rows twice or never, as plain data."""
         settings, shares = self.settings, self.plan.shares
         return {
-            "data.rows_per_step": self.rows_per_step,
-            "data.unit": self.unit,
+            "data.rows_per_step": self.global_batch_size,
+            "data.unit": self.batch_multiple,
             "data.seed": self.seed,
             "data.split_seed": self.split_seed,
             "data.validation_share": self.validation_share,
             "data.language": self.language,
             "data.corpus": self.text.identity,
-            "data.window": _plain(self.windows),
+            "data.window": _plain(self.seq_len_schedule),
             "data.packing": settings.packing,
             "data.corpus_weights": _plain(settings.rates),
             "shares": {name: _plain(share) for name, share in shares.items()},
-            "rows of an epoch": {name: len(spans) for name, spans in self.training_rows().spans.items()},
-            "trainer.max_steps": settings.steps if any(by_fraction(share) for share in shares.values()) else None,
+            "rows of an epoch": {name: len(spans) for name, spans in self.training_rows().windows.items()},
+            "trainer.max_steps": settings.steps if any(depends_on_length(share) for share in shares.values()) else None,
         }
 
     def check(self, trainer: L.Trainer) -> None:
@@ -219,11 +219,11 @@ class TextDataModule(L.LightningDataModule):
         """Micro-batches that each worker may make ahead."""
         if not self.num_workers:
             return None
-        most = (LAG - 2) * accumulate
+        most = (ACTIVITY_DELAY - 2) * accumulate
         if self.num_workers > most:
             raise ValueError(
                 f"expected data.num_workers of at most {most}, found {self.num_workers}: rows may be made at most "
-                f"{LAG} steps ahead, so lower it"
+                f"{ACTIVITY_DELAY} steps ahead, so lower it"
             )
         return min(2, most // self.num_workers)
 
@@ -261,26 +261,26 @@ class TextDataModule(L.LightningDataModule):
             check_scored(rows)
             self._scored = rows
 
-    def _validating(self) -> dict[str, RowSource]:
+    def _validating(self) -> dict[str, ObjectiveRows]:
         """Sources of rows that are made as held-out ones are."""
         return {
-            name: replace(source, corruption=source.corruption.validating()) for name, source in self._sources.items()
+            name: replace(source, corruption=source.corruption.for_validation()) for name, source in self._sources.items()
         }
 
     def target_counts(self) -> dict[str, Tensor]:
         """How often each target is right in training rows that are made as held-out ones are; see `count_targets`."""
-        settings = RowSettings(self.window, self.split_seed, self.settings.packing, self.settings.rates)
+        settings = RowSettings(self.seq_len, self.split_seed, self.settings.packing, self.settings.rates)
         folder = self.text.folder / "target_counts"
         return count_targets(self.text.training, self._validating(), self.vocabulary, settings, folder)
 
     def val_dataloader(self) -> StepLoader:
         """Held-out rows in a fixed order, one objective a batch, every rank its own."""
         world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer is not None else (1, 0)
-        settings = RowSettings(self.window, self.split_seed, self.settings.packing)
+        settings = RowSettings(self.seq_len, self.split_seed, self.settings.packing)
         dataset = RowDataset(self.text.validation, self._validating(), self.vocabulary, settings, "validation")
-        size = max(min(self.rows_per_step, 64), 1)
+        size = max(min(self.global_batch_size, 64), 1)
         keys: list[list[RowKey]] = []
-        for name, spans in dataset.spans.items():
+        for name, spans in dataset.windows.items():
             rows = min(len(spans), self.validation_rows or len(spans))
             own = range(rank, rows, world)
             keys += [[RowKey(name, k) for k in own[at : at + size]] for at in range(0, len(own), size)]
@@ -336,7 +336,7 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def largest_window(window: int | Points) -> int:
+def max_seq_len(window: int | Points) -> int:
     """The largest of a window's sizes, each checked to divide it."""
     if isinstance(window, int):
         _at_least("data.window", window, 8)

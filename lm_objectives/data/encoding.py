@@ -10,8 +10,8 @@ import numpy as np
 
 from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.data.pieces import cut_place
-from lm_objectives.data.places import place_sentences, places_of
-from lm_objectives.data.sentences import Span, find_sentences, leads_in_paragraph, sentences_at
+from lm_objectives.data.places import locate_sentences, token_offsets
+from lm_objectives.data.sentences import Span, find_sentences, starts_paragraph, sentences_at
 from lm_objectives.data.tokenizer import unknown_token
 from lm_objectives.data.words import is_byte_level, unspaced
 
@@ -25,7 +25,7 @@ _AT_ONCE = 2**18  # characters of texts that are encoded together: what is said 
 _OFFSET = np.dtype(np.int64)
 
 
-class Part(NamedTuple):
+class EncoderInput(NamedTuple):
     """A document, or a part of one, to be encoded.
 
     Attributes:
@@ -39,7 +39,7 @@ class Part(NamedTuple):
 
 
 @dataclass
-class Layout:
+class TokenArrays:
     """Tokens of documents, as the arrays of `corruption.base.Text` without their last bounds.
 
     Attributes:
@@ -60,7 +60,7 @@ class Layout:
         tokens: np.ndarray,
         sentences: np.ndarray,
         paragraphs: np.ndarray,
-        part: Part,
+        part: EncoderInput,
         vocabulary: Vocabulary,
     ) -> None:
         """Add a part of a document: bos where it begins, its tokens, eos where it ends.
@@ -96,7 +96,7 @@ class Layout:
 
 
 @dataclass
-class Encoded:
+class EncodedDocuments:
     """What an encoder makes of some documents.
 
     Attributes:
@@ -109,8 +109,8 @@ class Encoded:
         without_tokens: documents of which the tokenizer makes nothing, and which are left out, here too.
     """
 
-    text: Layout = field(default_factory=Layout)
-    pairs: Layout | None = None
+    text: TokenArrays = field(default_factory=TokenArrays)
+    pairs: TokenArrays | None = None
     words: int = 0
     characters: int = 0
     bytes: int = 0
@@ -146,9 +146,9 @@ class Encoder:
         self._unknown = None if unknown is None else tokenizer.token_to_id(unknown)
         self._separator = self._further.encode(PARAGRAPH_BREAK, add_special_tokens=False).ids
 
-    def __call__(self, parts: Iterable[Part]) -> Encoded:
+    def __call__(self, parts: Iterable[EncoderInput]) -> EncodedDocuments:
         """What documents, or parts of them, are made into, in their order."""
-        made = Encoded(pairs=Layout() if self._pairs else None)
+        made = EncodedDocuments(pairs=TokenArrays() if self._pairs else None)
         for part in parts:
             paragraphs = find_sentences(part.text, self._language)
             tokens, starts, stops = self._tokens(part)
@@ -160,8 +160,8 @@ class Encoder:
             made.bytes += len(part.text.encode())
             made.unspaced += unspaced(part.text)
             made.unknown += int(np.count_nonzero(tokens == self._unknown))
-            goes_on = not part.begins and bool(paragraphs) and not leads_in_paragraph(part.text, paragraphs[0][0][0])
-            sentences, firsts = place_sentences(starts, stops, paragraphs)
+            goes_on = not part.begins and bool(paragraphs) and not starts_paragraph(part.text, paragraphs[0][0][0])
+            sentences, firsts = locate_sentences(starts, stops, paragraphs)
             made.text.add(tokens, sentences, firsts[goes_on:], part, self._vocabulary)
             if made.pairs is not None:
                 alone, sentences, firsts = self._alone(
@@ -170,7 +170,7 @@ class Encoder:
                 made.pairs.add(alone, sentences, firsts[goes_on:], part, self._vocabulary)
         return made
 
-    def _tokens(self, part: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _tokens(self, part: EncoderInput) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Tokens of a part, and the characters where each starts and stops, `(tokens,)` each."""
         bounds = [0]
         while len(part.text) - bounds[-1] > _LONGEST:
@@ -178,11 +178,11 @@ class Encoder:
         bounds.append(len(part.text))
         texts = [part.text[start:stop] for start, stop in pairwise(bounds)]
         places = self._sizes is None
-        first = encoded(self._first, texts[: part.begins], places)
-        encodings = [*first, *encoded(self._further, texts[part.begins :], places)]
+        first = encode_texts(self._first, texts[: part.begins], places)
+        encodings = [*first, *encode_texts(self._further, texts[part.begins :], places)]
         ids = np.concatenate([np.array(encoding.ids, dtype=np.int64) for encoding in encodings])
         if self._sizes is not None:
-            return ids, *places_of(self._sizes[ids], part.text)
+            return ids, *token_offsets(self._sizes[ids], part.text)
         spans = [np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2) for encoding in encodings]
         starts, stops = np.concatenate([span + offset for span, offset in zip(spans, bounds, strict=False)]).T
         return ids, starts, stops
@@ -194,7 +194,7 @@ class Encoder:
             paragraphs: sentences of each.
             divided: whether one stands in front of the first paragraph too.
         """
-        sentences = encoded(self._first, [sentence for paragraph in paragraphs for sentence in paragraph])
+        sentences = encode_texts(self._first, [sentence for paragraph in paragraphs for sentence in paragraph])
         tokens: list[int] = []
         spans: list[Span] = []
         firsts: list[int] = []
@@ -209,7 +209,7 @@ class Encoder:
         return np.array(tokens), np.array(spans, dtype=_OFFSET).reshape(-1, 2), np.array(firsts, dtype=_OFFSET)
 
 
-def encoded(tokenizer: "Tokenizer", texts: Iterable[str], places: bool = False) -> Iterator["Encoding"]:
+def encode_texts(tokenizer: "Tokenizer", texts: Iterable[str], places: bool = False) -> Iterator["Encoding"]:
     """What a tokenizer makes of texts, each without special tokens; with the places of its tokens, or in less time."""
     together: list[str] = []
     size = 0

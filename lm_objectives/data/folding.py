@@ -5,7 +5,7 @@ from functools import cache
 from unicodedata import normalize, ucd_3_2_0
 
 
-def folded(text: str) -> bytes:
+def fold_text(text: str) -> bytes:
     """The letters, marks, digits and symbols of a text, without case and compatibility forms, one after the other.
 
         "Ｔｈｅ  “ﬁrst” Straße!"  ->  b"thefirststrasse"

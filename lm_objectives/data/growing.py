@@ -7,7 +7,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 
-class GrowingArray:
+class AppendableArray:
     """A `.npy` file that is appended to along its first axis, so that memory holds one chunk at a time.
 
     The header is written again at the end; numpy leaves room in it for a first axis of any length.
@@ -36,7 +36,7 @@ class GrowingArray:
         self._file.seek(0)
         npy.write_array_header_1_0(self._file, header)
 
-    def __enter__(self) -> "GrowingArray":
+    def __enter__(self) -> "AppendableArray":
         return self
 
     def __exit__(
@@ -49,5 +49,5 @@ class GrowingArray:
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """An array as a `.npy` file; unlike `numpy.save`, a full disk is an error with its number."""
-    with GrowingArray(path, array.dtype, array.shape[1:]) as file:
+    with AppendableArray(path, array.dtype, array.shape[1:]) as file:
         file.append(array)

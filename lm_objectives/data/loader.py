@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from lm_objectives.data.plan import Plan
+from lm_objectives.data.plan import RowPlan
 from lm_objectives.data.rows import Batch, RowKey
 
 
@@ -19,10 +19,10 @@ class MicroBatches(Sampler[list[RowKey]]):
     An objective's n rows of a step are dealt in blocks: micro-batch m of rank r gets block m × world + r.
     """
 
-    def __init__(self, plan: Plan, start: int, rank: int, world: int, accumulate: int) -> None:
-        if plan.unit % (world * accumulate):
+    def __init__(self, plan: RowPlan, start: int, rank: int, world: int, accumulate: int) -> None:
+        if plan.batch_multiple % (world * accumulate):
             raise ValueError(
-                f"expected devices x accumulate_grad_batches to divide data.unit ({plan.unit}), found "
+                f"expected devices x accumulate_grad_batches to divide data.unit ({plan.batch_multiple}), found "
                 f"{world} x {accumulate}: set data.unit to {world * accumulate} or a multiple of it"
             )
         self.plan, self.start, self.rank, self.world, self.accumulate = plan, start, rank, world, accumulate

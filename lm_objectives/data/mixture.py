@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lm_objectives.corruption.keyed import domain, row_keys
+from lm_objectives.corruption.keyed import derive_seed, row_keys
 from lm_objectives.corruption.permutation import permute
 
 _BLOCK = 1024  # rows within which the rates hold exactly
@@ -77,7 +77,7 @@ class Mixture:
         block, place = np.divmod(k, _BLOCK)
         for number in np.unique(block):
             own = block == number
-            place[own] = permute(place[own], _BLOCK, row_keys(domain(self._key, "mixture"), np.array([number]))[0])
+            place[own] = permute(place[own], _BLOCK, row_keys(derive_seed(self._key, "mixture"), np.array([number]))[0])
         corpus = np.searchsorted(self._ends, place, side="right")
         before = self._ends[corpus] - self.counts[corpus]
         return corpus, block * self.counts[corpus] + place - before

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-PIECE = 2**20
+MAX_PIECE = 2**20
 """Characters of the longest piece: a longer document is read in several."""
 
 _PLACES = [
@@ -19,7 +19,7 @@ _PLACES = [
 _SEARCHED = 4  # the last 1 / 4 of a piece: the best place there is taken before a later one
 
 
-class Piece(NamedTuple):
+class DocumentPiece(NamedTuple):
     """A document, or a part of a long one; the pieces of a document put together are its text.
 
     Attributes:
@@ -33,22 +33,22 @@ class Piece(NamedTuple):
     corpus: int = 0
 
 
-def cut_document(parts: Iterable[str]) -> Iterator[Piece]:
+def cut_document(parts: Iterable[str]) -> Iterator[DocumentPiece]:
     """A document, given in parts of any length, in pieces of at most `PIECE` characters."""
     held: list[str] = []
     size, begins = 0, True
     for part in parts:
         held.append(part)
         size += len(part)
-        if size > PIECE:
+        if size > MAX_PIECE:
             text, start = "".join(held), 0
-            while len(text) - start > PIECE:
-                stop = cut_place(text, start, PIECE)
-                yield Piece(text[start:stop], begins)
+            while len(text) - start > MAX_PIECE:
+                stop = cut_place(text, start, MAX_PIECE)
+                yield DocumentPiece(text[start:stop], begins)
                 start, begins = stop, False
             held, size = [text[start:]], len(text) - start
     if size or begins:
-        yield Piece("".join(held), begins)
+        yield DocumentPiece("".join(held), begins)
 
 
 def cut_place(text: str, start: int, most: int) -> int:
@@ -66,9 +66,9 @@ def cut_place(text: str, start: int, most: int) -> int:
     return last
 
 
-def filled(pieces: Iterable[Piece]) -> Iterator[Piece]:
+def drop_empty_documents(pieces: Iterable[DocumentPiece]) -> Iterator[DocumentPiece]:
     """The pieces of the documents that hold anything but white space."""
-    blank: list[Piece] = []  # with which a document begins, as far as is read
+    blank: list[DocumentPiece] = []  # with which a document begins, as far as is read
     for piece in pieces:
         if piece.begins:
             blank = []

@@ -9,7 +9,7 @@ from lm_objectives.data.sentences import Span
 _OFFSET = np.dtype(np.int64)
 
 
-def places_of(sizes: np.ndarray, text: str) -> tuple[np.ndarray, np.ndarray]:
+def token_offsets(sizes: np.ndarray, text: str) -> tuple[np.ndarray, np.ndarray]:
     """The characters where tokens start and stop, `(tokens,)` each, from their sizes in bytes.
 
     Where the tokens have one byte more than the text, it is the space in front of the first word. A token that holds a
@@ -25,7 +25,7 @@ def places_of(sizes: np.ndarray, text: str) -> tuple[np.ndarray, np.ndarray]:
     return np.searchsorted(edges, starts, side="right") - 1, np.searchsorted(edges, stops, side="left")
 
 
-def place_sentences(
+def locate_sentences(
     starts: np.ndarray, stops: np.ndarray, paragraphs: Sequence[Sequence[Span]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The sentences of a text as places among its tokens.

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lm_objectives.corruption.base import Corruption
-from lm_objectives.data.apportionment import Growth, settle, settle_steadily
-from lm_objectives.ramps import Ramp, place_points
+from lm_objectives.data.apportionment import Growth, distribute_units, distribute_constant
+from lm_objectives.ramps import Schedulable, points_at_steps
 
-LAG = 16
+ACTIVITY_DELAY = 16
 """Steps from a decision that depends on losses to the rows it changes: more than any prefetching looks ahead."""
 
 _FINE = 2**40  # parts of a unit that shares count in while they move
@@ -23,7 +23,7 @@ _BLOCK = 4096  # steps whose moving shares are worked out together
 
 
 @dataclass(frozen=True)
-class RowSource:
+class ObjectiveRows:
     """How the data half of one objective gets its rows.
 
     Attributes:
@@ -33,16 +33,16 @@ class RowSource:
     """
 
     corruption: Corruption
-    share: Ramp = 1.0
-    view_of: str | None = None
+    share: Schedulable = 1.0
+    shares_rows_with: str | None = None
 
 
-def host_of(name: str, sources: Mapping[str, RowSource]) -> str:
+def row_owner(name: str, sources: Mapping[str, ObjectiveRows]) -> str:
     """The objective whose rows `name` reads."""
-    return sources[name].view_of or name
+    return sources[name].shares_rows_with or name
 
 
-class Decisions:
+class ActivityLog:
     """The log of who reads rows from which step on; all that a run's rows depend on besides the step.
 
     Args:
@@ -99,7 +99,7 @@ class _Moving(Growth):
         factor: parts of a unit in each of `_FINE`.
     """
 
-    def __init__(self, plan: "Plan", start: int, hosts: Sequence[int], here: Sequence[int], factor: int) -> None:
+    def __init__(self, plan: "RowPlan", start: int, hosts: Sequence[int], here: Sequence[int], factor: int) -> None:
         self.plan, self.start, self.hosts, self.here, self.factor = plan, start, hosts, here, factor
 
     def _blocks(self, step: int, size: int) -> Iterator[Int[np.ndarray, "steps here"]]:
@@ -124,7 +124,7 @@ class _Moving(Growth):
         raise AssertionError("blocks have no end")
 
 
-class Plan:
+class RowPlan:
     """Rows of each step for each objective that has rows of its own, so that shares are met exactly over time.
 
     At step s an objective's target is the sum of units x share over steps 0 to s, shares being parts of those that read
@@ -149,22 +149,22 @@ class Plan:
 
     def __init__(
         self,
-        sources: Mapping[str, RowSource],
-        rows_per_step: int,
-        unit: int,
-        decisions: Decisions | None = None,
+        sources: Mapping[str, ObjectiveRows],
+        global_batch_size: int,
+        batch_multiple: int,
+        activity: ActivityLog | None = None,
         steps: int = -1,
     ) -> None:
-        check_sources(sources)
-        if rows_per_step % unit:
+        check_row_sharing(sources)
+        if global_batch_size % batch_multiple:
             raise ValueError(
-                f"expected a data.rows_per_step that data.unit ({unit}) divides, found {rows_per_step}: "
-                f"{rows_per_step - rows_per_step % unit + unit} would do"
+                f"expected a data.rows_per_step that data.unit ({batch_multiple}) divides, found {global_batch_size}: "
+                f"{global_batch_size - global_batch_size % batch_multiple + batch_multiple} would do"
             )
-        self.hosts = {name: host_of(name, sources) for name in sources}
-        self.shares = {name: sources[name].share for name in sorted(sources) if sources[name].view_of is None}
-        self.rows_per_step, self.unit = rows_per_step, unit
-        self.decisions = decisions if decisions is not None else Decisions([(0, tuple(sources))])
+        self.hosts = {name: row_owner(name, sources) for name in sources}
+        self.shares = {name: sources[name].share for name in sorted(sources) if sources[name].shares_rows_with is None}
+        self.global_batch_size, self.batch_multiple = global_batch_size, batch_multiple
+        self.activity = activity if activity is not None else ActivityLog([(0, tuple(sources))])
         self._points = [_points_of(share, steps, f"share of {name}") for name, share in self.shares.items()]
         self.end = ceil(max(points[-1][0] for points in self._points))
         self._steady: dict[tuple[int, ...], tuple[list[int], int]] = {}
@@ -175,11 +175,11 @@ class Plan:
         """Rows at `step` by objective, in the order of names, those without any left out."""
         before, after = self._standing(step).given, self._standing(step + 1).given
         counts = zip(self.shares, before, after, strict=True)
-        return {name: (late - early) * self.unit for name, early, late in counts if late > early}
+        return {name: (late - early) * self.batch_multiple for name, early, late in counts if late > early}
 
     def before(self, step: int) -> dict[str, int]:
         """Rows that each objective has read before `step`."""
-        return {name: units * self.unit for name, units in zip(self.shares, self._standing(step).given, strict=True)}
+        return {name: units * self.batch_multiple for name, units in zip(self.shares, self._standing(step).given, strict=True)}
 
     def _standing(self, step: int) -> _Standing:
         known = self._standings
@@ -189,20 +189,20 @@ class Plan:
             while at < step:
                 at, now = self._stretch(at, step, now)
             known[step] = now
-            if len(known) > 4 * LAG:
+            if len(known) > 4 * ACTIVITY_DELAY:
                 del known[next(old for old in known if old)]
         return known[step]
 
     def _stretch(self, start: int, stop: int, now: _Standing) -> tuple[int, _Standing]:
         """Go on from `start`, at most to `stop`, while the same objectives read and their shares stay or are known."""
-        hosts, stop = self._reading(start), self.decisions.until(start, stop)
+        hosts, stop = self._reading(start), self.activity.until(start, stop)
         if all(start >= self._points[host][-1][0] for host in hosts):
             rates, scale = self._steady_rates(hosts, start)
             here = [place for place, rate in enumerate(rates) if rate]
             now = now.finer(scale)
             early = [now.behind[hosts[place]] for place in here]
             grown = [rates[place] * (now.scale // scale) for place in here]
-            late = settle_steadily(early, [rate % now.scale for rate in grown], now.scale, stop - start)
+            late = distribute_constant(early, [rate % now.scale for rate in grown], now.scale, stop - start)
             grown = [rate * (stop - start) for rate in grown]
         else:
             ends = ceil(max(self._points[host][-1][0] for host in hosts))  # from where shares stay, exactly
@@ -217,7 +217,7 @@ class Plan:
             early = [now.behind[hosts[place]] for place in here]
             factor, parts = now.scale // _FINE, moving % _FINE
             fine = parts.tolist() if factor == 1 else [[part * factor for part in step] for step in parts.tolist()]
-            late = settle(early, fine, now.scale, _Moving(self, start, hosts, here, factor))
+            late = distribute_units(early, fine, now.scale, _Moving(self, start, hosts, here, factor))
             sums = zip((moving // _FINE).sum(axis=0).tolist(), parts.sum(axis=0).tolist(), strict=True)
             grown = [whole * now.scale + part * factor for whole, part in sums]
         given, behind = list(now.given), list(now.behind)
@@ -228,7 +228,7 @@ class Plan:
 
     def _reading(self, step: int) -> tuple[int, ...]:
         """Numbers of the objectives of whom rows are read at `step`, unless their share is 0."""
-        names = {self.hosts[name] for name in self.decisions.at(step)}
+        names = {self.hosts[name] for name in self.activity.at(step)}
         return tuple(number for number, name in enumerate(self.shares) if name in names)
 
     def _steady_rates(self, hosts: tuple[int, ...], start: int) -> tuple[list[int], int]:
@@ -238,14 +238,14 @@ class Plan:
             self._refuse_none(np.array([shares], dtype=float), start)
             common = lcm(*(share.denominator for share in shares))
             weights = [int(share * common) for share in shares]
-            rates = [Fraction(self.rows_per_step // self.unit * weight, sum(weights)) for weight in weights]
+            rates = [Fraction(self.global_batch_size // self.batch_multiple * weight, sum(weights)) for weight in weights]
             scale = lcm(*(rate.denominator for rate in rates))
             self._steady[hosts] = [int(rate * scale) for rate in rates], scale
         return self._steady[hosts]
 
     def moving_rates(self, hosts: Sequence[int], start: int, stop: int) -> Int[np.ndarray, "steps hosts"]:
         """How many of `_FINE` parts of a unit the steps have for each of `hosts`."""
-        units, shares = self.rows_per_step // self.unit, self._shares(hosts, start, stop)
+        units, shares = self.global_batch_size // self.batch_multiple, self._shares(hosts, start, stop)
         total = np.maximum(shares.sum(axis=1, keepdims=True), np.finfo(float).tiny)  # 0 where others will read by then
         rates = np.rint(shares / total * (units * _FINE)).astype(np.int64)
         rates[np.arange(len(rates)), rates.argmax(axis=1)] += units * _FINE - rates.sum(axis=1)
@@ -273,16 +273,16 @@ def _as_written(share: float) -> Fraction:
     return plain if float(plain) == share else Fraction(str(float(share)))
 
 
-def _points_of(share: Ramp, steps: int, what: str) -> list[tuple[float, float]]:
+def _points_of(share: Schedulable, steps: int, what: str) -> list[tuple[float, float]]:
     """The points that a share follows, at optimizer steps; one that stays has the same from the start on."""
-    return [(0.0, share)] if isinstance(share, (int, float)) else place_points(share, steps, what)
+    return [(0.0, share)] if isinstance(share, (int, float)) else points_at_steps(share, steps, what)
 
 
-def check_sources(sources: Mapping[str, RowSource]) -> None:
+def check_row_sharing(sources: Mapping[str, ObjectiveRows]) -> None:
     """Raise where objectives cannot share rows as they are told to."""
     guests: dict[str, str] = {}
     for name, source in sources.items():
-        host = source.view_of
+        host = source.shares_rows_with
         if host is None:
             continue
         if host not in sources:
@@ -290,7 +290,7 @@ def check_sources(sources: Mapping[str, RowSource]) -> None:
                 f"expected view_of of objective {name} to name another objective, found {host!r}: "
                 f"there are {', '.join(other for other in sources if other != name)}"
             )
-        if host == name or sources[host].view_of is not None:
+        if host == name or sources[host].shares_rows_with is not None:
             raise ValueError(
                 f"expected view_of of objective {name} to name an objective with rows of its own, found {host!r}"
             )
@@ -299,8 +299,8 @@ def check_sources(sources: Mapping[str, RowSource]) -> None:
                 f"expected one objective to read the view of {host}, found {guests[host]} and {name}: "
                 "give one of them rows of its own"
             )
-        if source.corruption.decodes or sources[host].corruption.decodes:
-            writer = name if source.corruption.decodes else host
+        if source.corruption.uses_decoder or sources[host].corruption.uses_decoder:
+            writer = name if source.corruption.uses_decoder else host
             raise ValueError(
                 f"expected objectives that read the same rows for view_of of objective {name}, found {writer}, which "
                 f"has a decoder write: give {name} rows of its own"
@@ -311,7 +311,7 @@ def check_sources(sources: Mapping[str, RowSource]) -> None:
                 f"({source.corruption.attention}), found {host} with {sources[host].corruption.attention}: "
                 "give it rows of its own"
             )
-        if arranges(source.corruption):
+        if builds_own_rows(source.corruption):
             raise ValueError(
                 f"expected an objective that changes tokens to read the view of {host}, found {name}, which arranges "
                 "rows itself: give it rows of its own"
@@ -319,6 +319,6 @@ def check_sources(sources: Mapping[str, RowSource]) -> None:
         guests[host] = name
 
 
-def arranges(corruption: Corruption) -> bool:
+def builds_own_rows(corruption: Corruption) -> bool:
     """Whether a corruption arranges rows itself instead of taking the text as it stands."""
-    return type(corruption).read is not Corruption.read
+    return type(corruption).read_rows is not Corruption.read_rows

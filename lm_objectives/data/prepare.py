@@ -10,38 +10,38 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lm_objectives.data.cache import PAIRS, SPLITS, Census, TokenText
-from lm_objectives.data.chunks import add_counts, encode_chunks, in_chunks, join_chunks
+from lm_objectives.data.cache import PAIRS, SPLITS, CorpusStatistics, TokenText
+from lm_objectives.data.chunks import add_counts, encode_chunks, chunk_documents, join_chunks
 from lm_objectives.data.corpus import find_sources
 from lm_objectives.data.encoding import Encoder
 from lm_objectives.data.fingerprint import fingerprint, identify_files, identify_tokenizer, versions
 from lm_objectives.data.growing import write_array
-from lm_objectives.data.pieces import Piece
-from lm_objectives.data.progress import stage
+from lm_objectives.data.pieces import DocumentPiece
+from lm_objectives.data.progress import progress_bar
 from lm_objectives.data.reading import Documents
-from lm_objectives.data.sentences import checked_language
+from lm_objectives.data.sentences import check_language
 from lm_objectives.data.split import (
-    Survey,
-    checked_share,
-    cut_in_two,
-    key_below_which,
-    paragraphs_that_train,
+    CorpusScan,
+    check_validation_share,
+    split_document,
+    held_out_threshold,
+    count_training_paragraphs,
     read_keys,
-    take_survey,
-    with_sides,
+    scan_corpus,
+    label_held_out,
     write_keys,
 )
 from lm_objectives.data.text_files import TxtDocuments
 from lm_objectives.data.tokenizer import (
-    checked_tokenizer,
+    check_tokenizer,
     load_tokenizer,
     make_tokenizer,
     save_tokenizer,
     vocabulary_of,
 )
 from lm_objectives.data.words import training_cost
-from lm_objectives.data.workplace import workplace
-from lm_objectives.whole_file import whole_file
+from lm_objectives.data.workplace import workdir
+from lm_objectives.whole_file import atomic_write
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -95,9 +95,9 @@ def prepare(
     tokens = tuple(sorted(set(tokens)))
     settings = {
         "text_field": text_field,
-        "language": checked_language(language),
-        "tokenizer": checked_tokenizer(tokenizer, tokens),
-        "validation_share": checked_share(validation_share),
+        "language": check_language(language),
+        "tokenizer": check_tokenizer(tokenizer, tokens),
+        "validation_share": check_validation_share(validation_share),
         "split_seed": split_seed,
         "txt_documents": txt_documents,
         "tokens": tokens,
@@ -111,7 +111,7 @@ def prepare(
     makers = {"format": str(_FORMAT), **versions("tokenizers", "sentencex")}
     target = Path(folder).expanduser().resolve() / f"tokens-{identity}-{fingerprint(**makers)}"
     if not (target / "meta.json").is_file():
-        with workplace(target, lambda work: (work / "survey.json").is_file()) as work:
+        with workdir(target, lambda work: (work / "survey.json").is_file()) as work:
             if not (target / "meta.json").is_file():
                 _say_what_is_older(target, identity, makers)
                 documents = Documents(sources, text_field, txt_documents)
@@ -143,8 +143,8 @@ class _Preparation:
         vocabulary = vocabulary_of(made, self.tokens)
         encoder = Encoder(made.backend_tokenizer, vocabulary, self.language, self.pairs)
         (self.work / "chunks").mkdir(exist_ok=True)
-        with stage("tokens", "documents", survey.documents) as told:
-            chunks = in_chunks(with_sides(self._pieces(survey), self._held_out(survey)))
+        with progress_bar("tokens", "documents", survey.documents) as told:
+            chunks = chunk_documents(label_held_out(self._pieces(survey), self._held_out(survey)))
             encode_chunks(chunks, encoder, vocabulary.size, self.work / "chunks", told)
         cache = self.work / "cache"
         shutil.rmtree(cache, ignore_errors=True)
@@ -163,7 +163,7 @@ class _Preparation:
         write_array(cache / "starts_word.npy", vocabulary.starts_word)
         write_array(cache / "breaks_line.npy", vocabulary.breaks_line)
         summed = ("words", "characters", "unspaced", "unknown", "without_tokens")
-        census = Census(
+        census = CorpusStatistics(
             **{name: sum(split[name] for split in counts.values()) for name in summed},
             **{f"{split}_bytes": found["bytes"] for split, found in counts.items()},
             empty=survey.empty,
@@ -171,53 +171,53 @@ class _Preparation:
             seconds=round(time.monotonic() - started, 1),
         )
         sizes = {str(file.relative_to(cache)): file.stat().st_size for file in sorted(cache.rglob("*.*"))}
-        meta = {**meta, "vocabulary": vocabulary.ids(), "census": asdict(census), "identity": survey.identity}
+        meta = {**meta, "vocabulary": vocabulary.to_dict(), "census": asdict(census), "identity": survey.identity}
         (cache / "meta.json").write_text(json.dumps({**meta, "sizes": sizes}, indent=2) + "\n", encoding="utf-8")
 
-    def _survey(self) -> Survey:
+    def _survey(self) -> CorpusScan:
         """Read all documents once, and decide which are held out."""
         path, keys = self.work / "survey.json", self.work / "keys"
         if path.is_file():
-            return Survey(**json.loads(path.read_text(encoding="utf-8")))
-        with stage("reading", "documents") as told:
-            documents, cost, identity = take_survey(_counted(write_keys(self.documents, self.split_seed, keys), told))
+            return CorpusScan(**json.loads(path.read_text(encoding="utf-8")))
+        with progress_bar("reading", "documents") as told:
+            documents, cost, identity = scan_corpus(_counted(write_keys(self.documents, self.split_seed, keys), told))
         if not documents:
             names = ", ".join(dict.fromkeys(source.name for corpus in self.documents.corpora for source in corpus))
             raise ValueError(f"expected documents with text, found only empty ones in {names}; check the corpus")
         below = cut = 0
         if documents > 1:
-            below = key_below_which(keys, self.validation_share)
+            below = held_out_threshold(keys, self.validation_share)
         else:
-            cut = paragraphs_that_train(self.documents, self.validation_share)
-        survey = Survey(documents, self.documents.empty, cost, below, identity, cut)
-        with whole_file(path) as file:
+            cut = count_training_paragraphs(self.documents, self.validation_share)
+        survey = CorpusScan(documents, self.documents.empty, cost, below, identity, cut)
+        with atomic_write(path) as file:
             file.write(json.dumps(asdict(survey)).encode())
         return survey
 
-    def _tokenizer(self, survey: Survey) -> "PreTrainedTokenizerFast":
+    def _tokenizer(self, survey: CorpusScan) -> "PreTrainedTokenizerFast":
         """The tokenizer, trained on training documents alone, or loaded."""
         path, beside = self.work / "tokenizer", self.work / "tokenizer.partial"
         if path.is_dir():
             return load_tokenizer(str(path))
-        with stage("tokenizer", "characters") as told:
-            pieces = with_sides(self._pieces(survey), self._held_out(survey))
+        with progress_bar("tokenizer", "characters") as told:
+            pieces = label_held_out(self._pieces(survey), self._held_out(survey))
             texts = _thinned((piece.text for held_out, piece in pieces if not held_out), self._trained_on(survey), told)
             made = make_tokenizer(self.tokenizer, texts, self.tokens)
         save_tokenizer(made, beside)
         os.rename(beside, path)
         return made
 
-    def _trained_on(self, survey: Survey) -> float:
+    def _trained_on(self, survey: CorpusScan) -> float:
         return min(1.0, _TRAINED_ON / survey.cost) if isinstance(self.tokenizer, int) else 0.0
 
-    def _pieces(self, survey: Survey) -> Iterable[Piece]:
-        return cut_in_two(self.documents, survey.cut) if survey.cut else self.documents
+    def _pieces(self, survey: CorpusScan) -> Iterable[DocumentPiece]:
+        return split_document(self.documents, survey.cut) if survey.cut else self.documents
 
-    def _held_out(self, survey: Survey) -> Iterator[bool]:
+    def _held_out(self, survey: CorpusScan) -> Iterator[bool]:
         return iter((False, True)) if survey.cut else (key < survey.below for key in read_keys(self.work / "keys"))
 
 
-def _counted(pieces: Iterable[Piece], told: Callable[[int], None]) -> Iterator[Piece]:
+def _counted(pieces: Iterable[DocumentPiece], told: Callable[[int], None]) -> Iterator[DocumentPiece]:
     for piece in pieces:
         told(piece.begins)
         yield piece

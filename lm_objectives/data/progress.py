@@ -12,7 +12,7 @@ _log = logging.getLogger("lm_objectives")
 
 
 @contextmanager
-def stage(name: str, unit: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+def progress_bar(name: str, unit: str, total: int | None = None) -> Iterator[Callable[..., None]]:
     """One stage of the work.
 
     Args:
@@ -30,17 +30,17 @@ def stage(name: str, unit: str, total: int | None = None) -> Iterator[Callable[.
             nonlocal done, made
             done, made = done + units, made + tokens
             if tokens:
-                bar.set_postfix_str(speed(made, time.monotonic() - started), refresh=False)
+                bar.set_postfix_str(format_speed(made, time.monotonic() - started), refresh=False)
             bar.update(units)
 
         yield advance
         hidden: Any = bar.disable
     if hidden and done:
         seconds = time.monotonic() - started
-        rate = f", {speed(made, seconds)}" if made else ""
+        rate = f", {format_speed(made, seconds)}" if made else ""
         _log.info("%s: %s %s in %.1f s%s", name, f"{done:,}", unit, seconds, rate)
 
 
-def speed(tokens: int, seconds: float) -> str:
+def format_speed(tokens: int, seconds: float) -> str:
     """Tokens, and tokens a second."""
     return f"{tokens:,} tokens, {tokens / max(seconds, 1e-9):,.0f} tokens/s"

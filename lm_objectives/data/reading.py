@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lm_objectives.data.corpus import Source
-from lm_objectives.data.pieces import Piece, cut_document, filled
+from lm_objectives.data.pieces import DocumentPiece, cut_document, drop_empty_documents
 from lm_objectives.data.text_files import TxtDocuments, read_json, read_txt
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ class Documents:
         self.corpora, self.text_field, self.txt_documents = corpora, text_field, txt_documents
         self.empty = 0
 
-    def __iter__(self) -> Iterator[Piece]:
+    def __iter__(self) -> Iterator[DocumentPiece]:
         all_of_them = full = 0
 
-        def counted(sources: Sequence[Source]) -> Iterator[Piece]:
+        def counted(sources: Sequence[Source]) -> Iterator[DocumentPiece]:
             nonlocal all_of_them
             for source in sources:
                 for piece in self._read(source):
@@ -49,12 +49,12 @@ class Documents:
                     yield piece
 
         for number, sources in enumerate(self.corpora):
-            for piece in filled(counted(sources)):
+            for piece in drop_empty_documents(counted(sources)):
                 full += piece.begins
                 yield piece._replace(corpus=number)
         self.empty = all_of_them - full
 
-    def _read(self, source: Source) -> Iterator[Piece]:
+    def _read(self, source: Source) -> Iterator[DocumentPiece]:
         if source.kind == "text":
             for file in source.files:
                 yield from read_txt(file, self.txt_documents)

@@ -14,12 +14,12 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lm_objectives.corruption.base import Corruption, Spans, View, Vocabulary, frame_tokens
-from lm_objectives.corruption.keyed import domain, row_keys
+from lm_objectives.corruption.base import Corruption, WindowBounds, View, Vocabulary, frame_length
+from lm_objectives.corruption.keyed import derive_seed, row_keys
 from lm_objectives.corruption.permutation import permute
 from lm_objectives.data.cache import TokenText
 from lm_objectives.data.mixture import Mixture
-from lm_objectives.data.plan import RowSource, arranges
+from lm_objectives.data.plan import ObjectiveRows, builds_own_rows
 from lm_objectives.ramps import Points, value_at
 
 
@@ -50,23 +50,23 @@ class RowSettings:
         steps: optimizer steps in the whole training, -1 where nothing bounds it.
     """
 
-    window: int | Points
+    seq_len: int | Points
     seed: int = 0
     packing: bool = True
     rates: tuple[float, ...] | None = None
     steps: int = -1
 
     @property
-    def largest(self) -> int:
+    def max_seq_len(self) -> int:
         """Tokens of the rows that are read from the text, and cut where the window is shorter."""
-        return self.window if isinstance(self.window, int) else int(max(value for _, value in self.window))
+        return self.seq_len if isinstance(self.seq_len, int) else int(max(value for _, value in self.seq_len))
 
-    def cuts(self, step: int) -> int:
+    def splits_at(self, step: int) -> int:
         """Rows that one of the largest window is cut into at a step."""
-        if isinstance(self.window, int):
+        if isinstance(self.seq_len, int):
             return 1
-        points = [list(point) for point in self.window]
-        return self.largest // int(value_at(points, step, self.steps, "data.window", "step"))
+        points = [list(point) for point in self.seq_len]
+        return self.max_seq_len // int(value_at(points, step, self.steps, "data.window", "step"))
 
 
 class Batch:
@@ -103,7 +103,7 @@ class Batch:
 def _share_ids(views: dict[str, View], like: Mapping[str, View]) -> dict[str, View]:
     """Let views that held one tensor of ids before they were copied hold one again."""
     first: dict[int, Tensor] = {}
-    return {name: replace(view, ids=first.setdefault(id(like[name].ids), view.ids)) for name, view in views.items()}
+    return {name: replace(view, input_ids=first.setdefault(id(like[name].input_ids), view.input_ids)) for name, view in views.items()}
 
 
 class RowDataset(Dataset[Batch]):
@@ -124,30 +124,30 @@ class RowDataset(Dataset[Batch]):
     def __init__(
         self,
         text: TokenText,
-        sources: Mapping[str, RowSource],
+        sources: Mapping[str, ObjectiveRows],
         vocabulary: Vocabulary,
         settings: RowSettings,
         split: str,
     ) -> None:
         self.sources, self.vocabulary, self.settings = dict(sources), vocabulary, settings
         self.texts: dict[str, TokenText] = {}
-        self.spans: dict[str, Spans] = {}
+        self.windows: dict[str, WindowBounds] = {}
         self._corpora: dict[str, list[int]] = {}
         self._mixtures: dict[str, Mixture] = {}
         for name, source in self.sources.items():
-            if source.view_of is None:
+            if source.shares_rows_with is None:
                 self.texts[name] = stream = text.stream(source.corruption)
-                self.spans[name] = spans = source.corruption.spans(stream, settings.largest, settings.packing)
+                self.windows[name] = spans = source.corruption.windows(stream, settings.max_seq_len, settings.packing)
                 if not len(spans):
                     raise ValueError(
                         f"expected a {split} text with windows for objective {name}, found none: its documents are too "
                         "short or data.window is; give a larger corpus or a longer window"
                     )
                 self._divide(name, spans)
-        self._domains = {name: domain(split, settings.seed, name) for name in sources}
-        self._guests = {source.view_of: name for name, source in self.sources.items() if source.view_of}
+        self._domains = {name: derive_seed(split, settings.seed, name) for name in sources}
+        self._guests = {source.shares_rows_with: name for name, source in self.sources.items() if source.shares_rows_with}
 
-    def _divide(self, name: str, spans: Spans) -> None:
+    def _divide(self, name: str, spans: WindowBounds) -> None:
         """Find each corpus's windows, where corpora are mixed."""
         if self.settings.rates is None:
             return
@@ -166,7 +166,7 @@ class RowDataset(Dataset[Batch]):
         self._mixtures[name] = Mixture(filled, self.settings.seed)
 
     def __len__(self) -> int:
-        return sum(len(spans) for spans in self.spans.values())
+        return sum(len(spans) for spans in self.windows.values())
 
     def __getitem__(self, key: RowKey) -> Batch:
         return self.__getitems__([key])
@@ -186,43 +186,43 @@ class RowDataset(Dataset[Batch]):
 
     def _views(self, host: str, step: int, k: np.ndarray) -> dict[str, View]:
         settings, vocabulary = self.settings, self.vocabulary
-        corruption, spans, window = self._at(host, step), self.spans[host][self._order(host, k)], settings.largest
-        cuts = 1 if arranges(corruption) else settings.cuts(step)
-        parts = CutSpans(spans, cuts, window // cuts - frame_tokens(corruption.frame)) if cuts > 1 else None
+        corruption, spans, window = self._at(host, step), self.windows[host][self._order(host, k)], settings.max_seq_len
+        cuts = 1 if builds_own_rows(corruption) else settings.splits_at(step)
+        parts = SplitWindows(spans, cuts, window // cuts - frame_length(corruption.frame)) if cuts > 1 else None
 
         def keys(name: str) -> np.ndarray:
             whole = row_keys(self._domains[name], k)
             return whole if parts is None else parts.keys(whole)
 
-        read = spans if parts is None else parts.spans
-        rows = corruption.read(self.texts[host], read, keys(host), window // cuts, vocabulary)
+        read = spans if parts is None else parts.windows
+        rows = corruption.read_rows(self.texts[host], read, keys(host), window // cuts, vocabulary)
         view = corruption.corrupt(rows, vocabulary)
         guest = self._guests.get(host)
         if guest is None:
             return {host: view}
-        if not np.array_equal(view.ids.numpy(), rows.ids):
+        if not np.array_equal(view.input_ids.numpy(), rows.input_ids):
             raise ValueError(
                 f"expected a host that leaves tokens alone for view_of, found {host}, whose corruption changes them: "
                 f"give {guest} rows of its own"
             )
         over = self._at(guest, step).corrupt(replace(rows, keys=keys(guest)), vocabulary)
-        return {host: replace(view, ids=over.ids), guest: over}
+        return {host: replace(view, input_ids=over.input_ids), guest: over}
 
     def _at(self, name: str, step: int) -> Corruption:
-        return self.sources[name].corruption.at(step, self.settings.steps)
+        return self.sources[name].corruption.at_step(step, self.settings.steps)
 
     def _order(self, host: str, k: np.ndarray) -> np.ndarray:
         """The windows of rows number `k`: a permutation of all for each epoch, or of each corpus's own."""
         base = self._domains[host]
         if host not in self._mixtures:
-            return _walk(k, len(self.spans[host]), base)
+            return _walk(k, len(self.windows[host]), base)
         corpora = self._corpora[host]
         corpus, number = self._mixtures[host].deal(k)
         windows = np.empty_like(k)
         for which in np.unique(corpus):
             own = corpus == which
             start, end = corpora[which], corpora[which + 1]
-            windows[own] = start + _walk(number[own], end - start, domain(int(base), "corpus", int(which)))
+            windows[own] = start + _walk(number[own], end - start, derive_seed(int(base), "corpus", int(which)))
         return windows
 
 
@@ -236,7 +236,7 @@ def _walk(k: np.ndarray, windows: int, base: np.uint64) -> np.ndarray:
     return order
 
 
-class CutSpans:
+class SplitWindows:
     """Each of some windows as `cuts` shorter ones of `room` tokens, one after the other; empty ones are left out.
 
     The last tokens of a window lie in none where the shorter rows have each a frame of their own.
@@ -249,7 +249,7 @@ class CutSpans:
         starts = spans[:, :1] + np.arange(cuts) * room
         stops = np.minimum(starts + room, spans[:, 1:])
         self._cuts, self._kept = cuts, (starts < stops).ravel()
-        self.spans = np.stack([starts, stops], axis=-1).reshape(-1, 2)[self._kept]
+        self.windows = np.stack([starts, stops], axis=-1).reshape(-1, 2)[self._kept]
 
     def keys(self, whole: np.ndarray) -> np.ndarray:
         """The keys of the shorter rows from those of the windows."""

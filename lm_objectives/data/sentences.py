@@ -28,7 +28,7 @@ def find_sentences(text: str, language: str) -> list[list[Span]]:
     Raises:
         ValueError: when `language` is not shaped like a code.
     """
-    code = checked_language(language)
+    code = check_language(language)
     text = text.replace("\r\n", " \n")  # of one length, so that places stay
     return [[*_sentences(code, text[start:stop], start)] for start, stop in find_paragraphs(text)]
 
@@ -40,7 +40,7 @@ def find_paragraphs(text: str) -> list[Span]:
     return [(start, stop) for start, stop in pairs if start < stop and not text[start:stop].isspace()]
 
 
-def leads_in_paragraph(text: str, start: int) -> bool:
+def starts_paragraph(text: str, start: int) -> bool:
     """Whether a blank line stands in front of the character `start`, from the beginning of the text on."""
     return _BLANK_LINE.search(text, 0, start) is not None
 
@@ -66,7 +66,7 @@ def _sentences(code: str, paragraph: str, offset: int) -> Iterator[Span]:
         offset += len(part)
 
 
-def checked_language(language: str) -> str:
+def check_language(language: str) -> str:
     """The language's code in lower case; `sentencex` takes "DE" for a language that it does not know."""
     code = language.lower()
     if not _LANGUAGE.fullmatch(code):

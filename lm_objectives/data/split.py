@@ -7,18 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from lm_objectives.data.folding import folded
-from lm_objectives.data.pieces import Piece
+from lm_objectives.data.folding import fold_text
+from lm_objectives.data.pieces import DocumentPiece
 from lm_objectives.data.sentences import find_paragraphs
 from lm_objectives.data.words import training_cost
-from lm_objectives.whole_file import whole_file
+from lm_objectives.whole_file import atomic_write
 
 _AT_ONCE = 2**20  # keys in memory
 _BEGINS = b"\xff"  # a byte that no text in UTF-8 has
 
 
 @dataclass(frozen=True)
-class Survey:
+class CorpusScan:
     """What one reading of all documents tells.
 
     Attributes:
@@ -56,7 +56,7 @@ class DocumentKey:
 
     def update(self, text: str) -> None:
         """Add the document's next piece."""
-        if rest := folded(text):
+        if rest := fold_text(text):
             self._found = True
             self._folded.update(rest)
         elif not self._found:
@@ -67,9 +67,9 @@ class DocumentKey:
         return (self._folded if self._found else self._unfolded).digest()
 
 
-def write_keys(pieces: Iterable[Piece], split_seed: int, path: Path) -> Iterator[Piece]:
+def write_keys(pieces: Iterable[DocumentPiece], split_seed: int, path: Path) -> Iterator[DocumentPiece]:
     """Give the pieces back, and write each document's key to `path`, 8 bytes a document."""
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         key = None
         for piece in pieces:
             if piece.begins:
@@ -89,7 +89,7 @@ def read_keys(path: Path) -> Iterator[int]:
         yield from block.tolist()
 
 
-def key_below_which(path: Path, share: float) -> int:
+def held_out_threshold(path: Path, share: float) -> int:
     """The key below which documents are held out: share × 2^64, whatever the documents.
 
     Where that would leave a side empty, as it may with few documents, it is the nearest key that does not: the document
@@ -109,7 +109,7 @@ def key_below_which(path: Path, share: float) -> int:
     return min(max(int(share * 2**64), lowest + 1), highest)
 
 
-def checked_share(share: float) -> float:
+def check_validation_share(share: float) -> float:
     """The share, when it is one."""
     if not 0 < share < 1:
         raise ValueError(
@@ -123,7 +123,7 @@ def number_held_out(number: int, share: float) -> int:
     return min(max(round(share * number), 1), number - 1)
 
 
-def paragraphs_that_train(pieces: Iterable[Piece], share: float) -> int:
+def count_training_paragraphs(pieces: Iterable[DocumentPiece], share: float) -> int:
     """Where an only document is cut in two: how many of its paragraphs train; the others, its end, are held out.
 
     Raises:
@@ -138,7 +138,7 @@ def paragraphs_that_train(pieces: Iterable[Piece], share: float) -> int:
     return paragraphs - number_held_out(paragraphs, share)
 
 
-def cut_in_two(pieces: Iterable[Piece], cut: int) -> Iterator[Piece]:
+def split_document(pieces: Iterable[DocumentPiece], cut: int) -> Iterator[DocumentPiece]:
     """An only document as two, the second from its paragraph number `cut` on."""
     seen = 0
     for piece in pieces:
@@ -153,7 +153,7 @@ def cut_in_two(pieces: Iterable[Piece], cut: int) -> Iterator[Piece]:
         seen += len(paragraphs)
 
 
-def take_survey(pieces: Iterable[Piece]) -> tuple[int, int, str]:
+def scan_corpus(pieces: Iterable[DocumentPiece]) -> tuple[int, int, str]:
     """Number of documents, what their text would cost a tokenizer's training, and their identity as in `Survey`."""
     documents = cost = 0
     identity = blake2b(digest_size=8)
@@ -164,7 +164,7 @@ def take_survey(pieces: Iterable[Piece]) -> tuple[int, int, str]:
     return documents, cost, identity.hexdigest()
 
 
-def with_sides(pieces: Iterable[Piece], held_out: Iterator[bool]) -> Iterator[tuple[bool, Piece]]:
+def label_held_out(pieces: Iterable[DocumentPiece], held_out: Iterator[bool]) -> Iterator[tuple[bool, DocumentPiece]]:
     """Each piece with whether its document, of which `held_out` tells one by one, is held out."""
     side = False
     for piece in pieces:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lm_objectives.corruption.base import View
-from lm_objectives.data.cache import Census, TokenCache
+from lm_objectives.data.cache import CorpusStatistics, TokenCache
 from lm_objectives.data.rows import RowDataset, RowKey
 
 _TRIED = 256  # rows of each objective that are made to see how much of them is scored
@@ -19,7 +19,7 @@ def summary(cache: TokenCache, rows: RowDataset) -> str:
         cache: the prepared text.
         rows: its training rows.
     """
-    census, training, validation = cache.census, cache.training, cache.validation
+    census, training, validation = cache.statistics, cache.training, cache.validation
     tokens, held_out = len(training.tokens), len(validation.tokens)
     documents = [len(split.documents) - 1 for split in (training, validation)]
     left_out = {"without text": census.empty, "without a token": census.without_tokens}
@@ -44,12 +44,12 @@ _HEADINGS = ("objective", "rows an epoch", "scored", "padding", "left out")
 
 def _objective(rows: RowDataset, name: str) -> tuple[str, ...]:
     source, settings = rows.sources[name], rows.settings
-    host = source.view_of or name
-    spans = rows.spans[host]
+    host = source.shares_rows_with or name
+    spans = rows.windows[host]
     tried = min(len(spans), _TRIED)
     view = rows.__getitems__([RowKey(host, k) for k in range(tried)]).views[name]
-    skipped = rows.sources[host].corruption.skipped(
-        rows.texts[host], settings.largest, settings.packing, rows.vocabulary
+    skipped = rows.sources[host].corruption.dropped_counts(
+        rows.texts[host], settings.max_seq_len, settings.packing, rows.vocabulary
     )
     reasons = ", ".join(f"{number:,} {reason}" for reason, number in skipped.items() if number)
     count = f"{len(spans):,}" if host == name else f"those of {host}"
@@ -58,9 +58,9 @@ def _objective(rows: RowDataset, name: str) -> tuple[str, ...]:
 
 def _shares(view: View) -> tuple[str, str]:
     """How much of what the loss could be over it is over, and how much of the input is padding."""
-    positions = view.ids.numel() if view.decoder is None else view.decoder.numel()
-    padding = 1 - int(view.lengths.sum()) / view.ids.numel()
-    return f"{100 * len(view.scored) / positions:.1f} %", f"{100 * padding:.1f} %"
+    positions = view.input_ids.numel() if view.decoder_labels is None else view.decoder_labels.numel()
+    padding = 1 - int(view.lengths.sum()) / view.input_ids.numel()
+    return f"{100 * len(view.label_positions) / positions:.1f} %", f"{100 * padding:.1f} %"
 
 
 def _list(left_out: dict[str, int]) -> str:
@@ -68,7 +68,7 @@ def _list(left_out: dict[str, int]) -> str:
     return f"; left out {', '.join(parts)}" if parts else ""
 
 
-def _words(census: Census, tokens: int) -> str:
+def _words(census: CorpusStatistics, tokens: int) -> str:
     unspaced = census.unspaced / census.characters
     if unspaced > _UNSPACED:
         return f"not counted: {100 * unspaced:.0f} % of the characters are of scripts without spaces between words"

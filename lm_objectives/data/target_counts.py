@@ -15,10 +15,10 @@ from torch import Tensor
 from lm_objectives.corruption.base import Corruption, Vocabulary
 from lm_objectives.data.cache import TokenText
 from lm_objectives.data.fingerprint import digest_of, fingerprint
-from lm_objectives.data.plan import RowSource
+from lm_objectives.data.plan import ObjectiveRows
 from lm_objectives.data.rows import RowDataset, RowKey, RowSettings
 from lm_objectives.plugin import Plugin
-from lm_objectives.whole_file import whole_file
+from lm_objectives.whole_file import atomic_write
 
 # Raise it when the same corruptions and settings come to give other counts: what they call is not hashed.
 _FORMAT = 1
@@ -30,7 +30,7 @@ _AT_ONCE = 2**16  # tokens of the rows that are made together
 
 
 def count_targets(
-    text: TokenText, sources: Mapping[str, RowSource], vocabulary: Vocabulary, settings: RowSettings, folder: Path
+    text: TokenText, sources: Mapping[str, ObjectiveRows], vocabulary: Vocabulary, settings: RowSettings, folder: Path
 ) -> dict[str, Tensor]:
     """Counts of each objective's targets in its first training rows, `(targets,)`, at least 2 of them.
 
@@ -49,8 +49,8 @@ def count_targets(
         By objective; without those whose targets are no numbers of classes, `(scored,)` and at least 0.
     """
     counts: dict[str, np.ndarray] = {}
-    for host in (name for name, source in sources.items() if source.view_of is None):
-        own = {name: source for name, source in sources.items() if host in (name, source.view_of)}
+    for host in (name for name, source in sources.items() if source.shares_rows_with is None):
+        own = {name: source for name, source in sources.items() if host in (name, source.shares_rows_with)}
         identity = _identify(own, settings)
         file = None if identity is None else folder / f"{identity}.npz"
         found = None if file is None else _read(file, own)
@@ -64,8 +64,8 @@ def count_targets(
 
 def _count(rows: RowDataset, host: str) -> dict[str, np.ndarray]:
     """Counts for a host and its guest; none, `(0,)`, where targets are no numbers of classes."""
-    window = rows.settings.largest
-    stop, size = min(len(rows.spans[host]), max(_TOKENS // window, 1)), max(_AT_ONCE // window, 1)
+    window = rows.settings.max_seq_len
+    stop, size = min(len(rows.windows[host]), max(_TOKENS // window, 1)), max(_AT_ONCE // window, 1)
     counts: dict[str, np.ndarray | None] = dict.fromkeys(rows.sources, np.zeros(2, dtype=np.int64))
     for start in range(0, stop, size):
         views = rows.__getitems__([RowKey(host, k) for k in range(start, min(start + size, stop))]).views
@@ -82,7 +82,7 @@ def _added(counts: np.ndarray | None, targets: Tensor) -> np.ndarray | None:
     return sum_
 
 
-def _identify(sources: Mapping[str, RowSource], settings: RowSettings) -> str | None:
+def _identify(sources: Mapping[str, ObjectiveRows], settings: RowSettings) -> str | None:
     """The hash of all that the counts depend on besides the text; `None` where a class has no file or no plain data."""
     corruptions = {name: source.corruption for name, source in sources.items()}
     try:
@@ -90,7 +90,7 @@ def _identify(sources: Mapping[str, RowSource], settings: RowSettings) -> str | 
             format=_FORMAT,
             corruptions={name: pickle.dumps(corruption).hex() for name, corruption in corruptions.items()},
             code={name: _code(corruption) for name, corruption in corruptions.items()},
-            hosts={name: source.view_of for name, source in sources.items()},
+            hosts={name: source.shares_rows_with for name, source in sources.items()},
             settings=asdict(settings),
             tokens=_TOKENS,
         )
@@ -105,7 +105,7 @@ def _code(corruption: Corruption) -> list[str]:
     return [digest_of(Path(inspect.getfile(kind))) for kind in kinds if issubclass(kind, Corruption | Plugin)]
 
 
-def _read(file: Path, names: Mapping[str, RowSource]) -> dict[str, np.ndarray] | None:
+def _read(file: Path, names: Mapping[str, ObjectiveRows]) -> dict[str, np.ndarray] | None:
     """The counts in a file, `None` where there are none or they are not whole."""
     with suppress(OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         read = np.load(file, allow_pickle=False)
@@ -119,5 +119,5 @@ def _read(file: Path, names: Mapping[str, RowSource]) -> dict[str, np.ndarray] |
 
 def _write(file: Path, counts: Mapping[str, np.ndarray]) -> None:
     """Keep counts, where the folder can be written."""
-    with suppress(OSError), whole_file(file) as out:
+    with suppress(OSError), atomic_write(file) as out:
         np.savez(out, **{f"counts/{name}": array for name, array in counts.items()})  # type: ignore[arg-type]

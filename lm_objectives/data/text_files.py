@@ -11,7 +11,7 @@ from itertools import chain, groupby, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from lm_objectives.data.pieces import Piece, cut_document
+from lm_objectives.data.pieces import DocumentPiece, cut_document
 
 TxtDocuments = Literal["file", "blank-line"]
 
@@ -19,7 +19,7 @@ _BLOCK = 2**20  # bytes of a JSON array that are read at once
 _BETWEEN = re.compile(r"[\s,]*")  # what stands between the records of an array
 
 
-def read_txt(path: Path, documents: TxtDocuments) -> Iterator[Piece]:
+def read_txt(path: Path, documents: TxtDocuments) -> Iterator[DocumentPiece]:
     """The documents of a plain text file: the file as a whole, or each of its blocks between blank lines."""
     if documents == "file":
         yield from cut_document(_lines(path, _BLOCK))

@@ -40,7 +40,7 @@ def make_tokenizer(
     Raises:
         ValueError: when the vocabulary is too small, or the tokenizer cannot be loaded or is not a fast one.
     """
-    checked_tokenizer(tokenizer, tokens)
+    check_tokenizer(tokenizer, tokens)
     if isinstance(tokenizer, int):
         made = _train(tokenizer, texts, tokens)
         if len(made) < tokenizer:
@@ -52,7 +52,7 @@ def make_tokenizer(
     return loaded
 
 
-def checked_tokenizer(tokenizer: int | str, tokens: tuple[str, ...] = ()) -> str | int:
+def check_tokenizer(tokenizer: int | str, tokens: tuple[str, ...] = ()) -> str | int:
     """The setting, when it is a path, may be a name on the hub, or is a large enough vocabulary."""
     if isinstance(tokenizer, str) and not Path(tokenizer).expanduser().exists() and not may_be_on_hub(tokenizer):
         raise ValueError(
@@ -89,7 +89,7 @@ def vocabulary_of(tokenizer: "PreTrainedTokenizerFast", tokens: tuple[str, ...] 
         eos=tokenizer.eos_token_id,
         mask=tokenizer.mask_token_id,
         special=tuple(sorted(special)),
-        named=tuple((token, ids[token]) for token in tokens),
+        named_tokens=tuple((token, ids[token]) for token in tokens),
         starts_word=starts_word(tokenizer.backend_tokenizer, special, size),
         breaks_line=breaks_line(tokenizer.backend_tokenizer, size),
     )
@@ -146,11 +146,11 @@ def _load(name: str, tokens: tuple[str, ...]) -> tuple["PreTrainedTokenizerFast"
     tokenizer.add_special_tokens({kind: added[kind] for kind, token in kinds.items() if token not in before})
     tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in tokens], special_tokens=True)
     after = tokenizer.get_vocab()
-    lead_in(tokenizer.backend_tokenizer)
-    return as_read(tokenizer.backend_tokenizer, **kinds), sorted(after.keys() - before.keys(), key=after.__getitem__)
+    add_leading_space(tokenizer.backend_tokenizer)
+    return to_fast_tokenizer(tokenizer.backend_tokenizer, **kinds), sorted(after.keys() - before.keys(), key=after.__getitem__)
 
 
-def lead_in(tokenizer: "Tokenizer") -> None:
+def add_leading_space(tokenizer: "Tokenizer") -> None:
     """Let a byte-level tokenizer read each text behind one space, so that its first word is what it is elsewhere.
 
     Of all ways to do that this one leaves alone what stands behind a special token in the text.
@@ -163,7 +163,7 @@ def lead_in(tokenizer: "Tokenizer") -> None:
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([space, own])
 
 
-def as_read(
+def to_fast_tokenizer(
     tokenizer: "Tokenizer", pad_token: str, bos_token: str, eos_token: str, mask_token: str
 ) -> "PreTrainedTokenizerFast":
     """A tokenizer that makes of a document what a training reads: bos, the text, eos.
@@ -172,7 +172,7 @@ def as_read(
     """
     from transformers import PreTrainedTokenizerFast
 
-    put_around(tokenizer, [bos_token], [eos_token])
+    set_template(tokenizer, [bos_token], [eos_token])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         unk_token=unknown_token(tokenizer),
@@ -186,7 +186,7 @@ def as_read(
     )
 
 
-def put_around(tokenizer: "Tokenizer", prefix: Sequence[str], suffix: Sequence[str]) -> None:
+def set_template(tokenizer: "Tokenizer", prefix: Sequence[str], suffix: Sequence[str]) -> None:
     """Let a tokenizer put special tokens in front of each text and behind it.
 
     Of a pair the first text has both, and the second, whose segment is 1, what stands behind.
@@ -200,7 +200,7 @@ def put_around(tokenizer: "Tokenizer", prefix: Sequence[str], suffix: Sequence[s
     )
 
 
-def saved_beside(
+def exported_tokenizer(
     tokenizer: "PreTrainedTokenizerFast", prefix: Sequence[int], suffix: Sequence[int], model_input_names: Sequence[str]
 ) -> "PreTrainedTokenizerFast":
     """A tokenizer as it lies beside a model: a copy that makes of a text what the model reads.
@@ -218,7 +218,7 @@ def saved_beside(
         clean_up_tokenization_spaces=False,
         **tokenizer.special_tokens_map,
     )
-    put_around(made.backend_tokenizer, *(made.convert_ids_to_tokens(list(ids)) for ids in (prefix, suffix)))
+    set_template(made.backend_tokenizer, *(made.convert_ids_to_tokens(list(ids)) for ids in (prefix, suffix)))
     return made
 
 
@@ -260,7 +260,7 @@ def _train(size: int, texts: Iterable[str], tokens: tuple[str, ...]) -> "PreTrai
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
-    lead_in(bpe)
+    add_leading_space(bpe)
     pad, bos, eos, mask = _SPECIAL
     trainer = trainers.BpeTrainer(
         vocab_size=size,
@@ -269,4 +269,4 @@ def _train(size: int, texts: Iterable[str], tokens: tuple[str, ...]) -> "PreTrai
         show_progress=False,
     )
     bpe.train_from_iterator(texts, trainer)
-    return as_read(bpe, pad, bos, eos, mask)
+    return to_fast_tokenizer(bpe, pad, bos, eos, mask)

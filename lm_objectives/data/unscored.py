@@ -17,8 +17,8 @@ def check_scored(rows: RowDataset) -> None:
     unscored = set(rows.sources)
     for number in range(_TRIES):
         step = max(rows.settings.steps, 0) * number // _TRIES  # settings may move
-        for host, spans in rows.spans.items():
-            if unscored & {name for name, source in rows.sources.items() if host in (name, source.view_of)}:
+        for host, spans in rows.windows.items():
+            if unscored & {name for name, source in rows.sources.items() if host in (name, source.shares_rows_with)}:
                 first = len(spans) * number // _TRIES
                 keys = [RowKey(host, k, step) for k in range(first, min(first + _ROWS, len(spans)))]
                 views = rows.__getitems__(keys).views

@@ -15,7 +15,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def workplace(target: Path, worth_keeping: Callable[[Path], bool]) -> Iterator[Path]:
+def workdir(target: Path, worth_keeping: Callable[[Path], bool]) -> Iterator[Path]:
     """The folder in which `target` is made, for one process at a time.
 
     It stays after an interruption where there is something to go on from, and goes after bad input together with every

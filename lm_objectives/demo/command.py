@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 
-from lm_objectives.checkpoint import open_run
+from lm_objectives.checkpoint import load_run
 from lm_objectives.demo.layout import paint, wrapped
 from lm_objectives.demo.sampling import Sampling
-from lm_objectives.demo.stage import Stage, set_stage
+from lm_objectives.demo.stage import DemoContext, make_context
 from lm_objectives.demo.texts import given_text
 from lm_objectives.explain import is_about_input
 
@@ -44,12 +44,12 @@ def demo(
         ValueError: when a setting is out of range, the text is empty, or the checkpoint cannot be read.
     """
     sampling, given = Sampling(tokens, temperature, top_p, greedy, seed), given_text(text, text_file)
-    stage = set_stage(open_run(ckpt_path), given, sampling)
+    stage = make_context(load_run(ckpt_path), given, sampling)
     print("\n".join([f"{ckpt_path} on {stage.origin}", *map(paint, show(stage))]))
 
 
 @torch.no_grad()
-def show(stage: Stage) -> list[str]:
+def show(stage: DemoContext) -> list[str]:
     """Show all objectives; of one for which the text does not do, say why."""
     shown: list[str] = []
     for name in stage.module.names:

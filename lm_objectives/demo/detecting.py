@@ -9,11 +9,11 @@ from torch import Tensor
 from lm_objectives.corruption.base import Rows, View
 
 if TYPE_CHECKING:
-    from lm_objectives.demo.stage import Stage
+    from lm_objectives.demo.stage import DemoContext
 
 
 def detected(
-    stage: "Stage", rows: Rows, view: View, replaced: Bool[Tensor, " time"], scores: Float[Tensor, " time"]
+    stage: "DemoContext", rows: Rows, view: View, replaced: Bool[Tensor, " time"], scores: Float[Tensor, " time"]
 ) -> Iterator[str]:
     """Tokens that are replaced, and those that are taken for it.
 
@@ -25,7 +25,7 @@ def detected(
         scores: probability of each to be replaced, as judged.
     """
     shown = (replaced | (scores > 0.5)).nonzero().flatten().tolist()
-    ids, was = view.ids[0].tolist(), rows.ids[0].tolist()
+    ids, was = view.input_ids[0].tolist(), rows.input_ids[0].tolist()
     marks = {at: f"{stage.decode([ids[at]]).strip()}[{n}]" for n, at in enumerate(shown, 1)}
     yield from stage.marked(ids, marks)
     width = max((len(stage.token(ids[at])) for at in shown), default=0)

@@ -3,36 +3,36 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from lm_objectives.corruption.named import ids_named
+from lm_objectives.corruption.named import token_ids_of
 from lm_objectives.corruption.spans import SpanCorruption
 from lm_objectives.demo.layout import listed, wrapped
-from lm_objectives.demo.sampling import likeliest
-from lm_objectives.demo.writing import Head, reading, write
+from lm_objectives.demo.sampling import greedy_token
+from lm_objectives.demo.writing import Head, input_view, generate
 
 if TYPE_CHECKING:
-    from lm_objectives.demo.stage import Stage
+    from lm_objectives.demo.stage import DemoContext
 
 _ALIGNED = 32  # characters of a span behind which what is written begins in one column
 
 
-def restored(stage: "Stage", corruption: SpanCorruption, head: Head) -> Iterator[str]:
+def restored(stage: "DemoContext", corruption: SpanCorruption, head: Head) -> Iterator[str]:
     """The text with sentinels, and for each what is written greedily, at most twice as much as is right.
 
     Raises:
         ValueError: where the text has no span to leave out.
     """
-    rows = stage.excerpt_for(corruption, first=1, most=corruption.raw_length(stage.window))
+    rows = stage.excerpt_for(corruption, first=1, most=corruption.raw_length(stage.seq_len))
     view = corruption.corrupt(rows, stage.vocabulary)
-    names = [token for token in corruption.tokens(stage.window) if token != corruption.mode]
-    sentinels, end = set(ids_named(stage.vocabulary, names).tolist()), stage.vocabulary.eos
+    names = [token for token in corruption.special_tokens(stage.seq_len) if token != corruption.mode]
+    sentinels, end = set(token_ids_of(stage.vocabulary, names).tolist()), stage.vocabulary.eos
     right = by_sentinel(view.targets.tolist(), sentinels, end)
     if not right:
         raise ValueError("expected a text of 2 tokens to leave a span out of, found a shorter one: give a longer text")
-    read = view.lengths if view.prefix is None else view.prefix
-    source = view.ids[0, : int(read)].tolist()
-    most = min(2 * len(view.targets), stage.window - (0 if corruption.decodes else len(source)))
-    row = reading(source, view.attention, corruption.decodes)
-    told = write(stage.backbone, row, head, likeliest, most, end, stage.window)
+    read = view.lengths if view.prefix_lengths is None else view.prefix_lengths
+    source = view.input_ids[0, : int(read)].tolist()
+    most = min(2 * len(view.targets), stage.seq_len - (0 if corruption.uses_decoder else len(source)))
+    row = input_view(source, view.attention, corruption.uses_decoder)
+    told = generate(stage.backbone, row, head, greedy_token, most, end, stage.seq_len)
     written = by_sentinel(told, sentinels, end)
     yield from wrapped(stage.decode([token for token in source if token != end]).strip())
     names_width = max(len(stage.decode([token])) for token in right)

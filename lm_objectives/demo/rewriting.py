@@ -5,25 +5,25 @@ from typing import TYPE_CHECKING
 
 from lm_objectives.corruption.infilling import TextInfilling
 from lm_objectives.demo.layout import wrapped
-from lm_objectives.demo.sampling import likeliest
-from lm_objectives.demo.writing import Head, reading, write
+from lm_objectives.demo.sampling import greedy_token
+from lm_objectives.demo.writing import Head, input_view, generate
 
 if TYPE_CHECKING:
-    from lm_objectives.demo.stage import Stage
+    from lm_objectives.demo.stage import DemoContext
 
 
-def rewritten(stage: "Stage", corruption: TextInfilling, head: Head) -> Iterator[str]:
+def rewritten(stage: "DemoContext", corruption: TextInfilling, head: Head) -> Iterator[str]:
     """The corrupted text, what is written greedily, as many tokens as are right, and the right one.
 
     Raises:
         ValueError: where the text has nothing to leave out.
     """
     view = corruption.corrupt(stage.excerpt_for(corruption), stage.vocabulary)
-    source, right = view.ids[0, : int(view.lengths)].tolist(), view.targets.tolist()
+    source, right = view.input_ids[0, : int(view.lengths)].tolist(), view.targets.tolist()
     if stage.vocabulary.mask not in source:
         raise ValueError("expected a text with a word to leave out, found none: give a longer text")
-    row = reading(source, "bidirectional", decodes=True)
-    told = write(stage.backbone, row, head, likeliest, len(right), stage.vocabulary.eos, stage.window)
+    row = input_view(source, "bidirectional", decodes=True)
+    told = generate(stage.backbone, row, head, greedy_token, len(right), stage.vocabulary.eos, stage.seq_len)
     outer = (stage.vocabulary.bos, stage.vocabulary.eos)
     source, written, right = ([token for token in ids if token not in outer] for ids in (source, told, right))
     for label, ids in (("corrupted:", source), ("written:  ", written), ("right:    ", right)):

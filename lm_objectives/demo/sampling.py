@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-Choose = Callable[[Tensor], int]
+TokenSampler = Callable[[Tensor], int]
 """From the logits of the next token, `(vocab,)`, to that token."""
 
 
@@ -37,15 +37,15 @@ class Sampling:
         if not 0 < self.top_p <= 1:
             raise ValueError(f"expected top_p above 0 and at most 1, found {self.top_p}: 0.9 is usual")
 
-    def chooser(self) -> Choose:
+    def token_sampler(self) -> TokenSampler:
         """A choice of tokens that begins with the seed."""
         if self.greedy:
-            return likeliest
+            return greedy_token
         generator = torch.Generator().manual_seed(self.seed)
         return lambda logits: sample_token(logits, self.temperature, self.top_p, generator)
 
 
-def likeliest(logits: Float[Tensor, " vocab"]) -> int:
+def greedy_token(logits: Float[Tensor, " vocab"]) -> int:
     """The token with the largest logit, the first of equals."""
     return int(logits.argmax())
 

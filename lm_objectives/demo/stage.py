@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lm_objectives.backbone import Backbone
-from lm_objectives.checkpoint import Run
-from lm_objectives.corruption.base import Corruption, Rows, View, Vocabulary, frame_tokens
-from lm_objectives.corruption.keyed import domain, row_keys
+from lm_objectives.checkpoint import LoadedRun
+from lm_objectives.corruption.base import Corruption, Rows, View, Vocabulary, frame_length
+from lm_objectives.corruption.keyed import derive_seed, row_keys
 from lm_objectives.data.cache import TokenText
 from lm_objectives.data.words import breaks_line, starts_word
 from lm_objectives.demo.layout import wrapped
@@ -29,7 +29,7 @@ _EXCERPT = 64  # tokens of the text that are corrupted: a few lines on a termina
 
 
 @dataclass(frozen=True)
-class Stage:
+class DemoContext:
     """What every objective is shown on.
 
     Attributes:
@@ -58,21 +58,21 @@ class Stage:
         return self.module.backbone
 
     @property
-    def window(self) -> int:
+    def seq_len(self) -> int:
         """Tokens of a row, as in the training."""
-        return self.module.window
+        return self.module.seq_len
 
     @property
     def key(self) -> np.ndarray:
         """The key of the one row that is shown, `(1,)`."""
-        return row_keys(domain("demo", self.sampling.seed), np.zeros(1))
+        return row_keys(derive_seed("demo", self.sampling.seed), np.zeros(1))
 
     def excerpt(self, corruption: Corruption) -> Rows:
         """The text's first sentences as one row without padding, as many as fit; a part of one that is too long."""
         rows = self.excerpt_for(corruption)
         length = int(rows.lengths[0])
-        marks = None if rows.sentences is None else rows.sentences[:, :length]
-        return replace(rows, ids=rows.ids[:, :length], sentences=marks)
+        marks = None if rows.sentence_starts is None else rows.sentence_starts[:, :length]
+        return replace(rows, input_ids=rows.input_ids[:, :length], sentence_starts=marks)
 
     def excerpt_for(self, corruption: Corruption, first: int = 0, most: int | None = None) -> Rows:
         """The excerpt as a corruption reads it.
@@ -82,8 +82,8 @@ class Stage:
             first: the token that it begins with; 1 leaves bos out.
             most: tokens that a row holds, the window's where it is `None`.
         """
-        stop = self._stop(first, (self.window if most is None else most) - frame_tokens(corruption.frame))
-        return corruption.read(self.text, np.array([[first, stop]]), self.key, self.window, self.vocabulary)
+        stop = self._stop(first, (self.seq_len if most is None else most) - frame_length(corruption.frame))
+        return corruption.read_rows(self.text, np.array([[first, stop]]), self.key, self.seq_len, self.vocabulary)
 
     def _stop(self, first: int, most: int) -> int:
         """Where the last whole sentence of so many tokens stops, or so many tokens where none does."""
@@ -120,7 +120,7 @@ class Stage:
         return wrapped("".join(pieces))
 
 
-def set_stage(run: Run, text: str | None, sampling: Sampling) -> Stage:
+def make_context(run: LoadedRun, text: str | None, sampling: Sampling) -> DemoContext:
     """Choose the text and tokenize it; a given text is continued whole, another one from its first sentence.
 
     Raises:
@@ -131,10 +131,10 @@ def set_stage(run: Run, text: str | None, sampling: Sampling) -> Stage:
     backend, size = tokenizer.backend_tokenizer, known.size
     starts, breaks = starts_word(backend, set(known.special), size), breaks_line(backend, size)
     vocabulary = replace(known, starts_word=starts, breaks_line=breaks)
-    held_out = held_out_paragraphs(run.cache, tokenizer, module.window, sampling.seed)
+    held_out = held_out_paragraphs(run.cache, tokenizer, module.seq_len, sampling.seed)
     origin = "your text" if text is not None else "a held-out paragraph" if held_out else "a built-in paragraph"
     shown, another = [*([] if text is None else [text]), *held_out, *BUILT_IN][:2]
     tokens = tokenize([shown], tokenizer, vocabulary)
     prompt = tokens.tokens[: -1 if text is not None else tokens.sentences[0, 1]].tolist()
     with_another = tokenize([shown, another], tokenizer, vocabulary)
-    return Stage(module, tokenizer, vocabulary, origin, tokens, with_another, prompt, sampling)
+    return DemoContext(module, tokenizer, vocabulary, origin, tokens, with_another, prompt, sampling)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lm_objectives.corruption.base import Vocabulary
-from lm_objectives.corruption.keyed import domain
+from lm_objectives.corruption.keyed import derive_seed
 from lm_objectives.data.cache import TokenText
-from lm_objectives.data.encoding import Encoder, Layout, Part
+from lm_objectives.data.encoding import Encoder, TokenArrays, EncoderInput
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -78,7 +78,7 @@ def held_out_paragraphs(
     documents = np.searchsorted(text.documents, starts, side="right")
     found: list[str] = []
     while len(fitting) and len(found) < 2:
-        chosen = fitting[int(domain("paragraph", seed)) % len(fitting)]
+        chosen = fitting[int(derive_seed("paragraph", seed)) % len(fitting)]
         found.append(str(tokenizer.decode(text.tokens[starts[chosen] : stops[chosen]].tolist())))
         fitting = fitting[documents[fitting] != documents[chosen]]
     return tuple(found)
@@ -91,14 +91,14 @@ def tokenize(texts: Sequence[str], tokenizer: "PreTrainedTokenizerFast", vocabul
         ValueError: where the tokenizer finds nothing in one.
     """
     # English rules know all scripts' full stops
-    made = Encoder(tokenizer.backend_tokenizer, vocabulary, "en", pairs=True)(Part(text) for text in texts)
+    made = Encoder(tokenizer.backend_tokenizer, vocabulary, "en", pairs=True)(EncoderInput(text) for text in texts)
     if made.without_tokens:
         raise ValueError("expected a text with words, found one in which the tokenizer knows none: give another text")
     assert made.pairs is not None
     return _whole(made.text, vocabulary.size, _whole(made.pairs, vocabulary.size))
 
 
-def _whole(layout: Layout, vocabulary_size: int, pairs: TokenText | None = None) -> TokenText:
+def _whole(layout: TokenArrays, vocabulary_size: int, pairs: TokenText | None = None) -> TokenText:
     """A layout as a text of its own."""
     arrays = layout.arrays(vocabulary_size)
     return TokenText(

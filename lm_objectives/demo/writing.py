@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lm_objectives.corruption.base import Attention, View
-from lm_objectives.demo.sampling import Choose
+from lm_objectives.demo.sampling import TokenSampler
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
@@ -18,7 +18,7 @@ Head = Callable[[Tensor], Tensor]
 """From hidden states to logits, `(positions, dim)` to `(positions, vocab)`."""
 
 
-def reading(ids: Sequence[int], attention: Attention, decodes: bool = False) -> View:
+def input_view(ids: Sequence[int], attention: Attention, decodes: bool = False) -> View:
     """The view of one row that is read and not scored; with "prefix" attention all of it is the prefix.
 
     Args:
@@ -28,19 +28,19 @@ def reading(ids: Sequence[int], attention: Attention, decodes: bool = False) -> 
     """
     nothing, length = torch.zeros(0, dtype=torch.long), torch.tensor([len(ids)])
     return View(
-        ids=torch.tensor([ids]),
+        input_ids=torch.tensor([ids]),
         lengths=length,
         attention=attention,
-        scored=nothing,
+        label_positions=nothing,
         targets=nothing,
         counts={},
-        prefix=length if attention == "prefix" else None,
-        decoder=torch.zeros(1, 0, dtype=torch.long) if decodes else None,
+        prefix_lengths=length if attention == "prefix" else None,
+        decoder_labels=torch.zeros(1, 0, dtype=torch.long) if decodes else None,
     )
 
 
 @torch.no_grad()
-def write(backbone: "Backbone", read: View, head: Head, choose: Choose, most: int, end: int, window: int) -> list[int]:
+def generate(backbone: "Backbone", read: View, head: Head, choose: TokenSampler, most: int, end: int, window: int) -> list[int]:
     """What a model writes behind a row, by the decoder where the view has one write.
 
     Args:
@@ -62,7 +62,7 @@ def write(backbone: "Backbone", read: View, head: Head, choose: Choose, most: in
 def _behind(read: View, written: Sequence[int], window: int) -> View:
     """The row with what is written so far; the last state is that of the next token."""
     tokens = torch.tensor([written], dtype=torch.long)
-    if read.decoder is not None:
-        return replace(read, decoder=F.pad(tokens, (0, 1)))  # a decoder reads one place later, so never the last
-    ids = torch.cat([read.ids, tokens], dim=1)[:, -window:]
-    return replace(read, ids=ids, lengths=torch.tensor([ids.shape[1]]))
+    if read.decoder_labels is not None:
+        return replace(read, decoder_labels=F.pad(tokens, (0, 1)))  # a decoder reads one place later, so never the last
+    ids = torch.cat([read.input_ids, tokens], dim=1)[:, -window:]
+    return replace(read, input_ids=ids, lengths=torch.tensor([ids.shape[1]]))

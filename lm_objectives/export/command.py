@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lm_objectives.checkpoint import Run, open_run
+from lm_objectives.checkpoint import LoadedRun, load_run
 from lm_objectives.corruption.base import Corruption
-from lm_objectives.data.tokenizer import saved_beside
+from lm_objectives.data.tokenizer import exported_tokenizer
 from lm_objectives.export.conversion import convert
 from lm_objectives.export.reference import NotExportableError
-from lm_objectives.pretrained import quietly
+from lm_objectives.pretrained import silence_transformers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,7 +42,7 @@ def export(ckpt_path: str, output: str, objective: str | None = None) -> None:
     Raises:
         ValueError: when the checkpoint cannot be read, nothing in it can be exported, or output cannot be written.
     """
-    run, target = open_run(ckpt_path), Path(output).expanduser()
+    run, target = load_run(ckpt_path), Path(output).expanduser()
     if objective is not None and objective not in run.module.names:
         raise ValueError(
             f"expected one of {', '.join(run.module.names)} as the objective, found {objective!r}: name one of these"
@@ -57,7 +57,7 @@ def export(ckpt_path: str, output: str, objective: str | None = None) -> None:
                 continue
             where = Path() if objective else Path(name)
             for below, model in models.items():
-                _write(model, run, run.module.sources[name].corruption, scratch / where / below)
+                _write(model, run, run.module.rows[name].corruption, scratch / where / below)
                 said.append(f"{name}: {target / where / below}, a {type(model).__name__}")
         if not said:
             raise ValueError(
@@ -67,14 +67,14 @@ def export(ckpt_path: str, output: str, objective: str | None = None) -> None:
     print("\n".join([*said, *(f"{reason} (not exported)" for reason in reasons)]))
 
 
-def _write(model: "PreTrainedModel", run: Run, corruption: Corruption, folder: Path) -> None:
+def _write(model: "PreTrainedModel", run: LoadedRun, corruption: Corruption, folder: Path) -> None:
     segments = ["token_type_ids"] if getattr(model.config, "type_vocab_size", 0) > 1 else []
     inputs = ["input_ids", *segments, "attention_mask"]  # what the model takes, and no more
-    tokenizer = saved_beside(run.tokenizer, *corruption.prefix_and_suffix(run.module.vocabulary), inputs)
+    tokenizer = exported_tokenizer(run.tokenizer, *corruption.prefix_and_suffix(run.module.vocabulary), inputs)
     for role in ("pad_token_id", "eos_token_id") if model.can_generate() else ():  # which not every folder had
         if getattr(model.generation_config, role) is None:
             setattr(model.generation_config, role, getattr(tokenizer, role))
-    with quietly():
+    with silence_transformers():
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 

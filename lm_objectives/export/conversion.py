@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lm_objectives.backbone import Backbone
-from lm_objectives.data.plan import host_of
+from lm_objectives.data.plan import row_owner
 from lm_objectives.equal_logits import equal_logits
 from lm_objectives.export.decoders import causal
 from lm_objectives.export.encoder_decoders import written
 from lm_objectives.export.masked import masked
 from lm_objectives.export.pairs import following, order
-from lm_objectives.export.reference import NotExportableError, Reference
+from lm_objectives.export.reference import NotExportableError, ExportedModel
 from lm_objectives.export.replaced import generator, replaced
 from lm_objectives.objectives import (
     CausalLM,
@@ -28,7 +28,7 @@ from lm_objectives.pretraining import Pretraining
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_MAKERS: dict[type[Objective], Callable[[Any, Backbone, MaskedLM | None], Reference]] = {
+_MAKERS: dict[type[Objective], Callable[[Any, Backbone, MaskedLM | None], ExportedModel]] = {
     CausalLM: causal,
     MaskedLM: masked,
     NextSentence: following,
@@ -64,14 +64,14 @@ def convert(module: Pretraining, name: str) -> dict[str, "PreTrainedModel"]:
 
 def _beside(module: Pretraining, name: str) -> MaskedLM | None:
     """The masked objective that reads the same rows."""
-    host = host_of(name, module.sources)
-    beside = [module.objectives[other] for other in module.names if host_of(other, module.sources) == host]
+    host = row_owner(name, module.rows)
+    beside = [module.objectives[other] for other in module.names if row_owner(other, module.rows) == host]
     return next((other for other in beside if isinstance(other, MaskedLM) and other.transform is not None), None)
 
 
-def _check_equal(module: Pretraining, objective: Objective, reference: Reference) -> None:
+def _check_equal(module: Pretraining, objective: Objective, reference: ExportedModel) -> None:
     """Raise where a class of transformers gives other logits than ours."""
-    how = module.backbone, objective.corruption.attention, objective.corruption.decodes
+    how = module.backbone, objective.corruption.attention, objective.corruption.uses_decoder
     if not equal_logits(*how, *reference):
         raise NotExportableError(
             f"{type(reference.model).__name__} gives other logits than this head under the backbone's configuration"

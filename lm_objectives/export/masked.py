@@ -6,12 +6,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lm_objectives.backbone import Backbone
-from lm_objectives.export.reference import NotExportableError, Reference, around, predict_by, put
+from lm_objectives.export.reference import NotExportableError, ExportedModel, wrap_backbone, set_lm_head, copy_head
 from lm_objectives.heads import MASKED_FAMILIES, head_names
 from lm_objectives.objectives import MaskedLM
 
 
-def masked(objective: MaskedLM, backbone: Backbone, beside: MaskedLM | None) -> Reference:
+def masked(objective: MaskedLM, backbone: Backbone, beside: MaskedLM | None) -> ExportedModel:
     """An AutoModelForMaskedLM."""
     from transformers import AutoModelForMaskedLM
 
@@ -21,10 +21,10 @@ def masked(objective: MaskedLM, backbone: Backbone, beside: MaskedLM | None) -> 
         raise NotExportableError("it predicts from the previous position, which no masked model of transformers does")
     if family not in MASKED_FAMILIES:
         raise NotExportableError(f"masked heads are known of {', '.join(MASKED_FAMILIES)}, not of {family}")
-    model = around(AutoModelForMaskedLM, backbone)
-    put(objective, head_names(objective, family), model)
-    predict_by(backbone.embedding, objective.bias, model)
-    return Reference(model, {"logits": token_logits(objective, backbone.embedding)})
+    model = wrap_backbone(AutoModelForMaskedLM, backbone)
+    copy_head(objective, head_names(objective, family), model)
+    set_lm_head(backbone.embedding, objective.bias, model)
+    return ExportedModel(model, {"logits": token_logits(objective, backbone.embedding)})
 
 
 def token_logits(objective: MaskedLM, embedding: Tensor) -> Callable[[Tensor], Tensor]:

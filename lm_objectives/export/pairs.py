@@ -8,12 +8,12 @@ from torch import Tensor
 
 from lm_objectives.backbone import Backbone
 from lm_objectives.export.masked import token_logits
-from lm_objectives.export.reference import NotExportableError, Reference, around, predict_by, put
+from lm_objectives.export.reference import NotExportableError, ExportedModel, wrap_backbone, set_lm_head, copy_head
 from lm_objectives.heads import head_names
 from lm_objectives.objectives import MaskedLM, NextSentence, SentenceOrder
 
 
-def order(objective: SentenceOrder, backbone: Backbone, beside: MaskedLM | None) -> Reference:
+def order(objective: SentenceOrder, backbone: Backbone, beside: MaskedLM | None) -> ExportedModel:
     """An AlbertForPreTraining."""
     from transformers import AlbertForPreTraining
 
@@ -24,7 +24,7 @@ def order(objective: SentenceOrder, backbone: Backbone, beside: MaskedLM | None)
     return _joined(AlbertForPreTraining, "sop_logits", objective, beside, backbone)
 
 
-def following(objective: NextSentence, backbone: Backbone, beside: MaskedLM | None) -> Reference:
+def following(objective: NextSentence, backbone: Backbone, beside: MaskedLM | None) -> ExportedModel:
     """A BertForPreTraining, or a BertForNextSentencePrediction where no masked objective reads the same rows."""
     from transformers import BertForNextSentencePrediction, BertForPreTraining
 
@@ -33,21 +33,21 @@ def following(objective: NextSentence, backbone: Backbone, beside: MaskedLM | No
         raise NotExportableError("transformers has a head for the next sentence on bert alone")
     if beside is not None:
         return _joined(BertForPreTraining, "seq_relationship_logits", objective, beside, backbone)
-    model = around(BertForNextSentencePrediction, backbone)
-    put(objective, names, model)
-    return Reference(model, {"logits": _pair_logits(objective)})
+    model = wrap_backbone(BertForNextSentencePrediction, backbone)
+    copy_head(objective, names, model)
+    return ExportedModel(model, {"logits": _pair_logits(objective)})
 
 
 def _joined(
     kind: Any, output: str, objective: SentenceOrder | NextSentence, beside: MaskedLM, backbone: Backbone
-) -> Reference:
+) -> ExportedModel:
     """The class that judges pairs and predicts masked tokens in them."""
-    model, family = around(kind, backbone), backbone.config.model_type
+    model, family = wrap_backbone(kind, backbone), backbone.config.model_type
     for head in (objective, beside):
-        put(head, head_names(head, family), model)
-    predict_by(backbone.embedding, beside.bias, model)
+        copy_head(head, head_names(head, family), model)
+    set_lm_head(backbone.embedding, beside.bias, model)
     tokens = token_logits(beside, backbone.embedding)
-    return Reference(model, {"prediction_logits": tokens, output: _pair_logits(objective)})
+    return ExportedModel(model, {"prediction_logits": tokens, output: _pair_logits(objective)})
 
 
 def _pair_logits(objective: SentenceOrder | NextSentence) -> Callable[[Tensor], Tensor]:

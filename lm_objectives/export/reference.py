@@ -21,7 +21,7 @@ class NotExportableError(ValueError):
     """An objective that transformers has no equal head for; says why."""
 
 
-class Reference(NamedTuple):
+class ExportedModel(NamedTuple):
     """A model of transformers, and what each of its outputs is by our heads, from hidden states.
 
     `reads` gives the hidden states of a view, where the backbone does not.
@@ -32,7 +32,7 @@ class Reference(NamedTuple):
     reads: Callable[[View], Tensor] | None = None
 
 
-def around(kind: Any, backbone: Backbone, instead: Mapping[str, nn.Module] = MappingProxyType({})) -> Any:
+def wrap_backbone(kind: Any, backbone: Backbone, instead: Mapping[str, nn.Module] = MappingProxyType({})) -> Any:
     """A model of a class, or of an auto class, on the modules of a backbone; its head, and a pooler, are fresh.
 
     A class that counts positions from the padding's id has the rows of its table there and not where the backbone was
@@ -71,7 +71,7 @@ def _moved(part: nn.Module, theirs: nn.Module, first: int, counts_from: int) -> 
 
 
 @torch.no_grad()
-def put(head: nn.Module, names: Names, model: Any) -> None:
+def copy_head(head: nn.Module, names: Names, model: Any) -> None:
     """Copy a head's parameters to where a class of transformers keeps them."""
     theirs = dict(model.named_parameters(remove_duplicate=False))
     own = dict(head.named_parameters())
@@ -82,7 +82,7 @@ def put(head: nn.Module, names: Names, model: Any) -> None:
 
 
 @torch.no_grad()
-def predict_by(weight: Tensor, bias: Tensor | None, model: Any) -> None:
+def set_lm_head(weight: Tensor, bias: Tensor | None, model: Any) -> None:
     """Give a model the weight and the bias that tokens are predicted by, which its configuration may tie or not."""
     head = model.get_output_embeddings()
     if head.weight is not weight:  # nor may it be written into, which the configuration may have made the embedding

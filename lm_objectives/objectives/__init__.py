@@ -1,6 +1,6 @@
 """Pretraining objectives, one file each."""
 
-from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
+from lm_objectives.objectives.base import Objective, LossOutput, BaselineNames
 from lm_objectives.objectives.causal import CausalLM
 from lm_objectives.objectives.masked import MaskedLM
 from lm_objectives.objectives.next_sentence import NextSentence
@@ -15,11 +15,11 @@ __all__ = [
     "MaskedLM",
     "NextSentence",
     "Objective",
-    "Outcome",
+    "LossOutput",
     "PrefixLM",
     "ReplacedToken",
     "SentenceOrder",
     "SpanDenoising",
     "TextDenoising",
-    "Yardsticks",
+    "BaselineNames",
 ]

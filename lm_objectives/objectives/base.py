@@ -13,19 +13,19 @@ from torchmetrics import Metric
 from lm_objectives.corruption.base import Corruption, View, Vocabulary
 from lm_objectives.objectives.baselines import ConstantAccuracy, ConstantNats
 from lm_objectives.plugin import Plugin
-from lm_objectives.ramps import Ramp, check_points
+from lm_objectives.ramps import Schedulable, check_points
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
-    from lm_objectives.demo.stage import Stage
+    from lm_objectives.demo.stage import DemoContext
 
 
-Yardsticks = dict[str, tuple[str | tuple[str, float], ...]]
+BaselineNames = dict[str, tuple[str | tuple[str, float], ...]]
 """For each metric, the names of other metrics, or a name and the value that it always has."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LossOutput:
     """What scoring a view gives.
 
     Attributes:
@@ -34,11 +34,11 @@ class Outcome:
         observed: arguments for the `update` of the metrics of the same name; only filled outside training.
     """
 
-    sums: dict[str, Float[Tensor, ""]]
-    observed: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
+    loss_sums: dict[str, Float[Tensor, ""]]
+    metric_inputs: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
 
 
-def loss_of(parts: Mapping[str, float], sums: Mapping[str, Tensor], totals: Mapping[str, int | Tensor]) -> Tensor:
+def combine_losses(parts: Mapping[str, float], sums: Mapping[str, Tensor], totals: Mapping[str, int | Tensor]) -> Tensor:
     """Sum over parts of factor × sum / count, in nats per scored position; a part that scores nothing adds nothing.
 
     Args:
@@ -58,9 +58,9 @@ def loss_of(parts: Mapping[str, float], sums: Mapping[str, Tensor], totals: Mapp
     return torch.stack(terms).sum()
 
 
-def baselines_of(objective: "Objective") -> dict[str, Metric]:
+def baseline_metrics(objective: "Objective") -> dict[str, Metric]:
     """An objective's baselines that its `yardsticks` name, but for those that it measures among its metrics."""
-    named = {mark for marks in objective.yardsticks.values() for mark in marks} - {*objective.metrics()}
+    named = {mark for marks in objective.baseline_names.values() for mark in marks} - {*objective.metrics()}
     return {name: metric for name, metric in objective.baselines().items() if name in named}
 
 
@@ -85,10 +85,10 @@ class Objective(Plugin, nn.Module, ABC):
     corruption: Corruption
     """The data half, set in the constructor."""
 
-    parts: ClassVar[dict[str, float]] = {"loss": 1.0}
+    loss_weights: ClassVar[dict[str, float]] = {"loss": 1.0}
     """Parts of the loss and the factor of each: the loss is the sum of factor x sum of nats / count."""
 
-    yardsticks: ClassVar[Yardsticks] = {"loss": ("base_rate",), "accuracy": ("majority",)}
+    baseline_names: ClassVar[BaselineNames] = {"loss": ("base_rate",), "accuracy": ("majority",)}
     """For a metric, the baselines that it is to be read beside: what a constant prediction reaches."""
 
     target_counts: Int[Tensor, " targets"] | None = None
@@ -102,16 +102,16 @@ class Objective(Plugin, nn.Module, ABC):
     whole vocabulary are found without being named.
     """
 
-    def __init__(self, share: Ramp = 1.0, view_of: str | None = None) -> None:
+    def __init__(self, share: Schedulable = 1.0, shares_rows_with: str | None = None) -> None:
         super().__init__()
         if not isinstance(share, (int, float)):
             check_points(share, _check_moving_share, "share")
         elif not share > 0:
             raise ValueError(f"expected a share above 0, found {share}: leave an objective out to give it no rows")
-        self.share, self.view_of = share, view_of
+        self.share, self.shares_rows_with = share, shares_rows_with
 
     @abstractmethod
-    def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
+    def setup(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         """Make the head. It may plan to tie the embedding, but never registers it."""
 
     @abstractmethod
@@ -119,12 +119,12 @@ class Objective(Plugin, nn.Module, ABC):
         """The theoretical loss in nats of a model that knows nothing: ln V for a token, ln 2 for a coin."""
 
     @abstractmethod
-    def score(
+    def compute_loss(
         self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
-    ) -> Outcome:
+    ) -> LossOutput:
         """Score the hidden states of `view` (as `complete` returned it)."""
 
-    def complete(self, view: View, embeddings: Mapping[str, Tensor]) -> View:
+    def fill_in(self, view: View, embeddings: Mapping[str, Tensor]) -> View:
         """The view that the backbone reads, where a model takes part in making it.
 
         Args:
@@ -145,11 +145,11 @@ class Objective(Plugin, nn.Module, ABC):
         training targets, and `majority`, the accuracy of always giving their commonest. Those that no entry of
         `yardsticks` names are not measured.
         """
-        if self.target_counts is None or dict(self.parts) != {"loss": 1.0}:
+        if self.target_counts is None or dict(self.loss_weights) != {"loss": 1.0}:
             return {}
         return {"base_rate": ConstantNats(self.target_counts), "majority": ConstantAccuracy(self.target_counts)}
 
-    def exhibit(self, stage: "Stage") -> Iterable[str]:
+    def exhibit(self, stage: "DemoContext") -> Iterable[str]:
         """Lines for the demo that show what it learned; its loss and metrics on the text where it has none of its own.
 
         A `ValueError` says why the text does not do.

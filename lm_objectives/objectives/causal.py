@@ -8,10 +8,10 @@ from lm_objectives.corruption.base import Frame
 from lm_objectives.corruption.shifting import NextToken
 from lm_objectives.demo.continuing import continued
 from lm_objectives.objectives.own_head import OwnHead
-from lm_objectives.objectives.tokens import check_extras
+from lm_objectives.objectives.tokens import check_regularization
 
 if TYPE_CHECKING:
-    from lm_objectives.demo.stage import Stage
+    from lm_objectives.demo.stage import DemoContext
 
 
 class CausalLM(OwnHead):
@@ -34,9 +34,9 @@ class CausalLM(OwnHead):
 
     def __init__(self, label_smoothing: float = 0.0, z_loss: float = 0.0, frame: Frame = "none", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_extras(label_smoothing, z_loss)
+        check_regularization(label_smoothing, z_loss)
         self.label_smoothing, self.z_loss = label_smoothing, z_loss
         self.corruption = NextToken(frame)
 
-    def exhibit(self, stage: "Stage") -> Iterator[str]:
+    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
         return continued(stage, partial(self.logits, embedding=stage.backbone.embedding))

@@ -13,14 +13,14 @@ from lm_objectives.corruption.lengths import SpanLengths
 from lm_objectives.corruption.masking import TokenMasking
 from lm_objectives.corruption.units import Unit
 from lm_objectives.demo.filling import filled
-from lm_objectives.objectives.base import Outcome
-from lm_objectives.objectives.tokens import TokenObjective, check_extras
-from lm_objectives.ramps import Ramp
-from lm_objectives.scoring import at_positions
+from lm_objectives.objectives.base import LossOutput
+from lm_objectives.objectives.tokens import TokenObjective, check_regularization
+from lm_objectives.ramps import Schedulable
+from lm_objectives.scoring import gather_positions
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
-    from lm_objectives.demo.stage import Stage
+    from lm_objectives.demo.stage import DemoContext
 
 
 class MaskedLM(TokenObjective):
@@ -54,7 +54,7 @@ class MaskedLM(TokenObjective):
 
     def __init__(
         self,
-        mask_rate: Ramp = 0.15,
+        mask_rate: Schedulable = 0.15,
         mask_share: float = 0.8,
         random_share: float = 0.1,
         predict_from: Literal["same", "previous"] = "same",
@@ -66,12 +66,12 @@ class MaskedLM(TokenObjective):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_extras(label_smoothing, z_loss)
+        check_regularization(label_smoothing, z_loss)
         self.label_smoothing, self.z_loss = label_smoothing, z_loss
         self.corruption = TokenMasking(mask_rate, mask_share, random_share, predict_from, unit, lengths, frame)
 
-    def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
-        super().build(backbone, vocabulary)
+    def setup(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
+        super().setup(backbone, vocabulary)
         self.transform = self.bias = None
         self.scale = backbone.embedding_scale
         width = backbone.embedding.shape[1]
@@ -84,17 +84,17 @@ class MaskedLM(TokenObjective):
                 f"{width} and {backbone.dim}: set embedding_size to {backbone.dim} in model.backbone.config"
             )
 
-    def score(
+    def compute_loss(
         self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
-    ) -> Outcome:
-        states = at_positions(hidden, view.scored)
+    ) -> LossOutput:
+        states = gather_positions(hidden, view.label_positions)
         if self.transform is not None:
             states = self.transform(states)
         elif self.scale != 1:
             states = self.scale * states
-        return self.outcome(states, embedding, view.targets, self.bias)
+        return self.token_loss(states, embedding, view.targets, self.bias)
 
-    def exhibit(self, stage: "Stage") -> Iterator[str]:
+    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
         def head(states: Tensor) -> Tensor:
             states = self.scale * states if self.transform is None else self.transform(states)
             return F.linear(states, stage.backbone.embedding, self.bias)

@@ -12,12 +12,12 @@ from torchmetrics import Metric
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.next_sentence import NextSentencePairs
 from lm_objectives.demo.judging import successions_judged
-from lm_objectives.objectives.base import Objective, Outcome
+from lm_objectives.objectives.base import Objective, LossOutput
 from lm_objectives.objectives.pairs import pair_layers, pair_metrics, score_pairs
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
-    from lm_objectives.demo.stage import Stage
+    from lm_objectives.demo.stage import DemoContext
 
 
 class NextSentence(Objective):
@@ -31,21 +31,21 @@ class NextSentence(Objective):
         super().__init__(**kwargs)
         self.corruption = NextSentencePairs()
 
-    def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
+    def setup(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         del vocabulary
         self.dense, self.classifier = pair_layers(backbone.dim, backbone.initializer_range)
 
     def initial_loss(self) -> float:
         return math.log(2)
 
-    def score(
+    def compute_loss(
         self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
-    ) -> Outcome:
+    ) -> LossOutput:
         del embedding
         return score_pairs(self.classifier(torch.tanh(self.dense(hidden[:, 0]))), view, self.training)
 
     def metrics(self) -> dict[str, Metric]:
         return pair_metrics()
 
-    def exhibit(self, stage: "Stage") -> Iterator[str]:
+    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
         return successions_judged(self, stage)

@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lm_objectives.corruption.base import View, Vocabulary
-from lm_objectives.objectives.base import Outcome
+from lm_objectives.objectives.base import LossOutput
 from lm_objectives.objectives.tokens import TokenObjective
-from lm_objectives.scoring import at_positions
+from lm_objectives.scoring import gather_positions
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
@@ -25,14 +25,14 @@ class OwnHead(TokenObjective):
 
     output_layers: ClassVar[tuple[str, ...]] = ("head",)
 
-    def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
-        super().build(backbone, vocabulary)
-        self.head, self.scale = fresh_head(backbone), backbone.head_scale
+    def setup(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
+        super().setup(backbone, vocabulary)
+        self.head, self.scale = new_lm_head(backbone), backbone.head_scale
 
-    def score(
+    def compute_loss(
         self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
-    ) -> Outcome:
-        return self.outcome(self._scaled(at_positions(hidden, view.scored)), self.weight(embedding), view.targets)
+    ) -> LossOutput:
+        return self.token_loss(self._scaled(gather_positions(hidden, view.label_positions)), self.weight(embedding), view.targets)
 
     def weight(self, embedding: Float[Tensor, "vocab width"]) -> Float[Tensor, "vocab dim"]:
         """What states are multiplied by, a row for each token."""
@@ -48,7 +48,7 @@ class OwnHead(TokenObjective):
         return states if self.scale == 1 else self.scale * states
 
 
-def fresh_head(backbone: "Backbone") -> nn.Linear | None:
+def new_lm_head(backbone: "Backbone") -> nn.Linear | None:
     """A fresh linear map onto the vocabulary, `None` where the family's own head is its token embedding."""
     if backbone.tied:
         return None

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lm_objectives.corruption.base import View
-from lm_objectives.objectives.base import Outcome
+from lm_objectives.objectives.base import LossOutput
 from lm_objectives.objectives.mean import Mean
 
 
@@ -20,14 +20,14 @@ def pair_layers(dim: int, initializer_range: float) -> tuple[nn.Linear, nn.Linea
     return layers
 
 
-def score_pairs(logits: Float[Tensor, "rows 2"], view: View, training: bool) -> Outcome:
+def score_pairs(logits: Float[Tensor, "rows 2"], view: View, training: bool) -> LossOutput:
     """Nats summed over pairs, and outside training what `pair_metrics` observe."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     sums = {"loss": F.cross_entropy(logits, view.targets, reduction="sum")}
     if training:
-        return Outcome(sums)
+        return LossOutput(sums)
     correct = (logits.argmax(dim=1) == view.targets).float()
-    return Outcome(sums, {"accuracy": (correct,)})
+    return LossOutput(sums, {"accuracy": (correct,)})
 
 
 def pair_metrics() -> dict[str, Metric]:

@@ -5,13 +5,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lm_objectives.corruption.base import Layout
-from lm_objectives.corruption.named import ids_named
+from lm_objectives.corruption.named import token_ids_of
 from lm_objectives.corruption.shifting import PrefixNextToken
 from lm_objectives.demo.continuing import continued_behind_prefix
 from lm_objectives.objectives.own_head import OwnHead
 
 if TYPE_CHECKING:
-    from lm_objectives.demo.stage import Stage
+    from lm_objectives.demo.stage import DemoContext
 
 
 class PrefixLM(OwnHead):
@@ -33,7 +33,7 @@ class PrefixLM(OwnHead):
         super().__init__(**kwargs)
         self.corruption = PrefixNextToken(prefix_share, mode, layout)
 
-    def exhibit(self, stage: "Stage") -> Iterator[str]:
-        mode = ids_named(stage.vocabulary, self.corruption.tokens(stage.window)).tolist()
+    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
+        mode = token_ids_of(stage.vocabulary, self.corruption.special_tokens(stage.seq_len)).tolist()
         head = partial(self.logits, embedding=stage.backbone.embedding)
-        return continued_behind_prefix(stage, head, mode, self.corruption.decodes)
+        return continued_behind_prefix(stage, head, mode, self.corruption.uses_decoder)

@@ -16,15 +16,15 @@ from torchmetrics.wrappers.abstract import WrapperMetric
 from lm_objectives.corruption.base import Frame, View, Vocabulary
 from lm_objectives.corruption.masking import TokenReplacement
 from lm_objectives.demo.detecting import detected
-from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
+from lm_objectives.objectives.base import Objective, LossOutput, BaselineNames
 from lm_objectives.objectives.baselines import ConstantNats, over_vocabulary, token_baselines
 from lm_objectives.objectives.mean import Mean
-from lm_objectives.ramps import Ramp
-from lm_objectives.scoring import at_positions, sample_vocabulary, vocabulary_nats
+from lm_objectives.ramps import Schedulable
+from lm_objectives.scoring import gather_positions, sample_tokens, linear_cross_entropy_sum
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
-    from lm_objectives.demo.stage import Stage
+    from lm_objectives.demo.stage import DemoContext
 
 
 class ReplacedToken(Objective):
@@ -48,7 +48,7 @@ class ReplacedToken(Objective):
         frame: what stands around the text of each row, never replaced: bos-eos is ELECTRA's.
     """
 
-    yardsticks: ClassVar[Yardsticks] = {
+    baseline_names: ClassVar[BaselineNames] = {
         "discriminator": ("base_rate",),
         "accuracy": ("always_original",),
         "auc": (("constant", 0.5),),
@@ -59,7 +59,7 @@ class ReplacedToken(Objective):
 
     def __init__(
         self,
-        mask_rate: Ramp = 0.15,
+        mask_rate: Schedulable = 0.15,
         mask_share: float = 0.85,
         generator: float = 0.25,
         discriminator_factor: float = 50.0,
@@ -75,11 +75,11 @@ class ReplacedToken(Objective):
             )
         self.corruption = TokenReplacement(mask_rate, mask_share, frame)
         self.generator_width = generator
-        self.parts = {"generator": 1.0, "discriminator": discriminator_factor}  # type: ignore[misc]
+        self.loss_weights = {"generator": 1.0, "discriminator": discriminator_factor}  # type: ignore[misc]
 
-    def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
+    def setup(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         self.vocabulary_size = vocabulary.size
-        self.generator = backbone.shrunk(self.generator_width)
+        self.generator = backbone.scaled_width(self.generator_width)
         reads = backbone.embedding.shape[1]
         self.embedding_name = backbone.embedding_name
         self.project_in = None if backbone.factorized else nn.Linear(reads, self.generator.dim)
@@ -94,24 +94,24 @@ class ReplacedToken(Objective):
                 nn.init.zeros_(layer.bias)
 
     def initial_loss(self) -> float:
-        return math.log(self.vocabulary_size) + self.parts["discriminator"] * math.log(2)
+        return math.log(self.vocabulary_size) + self.loss_weights["discriminator"] * math.log(2)
 
-    def complete(self, view: View, embeddings: Mapping[str, Tensor]) -> View:
-        assert view.uniforms is not None
+    def fill_in(self, view: View, embeddings: Mapping[str, Tensor]) -> View:
+        assert view.sampling_noise is not None
         embedding = embeddings[self.embedding_name]
-        hidden = self.generate(view, embeddings)
-        states = self.transform(at_positions(hidden, view.scored))
-        nats = vocabulary_nats(states, embedding, view.targets, self.bias)
-        samples = sample_vocabulary(states, embedding, view.uniforms, self.bias)
-        labels = torch.zeros_like(view.ids).view(-1).index_copy(0, view.scored, (samples != view.targets).long())
-        filled = view.ids.view(-1).index_copy(0, view.scored, samples).view_as(view.ids)
-        return replace(view, ids=filled, extra={"generator": nats, "labels": labels.view_as(view.ids)})
+        hidden = self.encode_generator(view, embeddings)
+        states = self.transform(gather_positions(hidden, view.label_positions))
+        nats = linear_cross_entropy_sum(states, embedding, view.targets, self.bias)
+        samples = sample_tokens(states, embedding, view.sampling_noise, self.bias)
+        labels = torch.zeros_like(view.input_ids).view(-1).index_copy(0, view.label_positions, (samples != view.targets).long())
+        filled = view.input_ids.view(-1).index_copy(0, view.label_positions, samples).view_as(view.input_ids)
+        return replace(view, input_ids=filled, extra={"generator": nats, "labels": labels.view_as(view.input_ids)})
 
-    def generate(self, view: View, embeddings: Mapping[str, Tensor]) -> Float[Tensor, "rows time dim"]:
+    def encode_generator(self, view: View, embeddings: Mapping[str, Tensor]) -> Float[Tensor, "rows time dim"]:
         """Hidden states of the generator."""
         if self.project_in is None:
             return self.generator.encode([view], dict(embeddings))[0]
-        embedded = self.project_in(F.embedding(view.ids, embeddings[self.embedding_name]))
+        embedded = self.project_in(F.embedding(view.input_ids, embeddings[self.embedding_name]))
         return self.generator.encode([view], embedded=embedded)[0]
 
     def generator_logits(
@@ -120,9 +120,9 @@ class ReplacedToken(Objective):
         """Of each token, from the generator's hidden states."""
         return F.linear(self.transform(hidden), embedding, self.bias)
 
-    def score(
+    def compute_loss(
         self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
-    ) -> Outcome:
+    ) -> LossOutput:
         del embedding
         logits = self.logits(hidden)
         real = torch.arange(hidden.shape[1], device=hidden.device) < view.lengths[:, None]
@@ -130,9 +130,9 @@ class ReplacedToken(Objective):
         nats = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
         sums = {"generator": view.extra["generator"], "discriminator": (nats * real).sum()}
         if self.training:
-            return Outcome(sums)
+            return LossOutput(sums)
         scores, labels = logits[real].sigmoid(), labels[real]
-        return Outcome(
+        return LossOutput(
             sums,
             {
                 "accuracy": (((scores > 0.5) == labels).float(),),
@@ -160,17 +160,17 @@ class ReplacedToken(Objective):
             "f1": BinaryF1Score(),
             "always_replaced": AlwaysF1(),
             "base_rate": BinaryEntropy(),
-            "constant": ConstantLoss(tokens, self.parts["discriminator"]),
+            "constant": ConstantLoss(tokens, self.loss_weights["discriminator"]),
         }
 
     def baselines(self) -> dict[str, Metric]:
         """Of the generator."""
         return token_baselines(self.target_counts, self.vocabulary_size)
 
-    def exhibit(self, stage: "Stage") -> Iterator[str]:
+    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
         rows = stage.excerpt(self.corruption)
-        view = self.corruption.validating().corrupt(rows, stage.vocabulary)
-        view = self.complete(view, stage.backbone.embeddings())
+        view = self.corruption.for_validation().corrupt(rows, stage.vocabulary)
+        view = self.fill_in(view, stage.backbone.embedding_parameters())
         scores = self.logits(stage.hidden(view))[0].sigmoid()
         return detected(stage, rows, view, view.extra["labels"][0].bool(), scores)
 

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lm_objectives.corruption.base import View, Vocabulary
-from lm_objectives.corruption.pairs import SegmentPairs, Within
+from lm_objectives.corruption.pairs import SentenceOrderPairs, Within
 from lm_objectives.demo.judging import orders_judged
-from lm_objectives.objectives.base import Objective, Outcome
+from lm_objectives.objectives.base import Objective, LossOutput
 from lm_objectives.objectives.pairs import pair_layers, pair_metrics, score_pairs
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
-    from lm_objectives.demo.stage import Stage
+    from lm_objectives.demo.stage import DemoContext
 
 
 class SentenceOrder(Objective):
@@ -32,7 +32,7 @@ class SentenceOrder(Objective):
             or `difference`, the difference of the two segments' mean states, which learns sooner in small models.
     """
 
-    corruption: SegmentPairs
+    corruption: SentenceOrderPairs
 
     def __init__(
         self,
@@ -41,10 +41,10 @@ class SentenceOrder(Objective):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.corruption = SegmentPairs(within)
+        self.corruption = SentenceOrderPairs(within)
         self.pooling = pooling
 
-    def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
+    def setup(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         del vocabulary
         self.dense, self.classifier = pair_layers(backbone.dim, backbone.initializer_range)
         self.dropout = nn.Dropout(getattr(backbone.config, "classifier_dropout_prob", 0.0))
@@ -52,9 +52,9 @@ class SentenceOrder(Objective):
     def initial_loss(self) -> float:
         return math.log(2)
 
-    def score(
+    def compute_loss(
         self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
-    ) -> Outcome:
+    ) -> LossOutput:
         del embedding
         pooled = self.dropout(torch.tanh(self.dense(self._pool(hidden, view))))
         return score_pairs(self.classifier(pooled), view, self.training)
@@ -62,9 +62,9 @@ class SentenceOrder(Objective):
     def _pool(self, hidden: Float[Tensor, "rows time dim"], view: View) -> Float[Tensor, "rows dim"]:
         if self.pooling == "first":
             return hidden[:, 0]
-        assert view.segments is not None
+        assert view.token_type_ids is not None
         time = torch.arange(hidden.shape[1], device=hidden.device)
-        second = view.segments.to(hidden.dtype)
+        second = view.token_type_ids.to(hidden.dtype)
         first = (time < view.lengths[:, None]).to(hidden.dtype) - second
         shares = first / first.sum(1, keepdim=True) - second / second.sum(1, keepdim=True)
         return torch.einsum("rt,rtd->rd", shares, hidden)
@@ -72,5 +72,5 @@ class SentenceOrder(Objective):
     def metrics(self) -> dict[str, Metric]:
         return pair_metrics()
 
-    def exhibit(self, stage: "Stage") -> Iterator[str]:
+    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
         return orders_judged(self, stage, self.corruption)

@@ -10,7 +10,7 @@ from lm_objectives.demo.restoring import restored
 from lm_objectives.objectives.own_head import OwnHead
 
 if TYPE_CHECKING:
-    from lm_objectives.demo.stage import Stage
+    from lm_objectives.demo.stage import DemoContext
 
 
 class SpanDenoising(OwnHead):
@@ -32,14 +32,14 @@ class SpanDenoising(OwnHead):
 
     def __init__(
         self,
-        rate: float = 0.15,
-        mean: float = 3.0,
+        noise_density: float = 0.15,
+        mean_noise_span_length: float = 3.0,
         layout: Layout = "encoder-decoder",
         mode: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.corruption = SpanCorruption(rate, mean, layout, mode)
+        self.corruption = SpanCorruption(noise_density, mean_noise_span_length, layout, mode)
 
-    def exhibit(self, stage: "Stage") -> Iterator[str]:
+    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
         return restored(stage, self.corruption, partial(self.logits, embedding=stage.backbone.embedding))

@@ -12,7 +12,7 @@ from lm_objectives.demo.rewriting import rewritten
 from lm_objectives.objectives.own_head import OwnHead
 
 if TYPE_CHECKING:
-    from lm_objectives.demo.stage import Stage
+    from lm_objectives.demo.stage import DemoContext
 
 
 class TextDenoising(OwnHead):
@@ -43,5 +43,5 @@ class TextDenoising(OwnHead):
         super().__init__(**kwargs)
         self.corruption = TextInfilling(rate, lengths or Poisson(), unit, permute_sentences, frame)
 
-    def exhibit(self, stage: "Stage") -> Iterator[str]:
+    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
         return rewritten(stage, self.corruption, partial(self.logits, embedding=stage.backbone.embedding))

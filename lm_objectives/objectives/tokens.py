@@ -9,10 +9,10 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lm_objectives.corruption.base import Vocabulary
-from lm_objectives.objectives.base import Objective, Outcome, Yardsticks
+from lm_objectives.objectives.base import Objective, LossOutput, BaselineNames
 from lm_objectives.objectives.baselines import token_baselines
 from lm_objectives.objectives.mean import Mean
-from lm_objectives.scoring import vocabulary_correct, vocabulary_nats
+from lm_objectives.scoring import correct_predictions, linear_cross_entropy_sum
 
 if TYPE_CHECKING:
     from lm_objectives.backbone import Backbone
@@ -25,14 +25,14 @@ class TokenObjective(Objective):
         label_smoothing, z_loss: of the training loss, as in `CausalLM`.
     """
 
-    yardsticks: ClassVar[Yardsticks] = {
+    baseline_names: ClassVar[BaselineNames] = {
         "loss": ("uniform", "unigram"),
         "perplexity": ("unigram_perplexity",),
         "accuracy": ("commonest",),
     }
     label_smoothing = z_loss = 0.0
 
-    def build(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
+    def setup(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         del backbone
         self.vocabulary_size = vocabulary.size
 
@@ -46,30 +46,30 @@ class TokenObjective(Objective):
         """`uniform` and `unigram` in nats, `unigram_perplexity`, and `commonest`, the share of the commonest target."""
         return token_baselines(self.target_counts, self.vocabulary_size)
 
-    def outcome(
+    def token_loss(
         self,
         states: Float[Tensor, "scored dim"],
         weight: Float[Tensor, "vocab dim"],
         targets: Int[Tensor, " scored"],
         bias: Float[Tensor, " vocab"] | None = None,
-    ) -> Outcome:
+    ) -> LossOutput:
         """Nats summed over scored positions, and outside training what the metrics observe.
 
         Label smoothing and z-loss (see `scoring.vocabulary_nats`) belong to the training alone.
         """
         if self.training:
             extras = self.label_smoothing, self.z_loss
-            return Outcome({"loss": vocabulary_nats(states, weight, targets, bias, *extras)})
-        nats = vocabulary_nats(states, weight, targets, bias)
+            return LossOutput({"loss": linear_cross_entropy_sum(states, weight, targets, bias, *extras)})
+        nats = linear_cross_entropy_sum(states, weight, targets, bias)
         count = torch.full_like(nats, len(targets))
         observed = {
             "perplexity": (nats / count.clamp_min(1), count),
-            "accuracy": (vocabulary_correct(states, weight, targets, bias),),
+            "accuracy": (correct_predictions(states, weight, targets, bias),),
         }
-        return Outcome({"loss": nats}, observed)
+        return LossOutput({"loss": nats}, observed)
 
 
-def check_extras(label_smoothing: float, z_loss: float) -> None:
+def check_regularization(label_smoothing: float, z_loss: float) -> None:
     """Raise where label smoothing or the z-loss is out of its range."""
     if not 0 <= label_smoothing < 1:
         raise ValueError(

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from lm_objectives.optimisation.newton_schulz import orthogonalize_alike
+from lm_objectives.optimisation.newton_schulz import orthogonalize_by_shape
 
 
 class Muon(Optimizer):
@@ -102,7 +102,7 @@ class Muon(Optimizer):
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         momenta = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
-        updates = orthogonalize_alike(torch._foreach_lerp(gradients, momenta, group["momentum"]))
+        updates = orthogonalize_by_shape(torch._foreach_lerp(gradients, momenta, group["momentum"]))
         outputs, inputs = (1, 0) if group.get("transposed") else (0, 1)
         torch._foreach_mul_(updates, [max(1, u.shape[outputs] / u.shape[inputs]) ** 0.5 for u in updates])
         if group["weight_decay"]:

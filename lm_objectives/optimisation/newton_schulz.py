@@ -42,7 +42,7 @@ def _polynomial(gram: Float[Tensor, "matrices rows rows"]) -> Float[Tensor, "mat
     return result
 
 
-def orthogonalize_alike(matrices: Sequence[Tensor]) -> list[Tensor]:
+def orthogonalize_by_shape(matrices: Sequence[Tensor]) -> list[Tensor]:
     """Matrices of any shapes through `orthogonalize`, those of one shape, transposed or not, in one batch.
 
     In bfloat16 on a GPU and in single precision on a CPU, where bfloat16 is often slow; double stays double.

@@ -26,7 +26,7 @@ _TOWARDS_THE_END = ("linear", "cosine", "wsd")
 
 
 @dataclass(frozen=True)
-class Schedule:
+class LRSchedule:
     """The learning rate over training, as a factor of its peak: a linear warmup, then what `kind` says.
 
     With W steps of warmup, at least 1, in N steps, counted from 0: f(t) = (t + 1) / W where t < W, and then
@@ -58,12 +58,12 @@ class Schedule:
 
     kind: Kind = "cosine"
     warmup: int | float = 0.05
-    final: float = 0.0
-    hold: int | float = 0
+    min_lr_ratio: float = 0.0
+    hold_steps: int | float = 0
     milestones: Sequence[int | float] = ()
     gamma: float = 0.1
-    decay: int | float = 0.2
-    shape: Shape = "linear"
+    decay_steps: int | float = 0.2
+    decay_type: Shape = "linear"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.milestones))  # a list in YAML
@@ -77,9 +77,9 @@ class Schedule:
             _check_length("milestones", milestone)
         if self.kind == "step" and not self.milestones:
             raise ValueError("expected milestones for a step schedule, found none: write for example [0.5, 0.75]")
-        if not 0 <= self.final <= 1:
+        if not 0 <= self.min_lr_ratio <= 1:
             raise ValueError(
-                f"expected a final factor in [0, 1], found {self.final}: write a share of the peak learning rate"
+                f"expected a final factor in [0, 1], found {self.min_lr_ratio}: write a share of the peak learning rate"
             )
         if not 0 < self.gamma <= 1:
             raise ValueError(f"expected a gamma in (0, 1], found {self.gamma}: 0.1 divides the rate by ten")
@@ -112,7 +112,7 @@ class Schedule:
         if self.kind == "constant":
             return 1.0
         if self.kind == "inverse_sqrt":
-            peak = max(warmup, _whole("hold", self.hold, steps))
+            peak = max(warmup, _whole("hold", self.hold_steps, steps))
             return math.sqrt(peak / max(step + 1, peak))
         if self.kind == "step":
             return self.gamma ** sum(milestone <= step for milestone in self._placed(steps))
@@ -122,12 +122,12 @@ class Schedule:
         done = min(max(step + 1 - (steps - length), 0) / length, 1.0)
         if self.kind == "cosine":
             done = (1 - math.cos(math.pi * done)) / 2
-        elif self.kind == "wsd" and self.shape == "1-sqrt":
+        elif self.kind == "wsd" and self.decay_type == "1-sqrt":
             done = math.sqrt(done)
-        return 1 - (1 - self.final) * done
+        return 1 - (1 - self.min_lr_ratio) * done
 
     def _decay_length(self, warmup: int, steps: int) -> int:
-        length = _whole("decay", self.decay, steps)
+        length = _whole("decay", self.decay_steps, steps)
         if length and warmup + length > steps:
             raise ValueError(
                 f"expected a warmup and a decay within the training's {steps} steps, found {warmup} and {length}: "

@@ -19,7 +19,7 @@ from lm_objectives.balancers import (
     GradNorm,
     RandomWeights,
     Stages,
-    StepTotals,
+    StepStatistics,
     TorchJD,
     Uncertainty,
 )
@@ -66,11 +66,11 @@ def make(name: str, names: tuple[str, ...] = NAMES, initial: Tensor = INITIAL) -
         for key, value in arguments.items()
     }
     balancer = kind(**fresh)
-    balancer.build(names, initial, STEPS)
+    balancer.setup(names, initial, STEPS)
     return balancer
 
 
-def totals(step: int, present: Tensor | None = None, names: tuple[str, ...] = NAMES) -> StepTotals:
+def totals(step: int, present: Tensor | None = None, names: tuple[str, ...] = NAMES) -> StepStatistics:
     """What step `step` measured: losses that fall at different speeds, and gradients that partly conflict."""
     size = len(names)
     generator = torch.Generator().manual_seed(step)
@@ -79,4 +79,4 @@ def totals(step: int, present: Tensor | None = None, names: tuple[str, ...] = NA
     gradients = torch.randn(size, 11, generator=generator, dtype=torch.double) * INITIAL[:size, None]
     here = torch.ones(size, dtype=torch.bool) if present is None else present
     losses = INITIAL[:size] * torch.exp(-speed * step) * noise
-    return StepTotals(step, losses * here, here, gradients)
+    return StepStatistics(step, losses * here, here, gradients)

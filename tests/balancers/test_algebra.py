@@ -10,8 +10,8 @@ import torch
 from balancer_cases import CLASSES, INITIAL, NAMES, OWN, make, totals
 from torch import Tensor
 
-from lm_objectives.balancers import Balancer, StepTotals
-from lm_objectives.plugin import describe, rebuild
+from lm_objectives.balancers import Balancer, StepStatistics
+from lm_objectives.plugin import to_config, from_config
 
 EVERY = list(CLASSES)
 SUM_TO_COUNT = ("Fixed", "GradNorm", "RandomWeights", "DynamicWeightAverage", "FAMO")
@@ -61,7 +61,7 @@ def test_one_objective_in_other_units_changes_no_weight(name: str) -> None:
     for step in range(8):
         told = totals(step)
         balancer.update(told)
-        other.update(StepTotals(step, told.losses * unit, told.present, told.gradients))
+        other.update(StepStatistics(step, told.losses * unit, told.trained, told.gradients))
     torch.testing.assert_close(other.weights(8), balancer.weights(8))
 
 
@@ -72,7 +72,7 @@ def test_weighted_losses_do_not_depend_on_units_but_for_a_common_factor(name: st
     for step in range(8):
         told = totals(step)
         balancer.update(told)
-        other.update(StepTotals(step, told.losses * unit, told.present))
+        other.update(StepStatistics(step, told.losses * unit, told.trained))
     weighted, rescaled = balancer.weights(8) * totals(7).losses, other.weights(8) * totals(7).losses * unit
     torch.testing.assert_close(rescaled / rescaled[0], weighted / weighted[0])
 
@@ -82,7 +82,7 @@ def test_learned_scales_settle_where_units_do_not_matter(name: str) -> None:
     losses = torch.tensor([3.0, 0.1, 20.0], dtype=torch.double)
     balancer = make(name)
     for step in range(3000):
-        balancer.update(StepTotals(step, losses, torch.ones(3, dtype=torch.bool)))
+        balancer.update(StepStatistics(step, losses, torch.ones(3, dtype=torch.bool)))
     weighted = balancer.weights(3000) * losses
     torch.testing.assert_close(weighted, weighted[:1].expand(3))
 
@@ -98,7 +98,7 @@ def test_the_order_of_objectives_does_not_matter(name: str, order: list[int]) ->
         told = totals(step, torch.tensor([True, step != 5, True]))
         torch.testing.assert_close(other.weights(step), balancer.weights(step)[shuffle], rtol=1e-12, atol=1e-12)
         first = balancer.update(told)
-        second = other.update(StepTotals(step, told.losses[shuffle], told.present[shuffle], told.gradients[shuffle]))
+        second = other.update(StepStatistics(step, told.losses[shuffle], told.trained[shuffle], told.gradients[shuffle]))
         if first is not None:
             torch.testing.assert_close(second, first[shuffle], rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(other.weights(8), balancer.weights(8)[shuffle], rtol=1e-12, atol=1e-12)
@@ -157,7 +157,7 @@ def test_state_is_in_buffers_and_nothing_is_a_parameter(name: str) -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_plain_data_describes_and_rebuilds_it(name: str) -> None:
     balancer = make(name)
-    again = rebuild(describe(balancer))
+    again = from_config(to_config(balancer))
     again.build(NAMES, INITIAL, 40)
     for first, second in zip(run(balancer, range(5)), run(again, range(5)), strict=True):
         assert torch.equal(first, second)
@@ -168,7 +168,7 @@ def test_yaml_builds_it(name: str) -> None:
     balancer = make(name)
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--balancer", type=Balancer)
-    description = {"balancer": describe(balancer)}
+    description = {"balancer": to_config(balancer)}
     text = parser.dump(parser.parse_object(description))
     built = parser.instantiate_classes(parser.parse_string(text)).balancer
     built.build(NAMES, INITIAL, 40)

@@ -12,7 +12,7 @@ from balancer_cases import INITIAL, totals
 
 import lm_objectives.balancers as balancers
 from lm_objectives.balancers import Balancer, TorchJD
-from lm_objectives.plugin import describe
+from lm_objectives.plugin import to_config
 
 PAGE = (Path(__file__).parents[2] / "docs" / "balancers.md").read_text(encoding="utf-8")
 CONFIGS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
@@ -33,9 +33,9 @@ def test_configs_build_what_they_name_and_it_survives_description(text: str) -> 
     asked: Any = yaml.safe_load(text)["model"]["balancer"]
     assert type(balancer).__name__ == (asked if isinstance(asked, str) else asked["class_path"])
     names = ("causal", "masked", "order") if "ByDifficulty" in text else NAMES
-    balancer.build(names, torch.ones(len(names)), 1000)
+    balancer.setup(names, torch.ones(len(names)), 1000)
     assert balancer.weights(0).isfinite().all()
-    assert describe(balancer)["class_path"].endswith(type(balancer).__name__)
+    assert to_config(balancer)["class_path"].endswith(type(balancer).__name__)
 
 
 def test_every_balancer_has_its_place_on_the_page() -> None:

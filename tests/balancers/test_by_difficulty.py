@@ -3,20 +3,20 @@
 import pytest
 import torch
 
-from lm_objectives.balancers import ByDifficulty, StepTotals
+from lm_objectives.balancers import ByDifficulty, StepStatistics
 
 NAMES = ("causal", "masked", "order")
 
 
 def built(**arguments: object) -> ByDifficulty:
     pace = ByDifficulty(**{"order": list(NAMES)} | arguments)
-    pace.build(NAMES, torch.tensor([8.0, 8.0, 0.7], dtype=torch.double), 1000)
+    pace.setup(NAMES, torch.tensor([8.0, 8.0, 0.7], dtype=torch.double), 1000)
     return pace
 
 
 def tell(pace: ByDifficulty, step: int, *losses: float) -> None:
     """A step in which just those that are in had rows."""
-    pace.update(StepTotals(step, torch.tensor(losses, dtype=torch.double), pace.factors(step) > 0))
+    pace.update(StepStatistics(step, torch.tensor(losses, dtype=torch.double), pace.factors(step) > 0))
 
 
 def members(pace: ByDifficulty) -> list[float]:

@@ -12,7 +12,7 @@ NAMES = ("causal", "masked", "replaced", "order")
 
 def built(steps: int = 1000, **arguments: object) -> Competence:
     pace = Competence(**{"order": list(NAMES)} | arguments)
-    pace.build(NAMES, torch.ones(4), steps)
+    pace.setup(NAMES, torch.ones(4), steps)
     return pace
 
 

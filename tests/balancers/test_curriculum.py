@@ -11,16 +11,16 @@ from lm_objectives.balancers import (
     Curriculum,
     Fixed,
     GradNorm,
-    Pace,
+    PacingFunction,
     RandomWeights,
     Stages,
-    StepTotals,
+    StepStatistics,
 )
 
 
-def built(pace: Pace, inner: Balancer | None = None, steps: int = 100) -> Curriculum:
+def built(pace: PacingFunction, inner: Balancer | None = None, steps: int = 100) -> Curriculum:
     balancer = Curriculum(pace, inner)
-    balancer.build(NAMES, INITIAL, steps)
+    balancer.setup(NAMES, INITIAL, steps)
     return balancer
 
 
@@ -38,7 +38,7 @@ def test_weights_are_factors_times_inner_weights() -> None:
 
 
 @pytest.mark.parametrize("pace", [Stages({"order": [[0.3, 0.0], [0.5, 1.0]]}), Competence(list(NAMES))])
-def test_active_foretells_the_weights_of_every_step(pace: Pace) -> None:
+def test_active_foretells_the_weights_of_every_step(pace: PacingFunction) -> None:
     balancer = built(pace)
     for step in range(100):
         assert torch.equal(balancer.active(step), balancer.weights(step) > 0)
@@ -50,14 +50,14 @@ def test_an_objective_that_the_inner_balancer_leaves_out_is_not_active() -> None
 
 
 def test_by_difficulty_waits_for_losses_of_the_step() -> None:
-    balancer = built(ByDifficulty(list(NAMES), target={"causal": 3.0}, smoothing=0.0))
-    balancer.update(StepTotals(0, torch.tensor([2.9, 0, 0], dtype=torch.double), torch.tensor([True, False, False])))
+    balancer = built(ByDifficulty(list(NAMES), target_loss={"causal": 3.0}, smoothing=0.0))
+    balancer.update(StepStatistics(0, torch.tensor([2.9, 0, 0], dtype=torch.double), torch.tensor([True, False, False])))
     assert balancer.active(1).tolist() == [True, True, False]
 
 
 def test_the_inner_balancer_learns_from_those_present() -> None:
     balancer, alone = built(Stages({}), GradNorm()), GradNorm()
-    alone.build(NAMES, INITIAL, 100)
+    alone.setup(NAMES, INITIAL, 100)
     for step in range(4):
         told = totals(step, torch.tensor([True, True, step > 1]))
         balancer.update(told)
@@ -77,7 +77,7 @@ def test_a_deferred_inner_balancer_has_its_weights_multiplied() -> None:
     from lm_objectives.balancers import TorchJD
 
     balancer, alone = built(Stages({"order": [[0, 0.5]]}), TorchJD()), TorchJD()
-    alone.build(NAMES, INITIAL, 100)
+    alone.setup(NAMES, INITIAL, 100)
     assert (balancer.needs, balancer.deferred) == ("all_layers", True)
     assert balancer.weights(0).tolist() == [1, 1, 0.5]
     expected = alone.update(totals(0)) * torch.tensor([1.0, 1.0, 0.5], dtype=torch.double)
@@ -92,6 +92,6 @@ def test_a_deferred_inner_balancer_has_its_weights_multiplied() -> None:
         (Stages({"causal": [[30, 1.0], [40, 0.0]]}), Fixed({"causal": 1.0, "masked": 0.0, "order": 0.0}), 40),
     ],
 )
-def test_a_step_without_any_objective_is_one_clear_line(pace: Pace, inner: Balancer | None, step: int) -> None:
+def test_a_step_without_any_objective_is_one_clear_line(pace: PacingFunction, inner: Balancer | None, step: int) -> None:
     with pytest.raises(ValueError, match=f"at every step, found none at step {step}: let one in"):
         built(pace, inner)

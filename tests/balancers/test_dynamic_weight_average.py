@@ -3,19 +3,19 @@
 import pytest
 import torch
 
-from lm_objectives.balancers import DynamicWeightAverage, StepTotals
+from lm_objectives.balancers import DynamicWeightAverage, StepStatistics
 
 ALL = torch.ones(3, dtype=torch.bool)
 
 
 def built(**arguments: float) -> DynamicWeightAverage:
     balancer = DynamicWeightAverage(**arguments)
-    balancer.build(("causal", "masked", "order"), torch.ones(3, dtype=torch.double), 100)
+    balancer.setup(("causal", "masked", "order"), torch.ones(3, dtype=torch.double), 100)
     return balancer
 
 
-def told(step: int, losses: list[float], present: torch.Tensor = ALL) -> StepTotals:
-    return StepTotals(step, torch.tensor(losses, dtype=torch.double), present)
+def told(step: int, losses: list[float], present: torch.Tensor = ALL) -> StepStatistics:
+    return StepStatistics(step, torch.tensor(losses, dtype=torch.double), present)
 
 
 def test_weights_change_at_the_end_of_each_window_from_the_second_on() -> None:

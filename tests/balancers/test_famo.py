@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lm_objectives.balancers import FAMO, StepTotals
+from lm_objectives.balancers import FAMO, StepStatistics
 
 INITIAL = torch.tensor([8.0, 8.0, 0.7], dtype=torch.double)
 ALL = torch.ones(3, dtype=torch.bool)
@@ -11,7 +11,7 @@ ALL = torch.ones(3, dtype=torch.bool)
 
 def built(**arguments: float) -> FAMO:
     balancer = FAMO(**arguments)
-    balancer.build(("causal", "masked", "order"), INITIAL, 100)
+    balancer.setup(("causal", "masked", "order"), INITIAL, 100)
     return balancer
 
 
@@ -26,7 +26,7 @@ def test_many_steps_agree_with_autograd_and_torch_adam() -> None:
             adam.zero_grad()
             torch.softmax(logits, 0).backward(fall)
             adam.step()
-        balancer.update(StepTotals(step, losses, ALL))
+        balancer.update(StepStatistics(step, losses, ALL))
         scaled = torch.softmax(logits.detach(), 0) / losses
         torch.testing.assert_close(balancer.weights(step + 1), 3 * scaled / scaled.sum())
 
@@ -38,18 +38,18 @@ def test_before_the_first_step_weights_are_inverse_to_the_theoretical_losses() -
 def test_a_newcomer_moves_from_its_second_step_on() -> None:
     balancer = built()
     two = torch.tensor([True, True, False])
-    balancer.update(StepTotals(0, INITIAL * 0.9, two))
-    balancer.update(StepTotals(1, INITIAL * torch.tensor([0.8, 0.7, 0.9]), ALL))
+    balancer.update(StepStatistics(0, INITIAL * 0.9, two))
+    balancer.update(StepStatistics(1, INITIAL * torch.tensor([0.8, 0.7, 0.9]), ALL))
     assert balancer.logits[2] == 0
     assert balancer.logits[0] > 0 > balancer.logits[1]
-    balancer.update(StepTotals(2, INITIAL * torch.tensor([0.8, 0.7, 0.5]), ALL))
+    balancer.update(StepStatistics(2, INITIAL * torch.tensor([0.8, 0.7, 0.5]), ALL))
     assert balancer.logits[2] < 0
 
 
 def test_losses_of_zero_or_below_do_not_poison() -> None:
     balancer = built()
     for step in range(3):
-        balancer.update(StepTotals(step, torch.tensor([0.0, -1.0, 0.5], dtype=torch.double), ALL))
+        balancer.update(StepStatistics(step, torch.tensor([0.0, -1.0, 0.5], dtype=torch.double), ALL))
         assert balancer.weights(step + 1).isfinite().all()
 
 

@@ -10,7 +10,7 @@ from lm_objectives.balancers import Fixed
 
 def built(weights: dict[str, float] | None) -> Fixed:
     balancer = Fixed(weights)
-    balancer.build(("causal", "masked"), torch.tensor([8.0, 8.0]), 10)
+    balancer.setup(("causal", "masked"), torch.tensor([8.0, 8.0]), 10)
     return balancer
 
 
@@ -24,7 +24,7 @@ def test_weights_follow_the_names_not_the_order_they_are_written_in() -> None:
 
 def test_a_single_objective_keeps_the_weight_it_was_given() -> None:
     balancer = Fixed({"causal": 2.0})
-    balancer.build(("causal",), torch.tensor([8.0]), 10)
+    balancer.setup(("causal",), torch.tensor([8.0]), 10)
     assert balancer.weights(0).tolist() == [2]
 
 

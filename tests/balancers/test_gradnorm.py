@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lm_objectives.balancers import GradNorm, StepTotals
+from lm_objectives.balancers import GradNorm, StepStatistics
 
 INITIAL = torch.tensor([4.0, 1.0, 7.0], dtype=torch.double)
 LOSSES = torch.tensor([2.0, 0.9, 3.0], dtype=torch.double)
@@ -13,7 +13,7 @@ ALL = torch.ones(3, dtype=torch.bool)
 
 def built(**arguments: float) -> GradNorm:
     balancer = GradNorm(**arguments)
-    balancer.build(("causal", "order", "masked"), INITIAL, 10)
+    balancer.setup(("causal", "order", "masked"), INITIAL, 10)
     return balancer
 
 
@@ -28,14 +28,14 @@ def test_a_step_descends_the_published_gradient_loss(alpha: float) -> None:
     target = (norms.mean() * inverse_rate**alpha).detach()
     (norms - target).abs().sum().backward()
     moved = start - 0.01 * w.grad
-    balancer.update(StepTotals(0, LOSSES, ALL, GRADIENTS))
+    balancer.update(StepStatistics(0, LOSSES, ALL, GRADIENTS))
     torch.testing.assert_close(balancer.weights(1), moved * 3 / moved.sum())
 
 
 def test_an_objective_that_lags_behind_gains_weight() -> None:
     balancer = built()
     equal = torch.eye(3, dtype=torch.double)
-    balancer.update(StepTotals(0, INITIAL * torch.tensor([0.5, 0.5, 0.9]), ALL, equal))
+    balancer.update(StepStatistics(0, INITIAL * torch.tensor([0.5, 0.5, 0.9]), ALL, equal))
     weights = balancer.weights(1)
     assert weights[2] > 1 > weights[0]
 
@@ -43,30 +43,30 @@ def test_an_objective_that_lags_behind_gains_weight() -> None:
 def test_weights_stay_positive_under_huge_gradients() -> None:
     balancer = built()
     for step in range(5):
-        balancer.update(StepTotals(step, LOSSES, ALL, 1e6 * GRADIENTS))
+        balancer.update(StepStatistics(step, LOSSES, ALL, 1e6 * GRADIENTS))
         assert (balancer.weights(step) > 0).all()
         assert balancer.weights(step).sum().item() == pytest.approx(3)
 
 
 def test_weights_stay_finite_under_zero_losses_and_gradients() -> None:
     balancer = built()
-    balancer.update(StepTotals(0, torch.zeros(3, dtype=torch.double), ALL, torch.zeros_like(GRADIENTS)))
+    balancer.update(StepStatistics(0, torch.zeros(3, dtype=torch.double), ALL, torch.zeros_like(GRADIENTS)))
     assert balancer.weights(1).tolist() == [1, 1, 1]
 
 
 def test_what_is_absent_takes_no_part_in_means_and_sums() -> None:
     balancer, pair = built(), GradNorm()
-    pair.build(("causal", "order"), INITIAL[:2], 10)
+    pair.setup(("causal", "order"), INITIAL[:2], 10)
     garbage = torch.cat([GRADIENTS[:2], torch.full((1, 2), torch.nan, dtype=torch.double)])
-    balancer.update(StepTotals(0, LOSSES, torch.tensor([True, True, False]), garbage))
-    pair.update(StepTotals(0, LOSSES[:2], ALL[:2], GRADIENTS[:2]))
+    balancer.update(StepStatistics(0, LOSSES, torch.tensor([True, True, False]), garbage))
+    pair.update(StepStatistics(0, LOSSES[:2], ALL[:2], GRADIENTS[:2]))
     torch.testing.assert_close(balancer.weights(1), torch.cat([pair.weights(1), torch.ones(1, dtype=torch.double)]))
 
 
 def test_it_asks_for_the_last_layer_and_says_when_it_gets_nothing() -> None:
     assert (GradNorm.needs, GradNorm(layer=-2).layer) == ("last_layer", -2)
     with pytest.raises(ValueError, match="gradients over the last layer, found none"):
-        built().update(StepTotals(0, LOSSES, ALL))
+        built().update(StepStatistics(0, LOSSES, ALL))
 
 
 @pytest.mark.parametrize(
@@ -83,4 +83,4 @@ def test_bad_arguments_are_one_clear_line(arguments: dict[str, float], message: 
 
 def test_an_initial_loss_of_zero_is_one_clear_line() -> None:
     with pytest.raises(ValueError, match="initial losses above 0, found"):
-        GradNorm().build(("causal", "order"), torch.tensor([4.0, 0.0]), 10)
+        GradNorm().setup(("causal", "order"), torch.tensor([4.0, 0.0]), 10)

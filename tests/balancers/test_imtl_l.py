@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lm_objectives.balancers import IMTLL, StepTotals
+from lm_objectives.balancers import IMTLL, StepStatistics
 
 LOSSES = torch.tensor([2.0, 0.5], dtype=torch.double)
 BOTH = torch.ones(2, dtype=torch.bool)
@@ -11,7 +11,7 @@ BOTH = torch.ones(2, dtype=torch.bool)
 
 def built(learning_rate: float) -> IMTLL:
     balancer = IMTLL(learning_rate)
-    balancer.build(("causal", "order"), torch.tensor([8.0, 0.7], dtype=torch.double), 10)
+    balancer.setup(("causal", "order"), torch.tensor([8.0, 0.7], dtype=torch.double), 10)
     return balancer
 
 
@@ -22,14 +22,14 @@ def test_a_step_descends_the_published_total() -> None:
     losses = LOSSES.clone().requires_grad_()
     (torch.exp(s) * losses - s).sum().backward()
     torch.testing.assert_close(balancer.weights(0), losses.grad)
-    balancer.update(StepTotals(0, LOSSES, BOTH))
+    balancer.update(StepStatistics(0, LOSSES, BOTH))
     torch.testing.assert_close(balancer.log_scale, s.detach() - 0.1 * s.grad)
 
 
 def test_it_rests_where_all_weighted_losses_are_one() -> None:
     balancer = built(0.5)
     for step in range(200):
-        balancer.update(StepTotals(step, LOSSES, BOTH))
+        balancer.update(StepStatistics(step, LOSSES, BOTH))
     torch.testing.assert_close(balancer.weights(200) * LOSSES, torch.ones(2, dtype=torch.double))
 
 

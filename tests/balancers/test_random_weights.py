@@ -8,7 +8,7 @@ from lm_objectives.balancers import RandomWeights
 
 def built(seed: int = 0) -> RandomWeights:
     balancer = RandomWeights(seed)
-    balancer.build(("causal", "masked", "order"), torch.ones(3), 10)
+    balancer.setup(("causal", "masked", "order"), torch.ones(3), 10)
     return balancer
 
 

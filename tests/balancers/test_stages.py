@@ -12,7 +12,7 @@ NAMES = ("causal", "order")
 
 def built(points: dict, steps: int = 100, **arguments: str) -> Stages:
     pace = Stages(points, **arguments)
-    pace.build(NAMES, torch.ones(2), steps)
+    pace.setup(NAMES, torch.ones(2), steps)
     return pace
 
 
@@ -43,7 +43,7 @@ def test_changes_name_each_step_at_which_the_members_change() -> None:
     pace = built({"causal": [[0, 1], [30, 0]], "order": [[0.101, 0.0], [0.5, 1.0]]})
     members = [tuple((pace.factors(step) > 0).tolist()) for step in range(100)]
     turns = {step for step in range(1, 100) if members[step] != members[step - 1]}
-    assert turns <= set(pace.changes())
+    assert turns <= set(pace.change_steps())
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ torchjd = pytest.importorskip("torchjd")
 
 from torchjd import aggregation  # noqa: E402 (after the skip)
 
-from lm_objectives.balancers import StepTotals, TorchJD  # noqa: E402
+from lm_objectives.balancers import StepStatistics, TorchJD  # noqa: E402
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "CAGrad": {"c": 0.5},
@@ -27,7 +27,7 @@ ALL = torch.ones(3, dtype=torch.bool)
 
 def built(weighting: str, **arguments: Any) -> TorchJD:
     balancer = TorchJD(weighting, ARGUMENTS.get(weighting), primary=PRIMARY.get(weighting), **arguments)
-    balancer.build(NAMES, INITIAL, 40)
+    balancer.setup(NAMES, INITIAL, 40)
     return balancer
 
 
@@ -63,7 +63,7 @@ def test_spelling_is_forgiven(spelling: str) -> None:
 def test_small_gradients_are_weighed_as_large_ones(name: str) -> None:
     """Left to itself TorchJD takes a Gramian of trace below 1e-4 for zero, and CAGrad then stops the training."""
     told = totals(0)
-    small = StepTotals(0, told.losses, told.present, told.gradients * 1e-5)
+    small = StepStatistics(0, told.losses, told.trained, told.gradients * 1e-5)
     torch.testing.assert_close(built(name).update(small), built(name).update(told))
 
 
@@ -90,7 +90,7 @@ def test_the_absent_weigh_nothing_and_take_no_part() -> None:
     told = totals(0)
     here = torch.tensor([True, False, True])
     gradients = told.gradients.masked_fill(~here[:, None], torch.nan)
-    weights = built("UPGrad").update(StepTotals(0, told.losses, here, gradients))
+    weights = built("UPGrad").update(StepStatistics(0, told.losses, here, gradients))
     pair = told.gradients[here]
     torch.testing.assert_close(weights[here], aggregation.UPGradWeighting()(pair @ pair.T))
     assert weights[1] == 0
@@ -101,7 +101,7 @@ def test_numbers_for_each_objective_go_by_name_and_those_of_the_absent_are_lost(
     assert balancer.update(totals(0)).tolist() == [1, 2, 3]
     assert balancer.update(totals(1, torch.tensor([True, False, True]))).tolist() == [1, 0, 3]
     with pytest.raises(ValueError, match="a number for each of causal, masked, order, found some for order: name just"):
-        TorchJD("UPGrad", {"pref_vector": {"order": 1.0}}).build(NAMES, INITIAL, 40)
+        TorchJD("UPGrad", {"pref_vector": {"order": 1.0}}).setup(NAMES, INITIAL, 40)
 
 
 @pytest.mark.parametrize("primary", NAMES)
@@ -110,7 +110,7 @@ def test_pcd_serves_the_objective_that_is_named(primary: str) -> None:
     told = totals(0)
     order = sorted(range(3), key=lambda index: NAMES[index] != primary)
     balancer = TorchJD("PCD", primary=primary)
-    balancer.build(NAMES, INITIAL, 40)
+    balancer.setup(NAMES, INITIAL, 40)
     first = told.gradients[order]
     expected = aggregation.PCDWeighting()(first @ first.T)
     torch.testing.assert_close(balancer.update(told)[order], expected)
@@ -120,7 +120,7 @@ def test_pcd_serves_the_objective_that_is_named(primary: str) -> None:
 def test_a_primary_objective_that_is_none_is_one_clear_line(weighting: str, primary: str | None) -> None:
     message = f"a primary objective among causal, masked, order, found {primary or 'none'}: set primary"
     with pytest.raises(ValueError, match=message):
-        TorchJD(weighting, primary=primary).build(NAMES, INITIAL, 40)
+        TorchJD(weighting, primary=primary).setup(NAMES, INITIAL, 40)
 
 
 @pytest.mark.parametrize("name", ["NashMTL", "GradVac", "PCD", "ExcessMTL"])
@@ -149,7 +149,7 @@ def test_memory_is_saved_as_plain_data(name: str, tmp_path: Any) -> None:
 def test_the_gramian_is_exact_for_single_precision_gradients() -> None:
     told = totals(0)
     single = told.gradients.float()
-    weights = built("UPGrad").update(StepTotals(0, told.losses, ALL, single))
+    weights = built("UPGrad").update(StepStatistics(0, told.losses, ALL, single))
     exact = aggregation.UPGradWeighting()(single.double() @ single.double().T)
     torch.testing.assert_close(weights, exact, rtol=1e-12, atol=0)
 
@@ -186,4 +186,4 @@ def test_a_weighting_without_its_own_extra_names_it(monkeypatch: pytest.MonkeyPa
 
 def test_it_says_when_it_gets_no_gradients() -> None:
     with pytest.raises(ValueError, match="gradients over all layers, found none"):
-        built("UPGrad").update(StepTotals(0, INITIAL, ALL))
+        built("UPGrad").update(StepStatistics(0, INITIAL, ALL))

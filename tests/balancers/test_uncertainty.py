@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lm_objectives.balancers import StepTotals, Uncertainty
+from lm_objectives.balancers import StepStatistics, Uncertainty
 
 LOSSES = torch.tensor([2.0, 0.5], dtype=torch.double)
 BOTH = torch.ones(2, dtype=torch.bool)
@@ -12,7 +12,7 @@ BOTH = torch.ones(2, dtype=torch.bool)
 
 def built(**arguments: object) -> Uncertainty:
     balancer = Uncertainty(**arguments)
-    balancer.build(("causal", "order"), torch.tensor([8.0, 0.7], dtype=torch.double), 10)
+    balancer.setup(("causal", "order"), torch.tensor([8.0, 0.7], dtype=torch.double), 10)
     return balancer
 
 
@@ -32,20 +32,20 @@ def test_a_step_descends_the_published_total(variant: str) -> None:
     losses = LOSSES.clone().requires_grad_()
     published_total(s, losses, variant).backward()
     torch.testing.assert_close(balancer.weights(0), losses.grad)
-    balancer.update(StepTotals(0, LOSSES, BOTH))
+    balancer.update(StepStatistics(0, LOSSES, BOTH))
     torch.testing.assert_close(balancer.log_variance, s.detach() - 0.1 * s.grad)
 
 
 def test_it_rests_where_weights_are_half_the_inverse_losses() -> None:
     balancer = built(learning_rate=0.5)
     for step in range(200):
-        balancer.update(StepTotals(step, LOSSES, BOTH))
+        balancer.update(StepStatistics(step, LOSSES, BOTH))
     torch.testing.assert_close(balancer.weights(200), 1 / (2 * LOSSES))
 
 
 def test_losses_of_zero_or_below_do_not_poison() -> None:
     balancer = built(learning_rate=0.1)
-    balancer.update(StepTotals(0, torch.tensor([0.0, -1.0], dtype=torch.double), BOTH))
+    balancer.update(StepStatistics(0, torch.tensor([0.0, -1.0], dtype=torch.double), BOTH))
     assert balancer.weights(1).isfinite().all()
 
 

@@ -10,7 +10,7 @@ from lm_objectives.balancers import (
     Balancer,
     DynamicWeightAverage,
     GradNorm,
-    StepTotals,
+    StepStatistics,
     TorchJD,
     Uncertainty,
 )
@@ -20,12 +20,12 @@ J = torch.tensor([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]], dtype=torch.double)
 
 
 def built(balancer: Balancer, initial: tuple[float, float] = (1.0, 1.0)) -> Any:
-    balancer.build(("first", "second"), torch.tensor(initial, dtype=torch.double), 100)
+    balancer.setup(("first", "second"), torch.tensor(initial, dtype=torch.double), 100)
     return balancer
 
 
-def told(losses: tuple[float, float], gradients: torch.Tensor | None = None) -> StepTotals:
-    return StepTotals(0, torch.tensor(losses, dtype=torch.double), BOTH, gradients)
+def told(losses: tuple[float, float], gradients: torch.Tensor | None = None) -> StepStatistics:
+    return StepStatistics(0, torch.tensor(losses, dtype=torch.double), BOTH, gradients)
 
 
 @pytest.mark.parametrize(("steps", "expected"), [(1, (0.948718, 1.051282)), (20, (0.283181, 1.716819))])

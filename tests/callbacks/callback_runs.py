@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from small_corpus import BACKBONE, ROWS, TOKENS, WINDOW
 from torch import Tensor
 
-from lm_objectives import Backbone, Pretraining, Schedule, TextDataModule
+from lm_objectives import Backbone, Pretraining, LRSchedule, TextDataModule
 from lm_objectives.balancers import Balancer
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, SentenceOrder
 
@@ -37,10 +37,10 @@ def fit(
     """Train on the corpus in `text`, whose cache lies beside it, in the run's folder `root`."""
     torch.manual_seed(0)
     module = Pretraining(
-        Backbone("llama", BACKBONE), dict(objectives or three()), balancer, schedule=Schedule("constant", warmup=0)
+        Backbone("llama", BACKBONE), dict(objectives or three()), balancer, lr_schedule=LRSchedule("constant", warmup=0)
     )
     data = TextDataModule(
-        str(text), tokenizer=TOKENS, window=WINDOW, rows_per_step=ROWS, unit=2, cache=str(text.parent)
+        str(text), tokenizer=TOKENS, seq_len=WINDOW, global_batch_size=ROWS, batch_multiple=2, cache=str(text.parent)
     )
     defaults: dict[str, Any] = {"max_steps": STEPS, "logger": False, "log_every_n_steps": 1, "limit_val_batches": 0}
     trainer = L.Trainer(

@@ -9,7 +9,7 @@ import pytest
 from callback_runs import STEPS, different, fit, interrupted, state
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from lm_objectives.callbacks.stop_cleanly import StopCleanly
+from lm_objectives.callbacks.stop_cleanly import GracefulInterrupt
 from lm_objectives.callbacks.throughput import Throughput
 
 pytestmark = pytest.mark.usefixtures("own_signals")
@@ -34,10 +34,10 @@ def test_the_step_is_finished_and_a_resume_ends_in_the_same_bits(
     settings = {"accumulate_grad_batches": accumulate}
     _, whole = fit(text, tmp_path, [Throughput()], **settings)
     with interrupted():
-        fit(text, tmp_path, [Throughput(), StopCleanly(), PressCtrlC(micro)], **settings)
+        fit(text, tmp_path, [Throughput(), GracefulInterrupt(), PressCtrlC(micro)], **settings)
     assert f"stopped after step {step}; the same command with --ckpt_path last goes on" in capsys.readouterr().err
     last = tmp_path / "checkpoints" / "last.ckpt"
-    trainer, resumed = fit(text, tmp_path, [Throughput(), StopCleanly()], resume=last, **settings)
+    trainer, resumed = fit(text, tmp_path, [Throughput(), GracefulInterrupt()], resume=last, **settings)
     assert trainer.global_step == STEPS
     assert different(state(resumed), state(whole)) == []
     assert resumed.tokens_read == whole.tokens_read
@@ -45,7 +45,7 @@ def test_the_step_is_finished_and_a_resume_ends_in_the_same_bits(
 
 def test_a_second_one_stops_at_once(text: Path, tmp_path: Path) -> None:
     with interrupted():
-        fit(text, tmp_path, [StopCleanly(), PressCtrlC(1, times=2)])
+        fit(text, tmp_path, [GracefulInterrupt(), PressCtrlC(1, times=2)])
     assert not (tmp_path / "checkpoints").exists()
 
 
@@ -53,11 +53,11 @@ def test_the_checkpoint_lies_where_last_is_looked_for(text: Path, tmp_path: Path
     place = tmp_path / "elsewhere"
     keep = ModelCheckpoint(place, every_n_train_steps=100)
     with interrupted():
-        fit(text, tmp_path, [StopCleanly(), keep, PressCtrlC(1)])
+        fit(text, tmp_path, [GracefulInterrupt(), keep, PressCtrlC(1)])
     assert [path.name for path in place.iterdir()] == ["last.ckpt"]
 
 
 def test_ctrl_c_means_afterwards_what_it_meant_before(text: Path, tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
-    fit(text, tmp_path, [StopCleanly()], max_steps=1)
+    fit(text, tmp_path, [GracefulInterrupt()], max_steps=1)
     assert signal.getsignal(signal.SIGINT) is before

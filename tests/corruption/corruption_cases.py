@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from ragged import pad_rows
 
-from lm_objectives.corruption.base import Rows, Vocabulary, positions_from
-from lm_objectives.corruption.keyed import domain, row_keys
+from lm_objectives.corruption.base import Rows, Vocabulary, position_ids_from
+from lm_objectives.corruption.keyed import derive_seed, row_keys
 
 PAD, BOS, EOS, MASK = range(4)
 VOCABULARY = Vocabulary(
@@ -50,7 +50,7 @@ def toy_text(documents: list[list[list[int]]], separator: int = 99) -> ToyText:
 
 def keys(count: int, first: int = 0) -> np.ndarray:
     """Keys of rows `first` to `first + count`."""
-    return row_keys(domain("test"), np.arange(first, first + count))
+    return row_keys(derive_seed("test"), np.arange(first, first + count))
 
 
 def rows_of(*texts: list[int], window: int | None = None) -> Rows:
@@ -78,4 +78,4 @@ def packed_rows(count: int, time: int, seed: int = 0) -> Rows:
     ids[begins] = BOS
     ids[:, :-1][begins[:, 1:]] = EOS
     begins[:, 0] = True
-    return Rows(keys(count), ids, np.full(count, time), positions_from(begins))
+    return Rows(keys(count), ids, np.full(count, time), position_ids_from(begins))

@@ -13,9 +13,9 @@ from random import Random
 
 import numpy as np
 
-from lm_objectives.corruption.keyed import domain, row_keys
+from lm_objectives.corruption.keyed import derive_seed, row_keys
 from lm_objectives.corruption.lengths import Geometric, NGram, Poisson, SpanLengths, Uniform
-from lm_objectives.corruption.runs import place_runs
+from lm_objectives.corruption.runs import sample_spans
 
 UNITS = 128
 
@@ -119,8 +119,8 @@ class Case:
         """The share of rows in which each unit is masked."""
         counts, wanted = np.zeros(UNITS), round(self.rate * UNITS)
         for first in range(0, rows, 5000):
-            keys = row_keys(domain("published"), np.arange(first, first + 5000))
-            runs = place_runs(keys, np.full(5000, UNITS), np.full(5000, wanted), self.lengths, self.least)
+            keys = row_keys(derive_seed("published"), np.arange(first, first + 5000))
+            runs = sample_spans(keys, np.full(5000, UNITS), np.full(5000, wanted), self.lengths, self.least)
             held = np.bincount(runs.held, minlength=5000 * UNITS).reshape(5000, UNITS)
             assert held.max() == 1 and (held.sum(axis=1) == wanted).all()
             counts += held.sum(axis=0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from corruption_cases import BOS, EOS, PAD, VOCABULARY, keys, toy_text
 
-from lm_objectives.corruption.base import Corruption, Frame, frame_tokens
+from lm_objectives.corruption.base import Corruption, Frame, frame_length
 from lm_objectives.corruption.infilling import TextInfilling
 from lm_objectives.corruption.masking import TokenMasking, TokenReplacement
 from lm_objectives.corruption.shifting import NextToken
@@ -42,23 +42,23 @@ def by_hand(start: int, stop: int, frame: Frame) -> tuple[list[int], list[int]]:
 @each
 @both
 def test_rows_are_those_made_by_hand(corruption: Corruption, packing: bool) -> None:
-    spans = corruption.spans(TEXT, WINDOW, packing)
+    spans = corruption.windows(TEXT, WINDOW, packing)
     chosen = spans[np.arange(len(spans))]
-    rows = corruption.read(TEXT, chosen, keys(len(chosen)), WINDOW, VOCABULARY)
-    assert rows.ids.shape == (len(chosen), WINDOW)
+    rows = corruption.read_rows(TEXT, chosen, keys(len(chosen)), WINDOW, VOCABULARY)
+    assert rows.input_ids.shape == (len(chosen), WINDOW)
     for row, (start, stop) in enumerate(chosen.tolist()):
         ids, positions = by_hand(start, stop, corruption.frame)
         length = int(rows.lengths[row])
-        assert rows.ids[row].tolist() == ids + [PAD] * (WINDOW - len(ids)) and length == len(ids)
-        if rows.positions is not None:
-            assert rows.positions[row, :length].tolist() == positions
+        assert rows.input_ids[row].tolist() == ids + [PAD] * (WINDOW - len(ids)) and length == len(ids)
+        if rows.position_ids is not None:
+            assert rows.position_ids[row, :length].tolist() == positions
         else:
             assert max(positions) == len(positions) - 1
-        if rows.sentences is not None:
+        if rows.sentence_starts is not None:
             first = TEXT.sentences[:, 0]
             led = int(start not in TEXT.documents)
             assert (
-                np.flatnonzero(rows.sentences[row]).tolist()
+                np.flatnonzero(rows.sentence_starts[row]).tolist()
                 == (first[(first >= start) & (first < stop)] - start + led).tolist()
             )
 
@@ -67,45 +67,45 @@ def test_rows_are_those_made_by_hand(corruption: Corruption, packing: bool) -> N
 @both
 def test_every_row_begins_and_ends_as_it_says(corruption: Corruption, packing: bool) -> None:
     """As RoBERTa's, GPT-BERT's, ELECTRA's and BART's code has it."""
-    spans = corruption.spans(TEXT, WINDOW, packing)
-    rows = corruption.read(TEXT, spans[np.arange(len(spans))], keys(len(spans)), WINDOW, VOCABULARY)
-    assert (rows.ids[:, 0] == BOS).all()
+    spans = corruption.windows(TEXT, WINDOW, packing)
+    rows = corruption.read_rows(TEXT, spans[np.arange(len(spans))], keys(len(spans)), WINDOW, VOCABULARY)
+    assert (rows.input_ids[:, 0] == BOS).all()
     if corruption.frame == "bos-eos":
-        assert (rows.ids[np.arange(len(rows.ids)), rows.lengths - 1] == EOS).all()
+        assert (rows.input_ids[np.arange(len(rows.input_ids)), rows.lengths - 1] == EOS).all()
 
 
 @each
 @both
 def test_each_token_of_the_text_is_read_once(corruption: Corruption, packing: bool) -> None:
     """But for tokens that would be alone in a row, and each document's own frame where it is made anew."""
-    spans = corruption.spans(TEXT, WINDOW, packing)
+    spans = corruption.windows(TEXT, WINDOW, packing)
     chosen = spans[np.arange(len(spans))]
     covered = np.concatenate([np.arange(start, stop) for start, stop in chosen])
     assert len(np.unique(covered)) == len(covered)
-    assert (np.diff(chosen) <= WINDOW - frame_tokens(corruption.frame)).all()
+    assert (np.diff(chosen) <= WINDOW - frame_length(corruption.frame)).all()
     missing = np.setdiff1d(np.arange(len(TEXT.tokens)), covered)
-    alone = corruption.skipped(TEXT, WINDOW, packing, VOCABULARY)["last tokens that would be alone"]
+    alone = corruption.dropped_counts(TEXT, WINDOW, packing, VOCABULARY)["last tokens that would be alone"]
     assert np.count_nonzero(TEXT.tokens[missing] > EOS) <= alone
 
 
 @pytest.mark.parametrize("frame", ["bos", "bos-eos"])
 def test_frames_are_never_masked(frame: Any) -> None:
     for corruption in (TokenMasking(0.9, frame=frame), TokenMasking(0.9, predict_from="previous", frame=frame)):
-        spans = corruption.spans(TEXT, WINDOW, True)
-        rows = corruption.read(TEXT, spans[np.arange(len(spans))], keys(len(spans)), WINDOW, VOCABULARY)
+        spans = corruption.windows(TEXT, WINDOW, True)
+        rows = corruption.read_rows(TEXT, spans[np.arange(len(spans))], keys(len(spans)), WINDOW, VOCABULARY)
         view = corruption.corrupt(rows, VOCABULARY)
         assert not np.isin(view.targets.numpy(), [BOS, EOS]).any()
-        assert (view.ids[:, 0] == BOS).all()
+        assert (view.input_ids[:, 0] == BOS).all()
 
 
 def test_a_framed_infilling_is_written_whole() -> None:
     """fairseq's denoising_dataset.py: source and target both begin with `<s>` and end with `</s>`."""
     corruption = TextInfilling(frame="bos-eos")
-    spans = corruption.spans(TEXT, WINDOW, False)
-    rows = corruption.read(TEXT, spans[np.arange(len(spans))], keys(len(spans)), WINDOW, VOCABULARY)
+    spans = corruption.windows(TEXT, WINDOW, False)
+    rows = corruption.read_rows(TEXT, spans[np.arange(len(spans))], keys(len(spans)), WINDOW, VOCABULARY)
     view = corruption.corrupt(rows, VOCABULARY)
-    assert view.decoder is not None
-    for ids, lengths in ((view.ids.numpy(), view.lengths.numpy()), (view.decoder.numpy(), rows.lengths)):
+    assert view.decoder_labels is not None
+    for ids, lengths in ((view.input_ids.numpy(), view.lengths.numpy()), (view.decoder_labels.numpy(), rows.lengths)):
         assert (ids[:, 0] == BOS).all() and (ids[np.arange(len(ids)), lengths - 1] == EOS).all()
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lm_objectives.corruption.keyed import below, domain, draw, mix, row_keys, uniform
+from lm_objectives.corruption.keyed import randint, derive_seed, random_bits, splitmix64, row_keys, uniform
 
 GOLDEN = 0x9E3779B97F4A7C15
 
@@ -11,7 +11,7 @@ GOLDEN = 0x9E3779B97F4A7C15
 def test_is_splitmix64() -> None:
     """Oracle: the outputs of Vigna's reference implementation for seed 1234567."""
     states = [(1234567 + number * GOLDEN) % 2**64 for number in range(1, 6)]
-    assert mix(np.array(states, dtype=np.uint64)).tolist() == [
+    assert splitmix64(np.array(states, dtype=np.uint64)).tolist() == [
         6457827717110365317,
         3203168211198807973,
         9817491932198370423,
@@ -31,39 +31,39 @@ def test_draws_are_splitmix64_seeded_by_the_key() -> None:
     key, purpose = 2**64 - 5, 3
     seed = finalise((key + purpose * GOLDEN) % 2**64)
     oracle = [finalise((seed + (counter + 1) * GOLDEN) % 2**64) for counter in range(4)]
-    assert draw(np.array([key], dtype=np.uint64), purpose, np.arange(4)).tolist() == oracle
+    assert random_bits(np.array([key], dtype=np.uint64), purpose, np.arange(4)).tolist() == oracle
 
 
 def test_mix_leaves_its_argument_alone() -> None:
     numbers = np.arange(5, dtype=np.uint64)
-    mix(numbers)
+    splitmix64(numbers)
     assert numbers.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_a_number_depends_on_its_key_and_counter_alone() -> None:
-    keys, counters = row_keys(domain("a"), np.arange(50)), np.arange(20)
-    whole = draw(keys[:, None], 1, counters)
+    keys, counters = row_keys(derive_seed("a"), np.arange(50)), np.arange(20)
+    whole = random_bits(keys[:, None], 1, counters)
     assert whole.shape == (50, 20)
-    assert draw(keys[[7]], 1, counters[[13]])[0] == whole[7, 13]
+    assert random_bits(keys[[7]], 1, counters[[13]])[0] == whole[7, 13]
     assert len(np.unique(whole)) == whole.size
 
 
 def test_keys_of_rows_do_not_depend_on_who_asks() -> None:
-    base = domain("training", 0, "causal")
+    base = derive_seed("training", 0, "causal")
     assert np.array_equal(row_keys(base, np.arange(100))[37:40], row_keys(base, np.array([37, 38, 39])))
-    assert row_keys(base, np.array([5])) != row_keys(domain("training", 1, "causal"), np.array([5]))
+    assert row_keys(base, np.array([5])) != row_keys(derive_seed("training", 1, "causal"), np.array([5]))
 
 
 def test_domains_are_the_same_everywhere_and_words_do_not_run_together() -> None:
-    assert domain("training", 0, "causal") == domain("training", "0", "causal")
-    assert domain("ab", "c") != domain("a", "bc")
-    assert int(domain("training", 0, "causal")) == 2833500289497080799  # another number would change every run's rows
+    assert derive_seed("training", 0, "causal") == derive_seed("training", "0", "causal")
+    assert derive_seed("ab", "c") != derive_seed("a", "bc")
+    assert int(derive_seed("training", 0, "causal")) == 2833500289497080799  # another number would change every run's rows
 
 
 @pytest.mark.parametrize("purpose", [0, 1, 7])
 def test_uniform(purpose: int) -> None:
     """Oracle: Kolmogorov and Smirnov; D·√n is above 1.95 once in 1,000 times."""
-    bits = draw(row_keys(domain("a"), np.arange(1000))[:, None], purpose, np.arange(100)).ravel()
+    bits = random_bits(row_keys(derive_seed("a"), np.arange(1000))[:, None], purpose, np.arange(100)).ravel()
     numbers = np.sort(uniform(bits))
     assert numbers.dtype == np.float32
     assert numbers[0] >= 0 and numbers[-1] < 1
@@ -78,17 +78,17 @@ def test_uniform_never_reaches_one() -> None:
 
 def test_below_is_even() -> None:
     """Oracle: χ² with 12 degrees of freedom is above 32.9 once in 1,000 times."""
-    found = below(draw(row_keys(domain("b"), np.arange(26_000)), 2, np.zeros(1)), 13)
+    found = randint(random_bits(row_keys(derive_seed("b"), np.arange(26_000)), 2, np.zeros(1)), 13)
     counts = np.bincount(found, minlength=13)
     assert len(counts) == 13
     assert ((counts - 2000) ** 2 / 2000).sum() < 32.9
-    assert below(np.array([0, 2**64 - 1], dtype=np.uint64), 2**32).tolist() == [0, 2**32 - 1]
+    assert randint(np.array([0, 2**64 - 1], dtype=np.uint64), 2**32).tolist() == [0, 2**32 - 1]
 
 
 def test_purposes_counters_and_keys_are_independent() -> None:
     """Oracle: correlations of n independent pairs have a standard deviation of 1/√n; five of them are allowed."""
-    keys = row_keys(domain("c"), np.arange(300))
-    first, second = (uniform(draw(keys[:, None], purpose, np.arange(100))) for purpose in (0, 1))
+    keys = row_keys(derive_seed("c"), np.arange(300))
+    first, second = (uniform(random_bits(keys[:, None], purpose, np.arange(100))) for purpose in (0, 1))
     for one, other in (
         (first, second),
         (first[:, :-1], first[:, 1:]),

@@ -10,21 +10,21 @@ from corruption_cases import VOCABULARY, ToyText, keys
 
 from lm_objectives.corruption.base import Corruption, Rows, Text, Vocabulary
 from lm_objectives.corruption.next_sentence import NextSentencePairs
-from lm_objectives.corruption.pairs import SegmentPairs
+from lm_objectives.corruption.pairs import SentenceOrderPairs
 from lm_objectives.data.cache import TokenCache, open_cache
 from lm_objectives.data.prepare import prepare
 
 ROWS = 20_000
 QUOTES = "\"'\u201c\u201d\u2018\u2019"
-CORRUPTIONS = [SegmentPairs("paragraph"), SegmentPairs("document"), NextSentencePairs()]
+CORRUPTIONS = [SentenceOrderPairs("paragraph"), SentenceOrderPairs("document"), NextSentencePairs()]
 each = pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)
 
 
 def features(rows: Rows, first_kinds: np.ndarray, last_kinds: np.ndarray) -> np.ndarray:
     """Lengths of both segments, their difference and sum, and the kinds of the tokens at their four ends."""
-    assert rows.segments is not None
-    row = np.arange(len(rows.ids))
-    second = rows.segments.sum(axis=1) - 1
+    assert rows.token_type_ids is not None
+    row = np.arange(len(rows.input_ids))
+    second = rows.token_type_ids.sum(axis=1) - 1
     first = rows.lengths - 3 - second
     made = [np.stack([first, second, first - second, first + second], axis=1)]
     for place, kinds in (
@@ -33,7 +33,7 @@ def features(rows: Rows, first_kinds: np.ndarray, last_kinds: np.ndarray) -> np.
         (first + 2, first_kinds),
         (rows.lengths - 2, last_kinds),
     ):
-        made.append(np.eye(kinds.max() + 1)[kinds[rows.ids[row, place]]])
+        made.append(np.eye(kinds.max() + 1)[kinds[rows.input_ids[row, place]]])
     return np.concatenate(made, axis=1)
 
 
@@ -59,10 +59,10 @@ def deviations(inputs: np.ndarray, labels: np.ndarray) -> float:
 
 def advantage_by_lengths(rows: Rows, window: int) -> float:
     """Share by which a table of both lengths, filled from the first half of the rows, beats chance on the second."""
-    assert rows.segments is not None and rows.labels is not None
-    second = rows.segments.sum(axis=1) - 1
+    assert rows.token_type_ids is not None and rows.labels is not None
+    second = rows.token_type_ids.sum(axis=1) - 1
     kinds = np.stack([rows.lengths - 3 - second, second]) // max(window // 24, 1)
-    half, table = len(rows.ids) // 2, np.zeros((2, *(kinds.max(axis=1) + 1)))
+    half, table = len(rows.input_ids) // 2, np.zeros((2, *(kinds.max(axis=1) + 1)))
     np.add.at(table, (rows.labels[:half], *kinds[:, :half]), 1)
     right = (table[1] > table[0])[tuple(kinds[:, half:])] == (rows.labels[half:] == 1)
     return float(right.mean()) - 0.5
@@ -70,10 +70,10 @@ def advantage_by_lengths(rows: Rows, window: int) -> float:
 
 def pairs(corruption: Corruption, text: Text, window: int, vocabulary: Vocabulary, count: int = ROWS) -> Rows:
     """Rows of units of which one half comes in the first half of the rows alone, and the other in the second."""
-    spans = np.random.default_rng(0).permutation(corruption.spans(text, window, False)[:])
+    spans = np.random.default_rng(0).permutation(corruption.windows(text, window, False)[:])
     half, number = len(spans) // 2, np.arange(count // 2)
     chosen = np.concatenate([number % half, half + number % (len(spans) - half)])
-    return corruption.read(text, spans[chosen], keys(count), window, vocabulary)
+    return corruption.read_rows(text, spans[chosen], keys(count), window, vocabulary)
 
 
 def exchangeable(sentences: int) -> ToyText:
@@ -107,11 +107,11 @@ def test_both_lengths_together_do_not_tell_what_is_next(window: int) -> None:
 def test_lengths_that_differ_by_a_tenth_would_tell() -> None:
     """The same table tells labels where negatives' second segments are a tenth shorter."""
     rows = pairs(NextSentencePairs(), exchangeable(120_000), 128, VOCABULARY, 120_000)
-    assert rows.segments is not None and rows.labels is not None
-    shorter = (rows.segments.sum(axis=1) * (0.1 * rows.labels)).astype(np.int64)
+    assert rows.token_type_ids is not None and rows.labels is not None
+    shorter = (rows.token_type_ids.sum(axis=1) * (0.1 * rows.labels)).astype(np.int64)
     place = np.arange(128)
-    left = rows.segments * (place < (rows.lengths - shorter)[:, None])
-    told = Rows(rows.keys, rows.ids, rows.lengths - shorter, segments=left, labels=rows.labels)
+    left = rows.token_type_ids * (place < (rows.lengths - shorter)[:, None])
+    told = Rows(rows.keys, rows.input_ids, rows.lengths - shorter, token_type_ids=left, labels=rows.labels)
     assert advantage_by_lengths(told, 128) > 0.02
 
 
@@ -126,7 +126,7 @@ def test_units_filled_from_the_left_would_tell() -> None:
             units.append([starts[sentence], stops[after - 1]])
         sentence = max(after, sentence + 1)
     spans = np.random.default_rng(0).permutation(np.array(units))
-    rows = SegmentPairs("document").read(text, np.tile(spans, (3, 1))[:ROWS], keys(ROWS), 64, VOCABULARY)
+    rows = SentenceOrderPairs("document").read_rows(text, np.tile(spans, (3, 1))[:ROWS], keys(ROWS), 64, VOCABULARY)
     kinds = np.arange(VOCABULARY.size) % 5
     assert rows.labels is not None
     assert deviations(features(rows, kinds, kinds), rows.labels) > 6
@@ -151,7 +151,7 @@ def test_shipped_corpus_tells_nothing(
         many = pairs(corruption, cache.training.stream(corruption), window, cache.vocabulary, 120_000)
         assert advantage_by_lengths(many, window) < 0.006
     seen = features(rows, *kinds_of(cache))
-    if corruption == SegmentPairs("paragraph") and window == 512:
+    if corruption == SentenceOrderPairs("paragraph") and window == 512:
         seen = seen[:, :4]
     assert abs(deviations(seen, rows.labels)) < 3
 
@@ -160,7 +160,7 @@ def test_shipped_corpus_tells_nothing(
 def test_white_space_of_the_text_itself_would_tell(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The same regression on pairs cut from the text as it stands: the segment without a space begins a paragraph."""
     cache = open_cache(prepared(tmp_path_factory.getbasetemp() / "leaks"))
-    rows = pairs(SegmentPairs("paragraph"), cache.training, 128, cache.vocabulary)
+    rows = pairs(SentenceOrderPairs("paragraph"), cache.training, 128, cache.vocabulary)
     assert rows.labels is not None
     assert deviations(features(rows, *kinds_of(cache)), rows.labels) > 6
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from corruption_cases import keys
 
-from lm_objectives.corruption.keyed import draw
-from lm_objectives.corruption.lengths import Geometric, NGram, Poisson, SpanLengths, Uniform, lengths_from
-from lm_objectives.corruption.runs import place_runs
-from lm_objectives.plugin import describe, rebuild
+from lm_objectives.corruption.keyed import random_bits
+from lm_objectives.corruption.lengths import Geometric, NGram, Poisson, SpanLengths, Uniform, sample_lengths
+from lm_objectives.corruption.runs import sample_spans
+from lm_objectives.plugin import to_config, from_config
 
 LEAVES: list[SpanLengths] = [Geometric(), Geometric(0.5, 4), Poisson(), Poisson(0.3), Uniform(), Uniform(2, 5), NGram()]
 each = pytest.mark.parametrize("lengths", LEAVES, ids=lambda lengths: type(lengths).__name__)
@@ -39,7 +39,7 @@ def test_what_poisson_leaves_out_is_nothing(mean: float) -> None:
 def test_draws_follow_the_chances(lengths: SpanLengths, least: int) -> None:
     """Oracle: chances of lengths from `least` on; a count of n draws has √(np(1-p)) of spread, 4.5 of it allowed."""
     n = 200_000
-    found = np.bincount(lengths_from(lengths, draw(keys(200)[:, None], 9, np.arange(1000)), least).ravel())
+    found = np.bincount(sample_lengths(lengths, random_bits(keys(200)[:, None], 9, np.arange(1000)), least).ravel())
     chances = lengths.probabilities()
     chances[:least] = 0
     chances /= chances.sum()
@@ -50,17 +50,17 @@ def test_draws_follow_the_chances(lengths: SpanLengths, least: int) -> None:
 
 @each
 def test_is_plain_data(lengths: SpanLengths) -> None:
-    for copy in (pickle.loads(pickle.dumps(lengths)), rebuild(describe(lengths))):
+    for copy in (pickle.loads(pickle.dumps(lengths)), from_config(to_config(lengths))):
         assert type(copy) is type(lengths) and copy == lengths and hash(copy) == hash(lengths)
 
 
 def test_lengths_that_do_not_fit_are_not_drawn() -> None:
     """Oracle: of 1 and 2 units alone ALBERT's chances are 2/3 and 1/3, to 0.01 over 40,000 draws."""
-    bits = draw(keys(200)[:, None], 9, np.arange(200))
-    found = np.bincount(lengths_from(NGram(), bits, 1, np.full(bits.shape, 2)).ravel(), minlength=4)
+    bits = random_bits(keys(200)[:, None], 9, np.arange(200))
+    found = np.bincount(sample_lengths(NGram(), bits, 1, np.full(bits.shape, 2)).ravel(), minlength=4)
     assert found / bits.size == pytest.approx([0, 2 / 3, 1 / 3, 0], abs=0.01)
-    assert (lengths_from(Uniform(2, 3), bits, 1, np.full(bits.shape, 1)) == 1).all()
-    assert (lengths_from(NGram(), bits, 1, np.zeros(bits.shape, dtype=np.int64)) == 0).all()
+    assert (sample_lengths(Uniform(2, 3), bits, 1, np.full(bits.shape, 1)) == 1).all()
+    assert (sample_lengths(NGram(), bits, 1, np.zeros(bits.shape, dtype=np.int64)) == 0).all()
 
 
 def test_equal_ones_give_the_same_chances_and_the_same_placement() -> None:
@@ -92,4 +92,4 @@ class Empty(SpanLengths):
 
 def test_runs_of_no_units_alone_mask_nothing_and_that_is_said() -> None:
     with pytest.raises(ValueError, match=r"^expected runs of at least 1 units from Empty, found none with a chance:"):
-        place_runs(np.zeros(1, np.uint64), np.array([5]), np.array([2]), Empty())
+        sample_spans(np.zeros(1, np.uint64), np.array([5]), np.array([2]), Empty())

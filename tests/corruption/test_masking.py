@@ -45,24 +45,24 @@ each_singly = pytest.mark.parametrize("corruption", SINGLY, ids=name_of)
 
 def positions(view: View, back: int = 0) -> np.ndarray:
     """Row and position of each masked token, `(scored, 2)`."""
-    return np.stack(np.divmod(view.scored.numpy() + back, view.ids.shape[1]), axis=1)
+    return np.stack(np.divmod(view.label_positions.numpy() + back, view.input_ids.shape[1]), axis=1)
 
 
 def take(rows: Rows, chosen: Any) -> Rows:
-    positions = None if rows.positions is None else rows.positions[chosen]
-    return Rows(rows.keys[chosen], rows.ids[chosen], rows.lengths[chosen], positions)
+    positions = None if rows.position_ids is None else rows.position_ids[chosen]
+    return Rows(rows.keys[chosen], rows.input_ids[chosen], rows.lengths[chosen], positions)
 
 
 def test_literal_example() -> None:
     the, cat, sat, on, mat = range(10, 15)
     rows = rows_of([BOS, the, cat, sat, on, the, mat, EOS])
     same = TokenMasking(0.5).corrupt(rows, VOCABULARY)
-    assert same.ids.tolist() == [[BOS, 66, cat, MASK, MASK, the, mat, EOS]]
-    assert same.scored.tolist() == [1, 3, 4]
+    assert same.input_ids.tolist() == [[BOS, 66, cat, MASK, MASK, the, mat, EOS]]
+    assert same.label_positions.tolist() == [1, 3, 4]
     assert same.targets.tolist() == [the, sat, on]
     previous = TokenMasking(0.5, predict_from="previous").corrupt(rows, VOCABULARY)
-    assert previous.ids.tolist() == same.ids.tolist()
-    assert previous.scored.tolist() == [0, 2, 3]
+    assert previous.input_ids.tolist() == same.input_ids.tolist()
+    assert previous.label_positions.tolist() == [0, 2, 3]
     assert previous.targets.tolist() == same.targets.tolist()
 
 
@@ -74,7 +74,7 @@ def test_exact_counts(corruption: Any) -> None:
     back = back_of(corruption)
     found = np.bincount(positions(view, back)[:, 0], minlength=200)
     for row, length in enumerate(rows.lengths):
-        maskable = sum(token not in VOCABULARY.special for token in rows.ids[row, back:length])
+        maskable = sum(token not in VOCABULARY.special for token in rows.input_ids[row, back:length])
         assert found[row] == round(corruption.rate * maskable)
     assert next(iter(view.counts.values())) == len(view.scored) == found.sum()
 
@@ -86,7 +86,7 @@ def test_exact_counts_of_units(corruption: Any, rows: Rows) -> None:
     view = corruption.corrupt(rows, VOCABULARY)
     back = back_of(corruption)
     units = units_of(rows, VOCABULARY, corruption.unit, back)
-    masked = np.zeros(rows.ids.shape, dtype=bool)
+    masked = np.zeros(rows.input_ids.shape, dtype=bool)
     masked[tuple(positions(view, back).T)] = True
     for row, count in enumerate(units.counts):
         assert masked[row][units.begins[row]].sum() == round(corruption.rate * count)
@@ -101,8 +101,8 @@ def test_in_packed_rows_no_target_is_predicted_from_another_document(corruption:
     rows = packed_rows(100, 64)
     view = corruption.corrupt(rows, VOCABULARY)
     row, position = positions(view, back_of(corruption)).T
-    assert rows.positions is not None and (rows.positions[row, position] >= back_of(corruption)).all()
-    assert view.positions is not None and np.array_equal(view.positions, rows.positions)
+    assert rows.position_ids is not None and (rows.position_ids[row, position] >= back_of(corruption)).all()
+    assert view.positions is not None and np.array_equal(view.positions, rows.position_ids)
     assert not np.isin(view.targets, VOCABULARY.special).any()
 
 
@@ -124,7 +124,7 @@ def test_no_word_that_albert_touches_is_masked_in_part(config: str) -> None:
     scored = {(row, position) for row, position in positions(corruption.corrupt(rows, VOCABULARY)).tolist()}
     assert VOCABULARY.starts_word is not None
     words: list[list[tuple[int, int]]] = []
-    for row, ids in enumerate(rows.ids):
+    for row, ids in enumerate(rows.input_ids):
         new = True
         for position, token in enumerate(ids[: rows.lengths[row]]):
             if token in VOCABULARY.special:
@@ -145,7 +145,7 @@ def test_only_ordinary_tokens_are_scored_and_each_once(corruption: Any) -> None:
     view = corruption.corrupt(rows, VOCABULARY)
     row, position = positions(view, back_of(corruption)).T
     assert not np.isin(view.targets, VOCABULARY.special).any()
-    assert np.array_equal(view.targets, rows.ids[row, position])
+    assert np.array_equal(view.targets, rows.input_ids[row, position])
     assert (np.diff(view.scored) > 0).all()
     assert (position < rows.lengths[row]).all()
 
@@ -153,22 +153,22 @@ def test_only_ordinary_tokens_are_scored_and_each_once(corruption: Any) -> None:
 @each
 def test_padding_is_known_by_length_whatever_it_holds(corruption: Any) -> None:
     rows = random_rows(50, 64)
-    ids = rows.ids.copy()
+    ids = rows.input_ids.copy()
     ids[np.arange(64) >= rows.lengths[:, None]] = 9
-    scored = [corruption.corrupt(of, VOCABULARY).scored for of in (rows, replace(rows, ids=ids))]
+    scored = [corruption.corrupt(of, VOCABULARY).scored for of in (rows, replace(rows, input_ids=ids))]
     assert torch.equal(*scored)
 
 
 @each
 def test_nothing_else_changes(corruption: Any) -> None:
     rows = random_rows(50, 64)
-    before = rows.ids.copy()
+    before = rows.input_ids.copy()
     view = corruption.corrupt(rows, VOCABULARY)
     row, position = positions(view, back_of(corruption)).T
     changed = view.ids.numpy().copy()
     changed[row, position] = before[row, position]
     assert np.array_equal(changed, before)
-    assert np.array_equal(rows.ids, before)
+    assert np.array_equal(rows.input_ids, before)
     assert np.array_equal(view.lengths, rows.lengths)
 
 
@@ -247,16 +247,16 @@ def test_marginal_rates_of_hugging_faces_collator() -> None:
     torch.manual_seed(0)
     collator = DataCollatorForLanguageModeling(Tokenizer(), mlm_probability=0.15)  # type: ignore[arg-type]
     theirs_ids, theirs_labels = collator.torch_mask_tokens(
-        torch.from_numpy(rows.ids.copy()), special_tokens_mask=torch.from_numpy(np.isin(rows.ids, VOCABULARY.special))
+        torch.from_numpy(rows.input_ids.copy()), special_tokens_mask=torch.from_numpy(np.isin(rows.input_ids, VOCABULARY.special))
     )
     ours = TokenMasking().corrupt(rows, VOCABULARY)
     scored = theirs_labels != -100
-    assert len(ours.scored) / rows.ids.size == pytest.approx(scored.float().mean().item(), abs=0.01)
+    assert len(ours.label_positions) / rows.input_ids.size == pytest.approx(scored.float().mean().item(), abs=0.01)
     for kind in (MASK, None):
         share = [
             (ids == (targets if kind is None else kind)).float().mean().item()
             for ids, targets in (
-                (ours.ids.flatten()[ours.scored], ours.targets),
+                (ours.input_ids.flatten()[ours.label_positions], ours.targets),
                 (theirs_ids[scored], theirs_labels[scored]),
             )
         ]
@@ -266,7 +266,7 @@ def test_marginal_rates_of_hugging_faces_collator() -> None:
 def test_prediction_from_the_previous_position_never_comes_from_before_the_row() -> None:
     rows = rows_of(*[[5, 6]] * 50)
     view = TokenMasking(0.9, predict_from="previous").corrupt(rows, VOCABULARY)
-    assert view.scored.tolist() == [*range(0, 100, 2)]
+    assert view.label_positions.tolist() == [*range(0, 100, 2)]
     assert (view.targets == 6).all()
 
 
@@ -281,17 +281,17 @@ def test_counts_and_uniforms_of_replacement() -> None:
     """Oracle: ELECTRA's generator is over masked tokens, its discriminator over every token that is not padding."""
     rows = random_rows(100, 64)
     view = TokenReplacement().corrupt(rows, VOCABULARY)
-    assert view.counts == {"generator": len(view.scored), "discriminator": rows.lengths.sum()}
-    assert view.uniforms is not None
-    assert view.uniforms.shape == view.scored.shape
-    assert view.uniforms.min() >= 0 and view.uniforms.max() < 1
-    assert view.uniforms.mean() == pytest.approx(0.5, abs=5 * np.sqrt(1 / 12 / len(view.scored)))
+    assert view.counts == {"generator": len(view.label_positions), "discriminator": rows.lengths.sum()}
+    assert view.sampling_noise is not None
+    assert view.sampling_noise.shape == view.label_positions.shape
+    assert view.sampling_noise.min() >= 0 and view.sampling_noise.max() < 1
+    assert view.sampling_noise.mean() == pytest.approx(0.5, abs=5 * np.sqrt(1 / 12 / len(view.label_positions)))
 
 
 @each
 def test_validation_is_at_15_percent_singly(corruption: Any) -> None:
     singly = {"unit": "token", "lengths": None} if isinstance(corruption, TokenMasking) else {}
-    assert corruption.validating() == replace(corruption, rate=0.15, **singly)
+    assert corruption.for_validation() == replace(corruption, rate=0.15, **singly)
 
 
 @pytest.mark.parametrize("kind", [TokenMasking, TokenReplacement])

@@ -11,8 +11,8 @@ from corruption_cases import BOS, EOS, PAD, VOCABULARY, ToyText, keys, toy_text
 
 from lm_objectives.corruption import pairs
 from lm_objectives.corruption.base import Rows
-from lm_objectives.corruption.pairs import SegmentPairs
-from lm_objectives.corruption.sentence_units import halve
+from lm_objectives.corruption.pairs import SentenceOrderPairs
+from lm_objectives.corruption.sentence_units import split_into_units
 
 GENERATOR = np.random.default_rng(0)
 TEXT = toy_text(
@@ -25,13 +25,13 @@ WINDOW = 40
 
 
 def read(text: ToyText, spans: np.ndarray, window: int = WINDOW, first: int = 0) -> Rows:
-    return SegmentPairs().read(text, spans, keys(len(spans), first), window, VOCABULARY)
+    return SentenceOrderPairs().read_rows(text, spans, keys(len(spans), first), window, VOCABULARY)
 
 
 def segments(rows: Rows, row: int) -> tuple[list[int], list[int]]:
     """The two segments in the order of the text, without bos and eos."""
-    assert rows.segments is not None and rows.labels is not None
-    ids, second = rows.ids[row, : rows.lengths[row]], rows.segments[row, : rows.lengths[row]].astype(bool)
+    assert rows.token_type_ids is not None and rows.labels is not None
+    ids, second = rows.input_ids[row, : rows.lengths[row]], rows.token_type_ids[row, : rows.lengths[row]].astype(bool)
     head, tail = ids[~second], ids[second]
     assert (head[0], head[-1], tail[-1]) == (BOS, EOS, EOS)
     pair = head[1:-1].tolist(), tail[:-1].tolist()
@@ -41,22 +41,22 @@ def segments(rows: Rows, row: int) -> tuple[list[int], list[int]]:
 def test_literal_example() -> None:
     text = toy_text([[[2, 3, 2]]])
     rained, stayed, nobody = [1001, 1002], [1003, 1004, 1005], [1006, 1007]
-    spans = SegmentPairs().spans(text, 12, False)
+    spans = SentenceOrderPairs().windows(text, 12, False)
     assert spans.tolist() == [[1, 8]]
-    rows = SegmentPairs().read(text, np.repeat(spans, 60, axis=0), keys(60), 12, VOCABULARY)
-    view = SegmentPairs().corrupt(rows, VOCABULARY)
-    found = {(tuple(row), int(label)) for row, label in zip(view.ids.tolist(), view.targets, strict=True)}
+    rows = SentenceOrderPairs().read_rows(text, np.repeat(spans, 60, axis=0), keys(60), 12, VOCABULARY)
+    view = SentenceOrderPairs().corrupt(rows, VOCABULARY)
+    found = {(tuple(row), int(label)) for row, label in zip(view.input_ids.tolist(), view.targets, strict=True)}
     cuts = [(rained + stayed, nobody), (rained, stayed + nobody)]
     assert found == {
         ((BOS, *head, EOS, *tail, EOS, PAD, PAD), label)
         for first, second in cuts
         for label, (head, tail) in enumerate([(first, second), (second, first)])
     }
-    assert view.scored.tolist() == [12 * row for row in range(60)]
+    assert view.label_positions.tolist() == [12 * row for row in range(60)]
     assert (view.attention, view.counts, view.padded) == ("bidirectional", {"loss": 60}, True)
-    assert view.segments is not None
-    in_order = view.ids.tolist().index([BOS, *rained, *stayed, EOS, *nobody, EOS, PAD, PAD])
-    assert view.segments[in_order].tolist() == [0] * 7 + [1] * 3 + [0] * 2
+    assert view.token_type_ids is not None
+    in_order = view.input_ids.tolist().index([BOS, *rained, *stayed, EOS, *nobody, EOS, PAD, PAD])
+    assert view.token_type_ids[in_order].tolist() == [0] * 7 + [1] * 3 + [0] * 2
 
 
 def cut_in_two(first: int, last: int, most: int) -> list[list[int]]:
@@ -82,7 +82,7 @@ def test_units_are_whole_sentences_of_one_place_and_each_is_there_once(
     if within == "document":
         bounds = [sum(TEXT.sentences[:, 0] < start) for start in TEXT.documents]
     oracle = [unit for first, last in pairwise(bounds) for unit in cut_in_two(int(first), int(last), WINDOW - 3)]
-    spans = SegmentPairs(within).spans(TEXT, WINDOW, False)
+    spans = SentenceOrderPairs(within).windows(TEXT, WINDOW, False)
     assert spans.tolist() == oracle
     assert len(oracle) > 50
     assert (spans[1:, 0] >= spans[:-1, 1]).all()
@@ -92,15 +92,15 @@ def test_every_paragraph_of_two_that_fits_is_there_once() -> None:
     text = toy_text([[[3, 4], [2], [9, 9], [5, 6]], [[3, 3], [12, 5, 3], [5, 12, 5]]])
     fits = [[1, 8], [31, 42], [44, 50]]
     late = [[63, 71]]  # after a sentence too long for the window; around one, nothing is left
-    assert SegmentPairs().spans(text, 14, False).tolist() == fits + late
+    assert SentenceOrderPairs().windows(text, 14, False).tolist() == fits + late
 
 
 def test_a_text_without_pairs_has_no_windows() -> None:
-    assert SegmentPairs().spans(toy_text([[[3], [4]], [[5]]]), WINDOW, False).shape == (0, 2)
+    assert SentenceOrderPairs().windows(toy_text([[[3], [4]], [[5]]]), WINDOW, False).shape == (0, 2)
 
 
 def test_segments_start_and_end_at_sentences_and_restore_the_text() -> None:
-    spans = SegmentPairs().spans(TEXT, WINDOW, False)
+    spans = SentenceOrderPairs().windows(TEXT, WINDOW, False)
     rows = read(TEXT, spans)
     starts, stops = set(TEXT.sentences[:, 0]), set(TEXT.sentences[:, 1])
     for row, (start, stop) in enumerate(spans):
@@ -114,15 +114,15 @@ def test_segments_start_and_end_at_sentences_and_restore_the_text() -> None:
 
 def test_across_paragraphs_the_separator_at_the_cut_is_left_out() -> None:
     text = toy_text([[[2], [2]]])
-    pairs = SegmentPairs("document")
-    rows = pairs.read(text, pairs.spans(text, 9, False), keys(1), 9, VOCABULARY)
+    pairs = SentenceOrderPairs("document")
+    rows = pairs.read_rows(text, pairs.windows(text, 9, False), keys(1), 9, VOCABULARY)
     assert segments(rows, 0) == ([1001, 1002], [1004, 1005])
 
 
 def test_coin_is_fair_and_cuts_of_equal_sentences_are_as_likely() -> None:
     """Oracle: a share of n draws of chance p has a standard deviation of √(p(1-p)/n); four of them are allowed."""
     text = toy_text([[[1, 1, 1, 1]]])
-    rows = read(text, np.repeat(SegmentPairs().spans(text, WINDOW, False), 6000, axis=0))
+    rows = read(text, np.repeat(SentenceOrderPairs().windows(text, WINDOW, False), 6000, axis=0))
     assert rows.labels is not None
     assert rows.labels.mean() == pytest.approx(0.5, abs=4 * np.sqrt(0.25 / 6000))
     cuts = np.bincount([len(segments(rows, row)[0]) for row in range(6000)])[1:] / 6000
@@ -134,10 +134,10 @@ def test_lengths_before_and_after_a_cut_are_alike_where_the_text_is_not() -> Non
     generator = np.random.default_rng(1)
     sizes = [[*generator.integers(1, 5, 1), *generator.integers(1, 12, n)] for n in generator.integers(1, 6, 4000)]
     text = toy_text([sizes])
-    spans = np.tile(SegmentPairs().spans(text, WINDOW, False), (8, 1))
+    spans = np.tile(SentenceOrderPairs().windows(text, WINDOW, False), (8, 1))
     rows = read(text, spans)
-    assert rows.segments is not None and rows.labels is not None
-    second = rows.segments.sum(axis=1) - 1
+    assert rows.token_type_ids is not None and rows.labels is not None
+    second = rows.token_type_ids.sum(axis=1) - 1
     lengths = np.stack([rows.lengths - 3 - second, second])
     left, right = np.where(rows.labels, lengths[::-1], lengths) * 4 // WINDOW
     table = np.zeros((4, 4))
@@ -152,17 +152,17 @@ def test_five_million_words_are_cut_in_a_moment() -> None:
     stops = np.cumsum(lengths)
     edges = np.unique(np.append(generator.integers(0, 200_000, 2_000), [0, 200_000]))
     started = time.perf_counter()
-    units = halve(stops - lengths, stops, edges, 125)
+    units = split_into_units(stops - lengths, stops, edges, 125)
     assert time.perf_counter() - started < 0.3
     assert len(units) > 50_000
 
 
 def test_a_row_is_the_same_alone() -> None:
-    spans = SegmentPairs().spans(TEXT, WINDOW, False)
+    spans = SentenceOrderPairs().windows(TEXT, WINDOW, False)
     whole, alone = read(TEXT, spans), read(TEXT, spans[[7]], first=7)
-    assert whole.segments is not None and alone.segments is not None
-    assert np.array_equal(whole.ids[7], alone.ids[0])
-    assert np.array_equal(whole.segments[7], alone.segments[0])
+    assert whole.token_type_ids is not None and alone.token_type_ids is not None
+    assert np.array_equal(whole.input_ids[7], alone.input_ids[0])
+    assert np.array_equal(whole.token_type_ids[7], alone.token_type_ids[0])
 
 
 def test_weights_are_found_from_a_bounded_number_of_units_all_over_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,11 +173,11 @@ def test_weights_are_found_from_a_bounded_number_of_units_all_over_the_text(monk
         surveyed.append(units)
         return original(starts, stops, units)
 
-    original = pairs.cuts_of
+    original = pairs.cut_points
     monkeypatch.setattr(pairs, "_SURVEYED", 8)
     monkeypatch.setattr(pairs, "cuts_of", cuts_of)
     text = toy_text([[[5, 5]]] * 100)
-    spans = SegmentPairs().spans(text, WINDOW, False)
+    spans = SentenceOrderPairs().windows(text, WINDOW, False)
     assert len(spans) == 100
     read(text, spans[:2])
     [of_batch, of_text] = surveyed

@@ -10,7 +10,7 @@ from lm_objectives.corruption.base import Corruption
 from lm_objectives.corruption.infilling import TextInfilling
 from lm_objectives.corruption.masking import TokenMasking, TokenReplacement
 from lm_objectives.corruption.next_sentence import NextSentencePairs
-from lm_objectives.corruption.pairs import SegmentPairs
+from lm_objectives.corruption.pairs import SentenceOrderPairs
 from lm_objectives.corruption.shifting import NextToken, PrefixNextToken
 from lm_objectives.corruption.spans import SpanCorruption
 
@@ -18,7 +18,7 @@ MODE, WINDOW = 90, 40
 CORRUPTIONS: dict[Corruption, tuple[list[int], list[int]]] = {
     TokenMasking(): ([BOS], [EOS]),
     TokenReplacement(): ([BOS], [EOS]),
-    SegmentPairs(): ([BOS], [EOS]),
+    SentenceOrderPairs(): ([BOS], [EOS]),
     NextSentencePairs(): ([BOS], [EOS]),
     TextInfilling(): ([BOS], [EOS]),
     SpanCorruption(): ([], [EOS]),
@@ -38,10 +38,10 @@ def test_is_that_of_rows_of_whole_documents(corruption: Corruption) -> None:
     prefix, suffix = map(list, corruption.prefix_and_suffix(vocabulary))
     assert (prefix, suffix) == CORRUPTIONS[corruption]
 
-    spans = corruption.spans(text, WINDOW, packing=False)[np.arange(8)]
-    rows = corruption.read(text, spans, keys(8), WINDOW, vocabulary)
+    spans = corruption.windows(text, WINDOW, packing=False)[np.arange(8)]
+    rows = corruption.read_rows(text, spans, keys(8), WINDOW, vocabulary)
     view = corruption.corrupt(rows, vocabulary)
-    for ids, length in zip(view.ids.tolist(), view.lengths.tolist(), strict=True):
+    for ids, length in zip(view.input_ids.tolist(), view.lengths.tolist(), strict=True):
         assert ids[: len(prefix)] == prefix and ids[len(prefix)] not in (BOS, MODE)
         if view.attention == "bidirectional":  # a causal row is never read to its end
             assert (ids[length - 1] == EOS) == (suffix == [EOS])

@@ -9,7 +9,7 @@ from corruption_cases import keys
 from published_masking import CASES, Case, places
 
 from lm_objectives.corruption.lengths import Geometric, NGram, Placement, Poisson, SpanLengths, Uniform
-from lm_objectives.corruption.runs import Runs, place_runs
+from lm_objectives.corruption.runs import SampledSpans, sample_spans
 
 LENGTHS = [Geometric(), Poisson(), Uniform(), NGram()]
 each = pytest.mark.parametrize("lengths", LENGTHS, ids=lambda lengths: type(lengths).__name__)
@@ -23,7 +23,7 @@ def rows_of(units: np.ndarray, counts: np.ndarray) -> list[list[int]]:
     return [(row - start).tolist() for row, start in zip(rows, np.cumsum(counts) - counts, strict=True)]
 
 
-def of(runs: Runs, row: int) -> tuple[list[int], ...]:
+def of(runs: SampledSpans, row: int) -> tuple[list[int], ...]:
     return tuple(rows_of(units, COUNTS)[row] for units in (runs.held, runs.over, runs.empty))
 
 
@@ -50,7 +50,7 @@ def test_another_placement_is_told_apart(case: Case) -> None:
 def test_exactly_what_is_wanted_is_held(lengths: SpanLengths, least: int, rate: float) -> None:
     """Oracle: a count; as many runs at most, those of none among them."""
     wanted = np.minimum(np.maximum(np.rint(rate * COUNTS).astype(np.int64), 1), COUNTS)
-    runs = place_runs(keys(300), COUNTS, wanted, lengths, least)
+    runs = sample_spans(keys(300), COUNTS, wanted, lengths, least)
     held = rows_of(runs.held, COUNTS)
     assert [len(row) for row in held] == [len(set(row)) for row in held] == wanted.tolist()
     over, empty = rows_of(runs.over, COUNTS), rows_of(runs.empty, COUNTS)
@@ -65,7 +65,7 @@ def test_exactly_what_is_wanted_is_held(lengths: SpanLengths, least: int, rate: 
 @pytest.mark.parametrize("least", [0, 1])
 def test_few_runs_of_long_rows_have_the_drawn_lengths(lengths: SpanLengths, least: int) -> None:
     """Oracle: the distribution, to 0.015 over 20,000 runs, of which 3 in 100 meet another and 2 are cut to fit."""
-    runs = place_runs(keys(600), np.full(600, 6000), np.full(600, 180), lengths, least)
+    runs = sample_spans(keys(600), np.full(600, 6000), np.full(600, 180), lengths, least)
     held, heads = np.sort(runs.held), np.setdiff1d(runs.held, runs.over)
     chances = lengths.probabilities() * (np.arange(len(lengths.probabilities())) >= least)
     found = np.bincount(np.diff(np.append(np.searchsorted(held, heads), len(held))), minlength=len(chances))
@@ -86,7 +86,7 @@ def test_overlapping_runs_cover_what_their_starts_and_lengths_say() -> None:
     Starts are drawn without return and stop with the count, so that it is not exact; s is the share of units that a run
     starts at, as the first unit of rows tells, which no other run reaches.
     """
-    runs = place_runs(keys(20_000), np.full(20_000, 100), np.full(20_000, 30), Threes(3, 3))
+    runs = sample_spans(keys(20_000), np.full(20_000, 100), np.full(20_000, 30), Threes(3, 3))
     held = np.bincount(runs.held % 100, minlength=100) / 20_000
     left = 1 - held
     assert left[1:3].tolist() == pytest.approx([left[0] ** 2, left[0] ** 3], abs=0.015)
@@ -98,9 +98,9 @@ def test_runs_of_a_row_do_not_depend_on_the_others(lengths: SpanLengths) -> None
     """Oracle: the row alone; a batch in which one row needs many more runs looks further."""
     wanted = COUNTS // 4
     wanted[5] = COUNTS[5]
-    runs = place_runs(keys(300), COUNTS, wanted, lengths, 0)
+    runs = sample_spans(keys(300), COUNTS, wanted, lengths, 0)
     for row in (1, 7, 250):
-        alone = place_runs(keys(1, row), COUNTS[[row]], wanted[[row]], lengths, 0)
+        alone = sample_spans(keys(1, row), COUNTS[[row]], wanted[[row]], lengths, 0)
         assert tuple(np.sort(units).tolist() for units in (alone.held, alone.over, alone.empty)) == of(runs, row)
 
 
@@ -108,7 +108,7 @@ def test_runs_of_a_row_do_not_depend_on_the_others(lengths: SpanLengths) -> None
 def test_every_unit_away_from_the_edges_is_as_likely(lengths: SpanLengths) -> None:
     """Oracle: the mean over those units; a count of n draws has √(np(1-p)) of spread, 4.5 of it allowed."""
     rows = 6000
-    runs = place_runs(keys(rows), np.full(rows, 120), np.full(rows, 18), lengths)
+    runs = sample_spans(keys(rows), np.full(rows, 120), np.full(rows, 18), lengths)
     found = np.bincount(runs.held % 120, minlength=120)[20:100]
     chance = found.mean() / rows
     assert np.abs(found - rows * chance).max() < 4.5 * np.sqrt(rows * chance * (1 - chance))
@@ -117,4 +117,4 @@ def test_every_unit_away_from_the_edges_is_as_likely(lengths: SpanLengths) -> No
 def test_nothing_to_choose_from() -> None:
     none = np.zeros(2, dtype=np.int64)
     for lengths in LENGTHS:
-        assert len(place_runs(keys(2), none, none, lengths).held) == 0
+        assert len(sample_spans(keys(2), none, none, lengths).held) == 0

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from lm_objectives.corruption.splicing import splice
+from lm_objectives.corruption.splicing import insert_tokens
 
 
 def test_literal_example() -> None:
     a, b, c, d, x, y, pad = range(1, 8)
     stays = np.array([[True, False, False, True]])
-    made, lengths = splice(
+    made, lengths = insert_tokens(
         np.array([[a, b, c, d]]), stays, np.zeros(2, int), np.array([1, 4]), np.array([x, y]), 6, pad
     )
     assert made.tolist() == [[a, x, d, y, pad, pad]]
@@ -22,7 +22,7 @@ def test_is_what_a_loop_makes() -> None:
     fill_at = generator.integers(0, 3, (50, 21))
     row, column = np.divmod(np.repeat(np.arange(fill_at.size), fill_at.ravel()), 21)
     fillers = generator.integers(100, 199, fill_at.sum())
-    made, lengths = splice(ids, stays, row, column, fillers, 80, 0)
+    made, lengths = insert_tokens(ids, stays, row, column, fillers, 80, 0)
     following = iter(fillers.tolist())
     for row in range(50):
         oracle = []

@@ -28,7 +28,7 @@ def test_literal_example() -> None:
     assert words(units, 1) == [[0, 1], [3], [4, 5]]  # the row's start and a special token begin a word
     assert units.counts.tolist() == [3, 3]
     assert units.positions(np.array([False, True, False, False, False, True])).tolist() == [2, 3, 11, 12]
-    assert PAD in rows.ids and not units.maskable[rows.ids == PAD].any()
+    assert PAD in rows.input_ids and not units.maskable[rows.input_ids == PAD].any()
 
 
 @pytest.mark.parametrize("rows", [random_rows(60, 40), packed_rows(60, 40)], ids=["padded", "packed"])
@@ -40,8 +40,8 @@ def test_words_are_what_a_loop_finds(rows: Rows, first: int) -> None:
         oracle: list[list[int]] = []
         before = True
         for position in range(length):
-            token = rows.ids[row, position]
-            place = position if rows.positions is None else rows.positions[row, position]
+            token = rows.input_ids[row, position]
+            place = position if rows.position_ids is None else rows.position_ids[row, position]
             if token in VOCABULARY.special or place < first:
                 before = True
             elif before or token % 3 or place == 0:
@@ -53,7 +53,7 @@ def test_words_are_what_a_loop_finds(rows: Rows, first: int) -> None:
 
 
 def test_a_marked_sentence_begins_a_word() -> None:
-    rows = replace(rows_of([4, 6, 6]), sentences=np.array([[False, False, True]]))
+    rows = replace(rows_of([4, 6, 6]), sentence_starts=np.array([[False, False, True]]))
     assert words(units_of(rows, VOCABULARY, "word"), 0) == [[0, 1], [2]]
 
 

@@ -8,20 +8,20 @@ from torch import Tensor
 
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.masking import TokenMasking, TokenReplacement
-from lm_objectives.corruption.pairs import SegmentPairs
+from lm_objectives.corruption.pairs import SentenceOrderPairs
 from lm_objectives.corruption.shifting import NextToken
 from lm_objectives.data.cache import PAIRS, TokenText
-from lm_objectives.data.plan import RowSource
+from lm_objectives.data.plan import ObjectiveRows
 from lm_objectives.data.rows import RowSettings
 
 VOCABULARY = Vocabulary(size=80, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3))
 WINDOW = 32
 SOURCES = {
-    "causal": RowSource(NextToken(), 0.4),
-    "masked": RowSource(TokenMasking(), 0.3),
-    "order": RowSource(SegmentPairs(), 0.2),
-    "replaced": RowSource(TokenReplacement(), 0.1),
-    "hidden": RowSource(TokenMasking(0.2), view_of="order"),
+    "causal": ObjectiveRows(NextToken(), 0.4),
+    "masked": ObjectiveRows(TokenMasking(), 0.3),
+    "order": ObjectiveRows(SentenceOrderPairs(), 0.2),
+    "replaced": ObjectiveRows(TokenReplacement(), 0.1),
+    "hidden": ObjectiveRows(TokenMasking(0.2), shares_rows_with="order"),
 }
 NAMES = tuple(SOURCES)
 SETTINGS = RowSettings(WINDOW)

@@ -10,10 +10,10 @@ from small_corpus import write_corpus
 from lm_objectives import TextDataModule
 from lm_objectives.corruption.masking import TokenMasking
 from lm_objectives.corruption.shifting import NextToken
-from lm_objectives.data.plan import RowSource
+from lm_objectives.data.plan import ObjectiveRows
 from lm_objectives.data.rows import RowKey
 
-SOURCES = {"causal": RowSource(NextToken()), "masked": RowSource(TokenMasking())}
+SOURCES = {"causal": ObjectiveRows(NextToken()), "masked": ObjectiveRows(TokenMasking())}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_seeds_of_one_split_seed_share_the_cache_and_the_held_out_rows(place: Pa
     assert held_out_rows(one) == held_out_rows(other) != []
     for name in SOURCES:
         rows = [data.training_rows().__getitems__([RowKey(name, k) for k in range(16)]) for data in (one, other)]
-        assert not torch.equal(rows[0].views[name].ids, rows[1].views[name].ids)
+        assert not torch.equal(rows[0].views[name].input_ids, rows[1].views[name].input_ids)
 
 
 def test_split_seeds_have_texts_and_held_out_rows_of_their_own(place: Path) -> None:

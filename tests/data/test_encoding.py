@@ -12,9 +12,9 @@ from transformers import PreTrainedTokenizerFast
 
 from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.data import encoding
-from lm_objectives.data.encoding import Encoded, Encoder, Layout, Part
+from lm_objectives.data.encoding import EncodedDocuments, Encoder, TokenArrays, EncoderInput
 from lm_objectives.data.pieces import cut_document
-from lm_objectives.data.tokenizer import lead_in, load_tokenizer, make_tokenizer, save_tokenizer, vocabulary_of
+from lm_objectives.data.tokenizer import add_leading_space, load_tokenizer, make_tokenizer, save_tokenizer, vocabulary_of
 
 VOCABULARY = Vocabulary(size=10, pad=0, bos=1, eos=2, mask=3)
 DOCUMENTS = ["One two. Three!\n\nFour [MASK] [EOS] five. 你好。好。", "Six.", "Seven.\n\nEight?\n\nNine."]
@@ -65,14 +65,14 @@ def loaded(model: Tokenizer, folder: Path) -> PreTrainedTokenizerFast:
     return load_tokenizer(str(folder))
 
 
-def read(tokenizer: PreTrainedTokenizerFast, *parts: str) -> Encoded:
+def read(tokenizer: PreTrainedTokenizerFast, *parts: str) -> EncodedDocuments:
     """A document in parts."""
     encode = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer), "en", pairs=True)
     last = len(parts) - 1
-    return encode(Part(part, number == 0, number == last) for number, part in enumerate(parts))
+    return encode(EncoderInput(part, number == 0, number == last) for number, part in enumerate(parts))
 
 
-def inner(made: Encoded) -> list[int]:
+def inner(made: EncodedDocuments) -> list[int]:
     return made.text.arrays(2**20)["tokens"].tolist()[1:-1]
 
 
@@ -172,7 +172,7 @@ def test_documents_are_bos_text_eos() -> None:
     tokenizer = byte_level()
     vocabulary = vocabulary_of(tokenizer)
     encode = Encoder(tokenizer.backend_tokenizer, vocabulary, "en")
-    made = encode(Part(document) for document in DOCUMENTS)
+    made = encode(EncoderInput(document) for document in DOCUMENTS)
     assert made.pairs is None
     text = made.text.arrays(600)
     bounds = [*text["documents"], len(text["tokens"])]
@@ -185,7 +185,7 @@ def test_documents_are_bos_text_eos() -> None:
 def test_what_is_counted() -> None:
     tokenizer = make_tokenizer(260, ())
     encode = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer), "en")
-    made = encode(map(Part, [*DOCUMENTS, ""]))
+    made = encode(map(EncoderInput, [*DOCUMENTS, ""]))
     assert made.words == sum(len(document.split()) for document in DOCUMENTS)
     assert made.characters == sum(map(len, DOCUMENTS))
     assert made.bytes == len("".join(DOCUMENTS).encode())
@@ -226,14 +226,14 @@ def test_what_is_left_out_is_not_counted(tmp_path: Path) -> None:
     model = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
     model.normalizer, model.pre_tokenizer = normalizers.Replace("x", ""), pre_tokenizers.Whitespace()
     tokenizer = loaded(model, tmp_path)
-    made = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer), "en")([Part("a a"), Part("x" * 100)])
+    made = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer), "en")([EncoderInput("a a"), EncoderInput("x" * 100)])
     assert (made.bytes, made.characters, made.words, made.without_tokens) == (3, 3, 2, 1)
 
 
 def test_types_are_as_narrow_as_the_vocabulary_allows() -> None:
     for size, dtype in ((2**16, "uint16"), (2**16 + 1, "uint32")):
-        layout = Layout()
-        layout.add(np.array([5]), np.array([[0, 1]]), np.array([0]), Part("x"), VOCABULARY)
+        layout = TokenArrays()
+        layout.add(np.array([5]), np.array([[0, 1]]), np.array([0]), EncoderInput("x"), VOCABULARY)
         found = layout.arrays(size)
         assert found["tokens"].dtype == dtype
         assert {found[name].dtype.name for name in ("sentences", "paragraphs", "documents")} == {"int64"}
@@ -243,7 +243,7 @@ def test_tokenizer_of_few_letters_needs_not_know_others() -> None:
     letters = {letter: number for number, letter in enumerate("ACGTN ")}
     tokenizer = Tokenizer(models.BPE(letters, []))
     assert tokenizer.encode("x").tokens == []
-    made = Encoder(tokenizer, VOCABULARY, "en")([Part("GATTACA")])
+    made = Encoder(tokenizer, VOCABULARY, "en")([EncoderInput("GATTACA")])
     assert made.text.arrays(10)["tokens"].tolist() == [1, 2, 0, 3, 3, 0, 1, 0, 2]
 
 
@@ -251,17 +251,17 @@ def test_unknown_word_without_a_token_for_it_is_one_clear_line() -> None:
     tokenizer = Tokenizer(models.WordLevel({"One": 0, ".": 1}))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     encode = Encoder(tokenizer, VOCABULARY, "en")
-    assert encode([Part("One.")]).text.arrays(10)["tokens"].tolist() == [1, 0, 1, 2]
+    assert encode([EncoderInput("One.")]).text.arrays(10)["tokens"].tolist() == [1, 0, 1, 2]
     told = r"^expected a tokenizer with a token for words .*, found none \(.*\); give it an unk_token, or choose"
     with pytest.raises(ValueError, match=told) as error:
-        encode([Part("Two.")])
+        encode([EncoderInput("Two.")])
     assert "\n" not in str(error.value)
 
 
 def test_lead_leaves_alone_what_follows_a_special_token(tmp_path: Path) -> None:
     """A masked text is read as the text whose word is masked: only the first word is led in, and that once."""
     tokenizer = byte_level()
-    lead_in(tokenizer.backend_tokenizer)
+    add_leading_space(tokenizer.backend_tokenizer)
     save_tokenizer(tokenizer, tmp_path)
     mask = tokenizer.mask_token_id
     for again in (tokenizer, load_tokenizer(str(tmp_path))):

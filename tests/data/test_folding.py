@@ -5,7 +5,7 @@ from unicodedata import category, normalize
 
 import pytest
 
-from lm_objectives.data.folding import folded
+from lm_objectives.data.folding import fold_text
 
 TEXTS = [
     "Ms. O\u2019Neil's co-operative “paid” $3.50 — on 1/2/2001!",
@@ -47,18 +47,18 @@ def test_copies_fold_to_the_same(text: str) -> None:
     for _ in range(20):  # never between a character and its combining marks
         copies.append("".join(c if category(c)[0] == "M" else draw.choice(between) + c for c in text))
     copies.append("".join(c for c in text if not c.isspace() and category(c)[0] != "P"))
-    assert {folded(copy) for copy in copies} == {folded(text)}
+    assert {fold_text(copy) for copy in copies} == {fold_text(text)}
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
 def test_different_texts_stay_different(one: str, other: str) -> None:
-    assert folded(one) != folded(other)
+    assert fold_text(one) != fold_text(other)
 
 
 def test_letters_marks_digits_and_symbols_are_kept() -> None:
     """Oracle: the categories themselves, of every character that folding leaves as it is."""
     for code in range(0x20, 0x1000):
         if category(chr(code))[0] in "LMNS" and normalize("NFKD", chr(code)).casefold() == chr(code):
-            assert folded(chr(code)) == chr(code).encode(), hex(code)
-    assert folded("\uff34he  “ﬁrst” Straße!") == b"thefirststrasse"
-    assert folded(" \t\r\n\x00.,;:?!-\u2013—…'\"\u2018\u2019“”«»()[]{}/\\&%#@*_。、！") == b""
+            assert fold_text(chr(code)) == chr(code).encode(), hex(code)
+    assert fold_text("\uff34he  “ﬁrst” Straße!") == b"thefirststrasse"
+    assert fold_text(" \t\r\n\x00.,;:?!-\u2013—…'\"\u2018\u2019“”«»()[]{}/\\&%#@*_。、！") == b""

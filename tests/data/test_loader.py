@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from lm_objectives.corruption.base import View
 from lm_objectives.data.loader import MicroBatches, StepLoader
-from lm_objectives.data.plan import Decisions, Plan
+from lm_objectives.data.plan import ActivityLog, RowPlan
 from lm_objectives.data.rows import Batch, RowDataset, RowKey
 
 ARRANGEMENTS = [(1, 1), (2, 1), (1, 2), (2, 2), (8, 1), (4, 2)]
@@ -23,7 +23,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> RowDataset:
     return RowDataset(write(tmp_path_factory.mktemp("text"), 20), SOURCES, VOCABULARY, SETTINGS, "training")
 
 
-def keys_of_step(plan: Plan, step: int, world: int, accumulate: int) -> list[RowKey]:
+def keys_of_step(plan: RowPlan, step: int, world: int, accumulate: int) -> list[RowKey]:
     return [
         key
         for rank in range(world)
@@ -36,7 +36,7 @@ def keys_of_step(plan: Plan, step: int, world: int, accumulate: int) -> list[Row
 @pytest.mark.parametrize("step", [0, 1, 41])
 def test_a_step_reads_the_same_rows_whatever_the_arrangement(world: int, accumulate: int, step: int) -> None:
     """Oracle: one process without accumulation."""
-    plan = Plan(SOURCES, 80, 8)
+    plan = RowPlan(SOURCES, 80, 8)
     keys = keys_of_step(plan, step, world, accumulate)
     assert Counter(keys) == Counter(keys_of_step(plan, step, 1, 1))
     assert (
@@ -52,13 +52,13 @@ def test_a_step_reads_the_same_rows_whatever_the_arrangement(world: int, accumul
 
 
 def test_micro_batches_are_alike() -> None:
-    plan = Plan(SOURCES, 80, 8)
+    plan = RowPlan(SOURCES, 80, 8)
     micro = [Counter(key.objective for key in keys) for keys in islice(MicroBatches(plan, 0, 1, 2, 4), 12)]
     assert all(counts == {"causal": 4, "masked": 3, "order": 2, "replaced": 1} for counts in micro)
 
 
 def test_a_start_in_the_middle_goes_on_where_it_was() -> None:
-    plan = Plan(SOURCES, 80, 8, Decisions([(0, NAMES), (3, ("masked", "causal"))]))
+    plan = RowPlan(SOURCES, 80, 8, ActivityLog([(0, NAMES), (3, ("masked", "causal"))]))
     whole = list(islice(MicroBatches(plan, 0, 1, 2, 2), 16))
     assert list(islice(MicroBatches(plan, 5, 1, 2, 2), 6)) == whole[10:]
 
@@ -66,7 +66,7 @@ def test_a_start_in_the_middle_goes_on_where_it_was() -> None:
 def test_an_arrangement_that_does_not_divide_the_unit() -> None:
     message = r"divide data.unit \(8\), found 3 x 2: set data.unit to 6 or a multiple of it"
     with pytest.raises(ValueError, match=message):
-        MicroBatches(Plan(SOURCES, 80, 8), 0, 0, 3, 2)
+        MicroBatches(RowPlan(SOURCES, 80, 8), 0, 0, 3, 2)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -74,7 +74,7 @@ def test_batches_are_bit_equal_whatever_the_workers(dataset: RowDataset, workers
     """Oracle: rows made in this process."""
 
     def batches(workers: int) -> list[Batch]:
-        keys: Any = MicroBatches(Plan(SOURCES, 80, 8), 3, 1, 2, 2)
+        keys: Any = MicroBatches(RowPlan(SOURCES, 80, 8), 3, 1, 2, 2)
         loader: Iterator[Batch] = iter(
             DataLoader(dataset, batch_sampler=keys, collate_fn=lambda batch: batch, num_workers=workers)
         )
@@ -85,7 +85,7 @@ def test_batches_are_bit_equal_whatever_the_workers(dataset: RowDataset, workers
         assert {name: tensors(view) for name, view in one.views.items()} == {
             name: tensors(view) for name, view in other.views.items()
         }
-        assert other.views["order"].ids is other.views["hidden"].ids
+        assert other.views["order"].input_ids is other.views["hidden"].input_ids
 
 
 def micro_batch(count: int) -> Batch:
@@ -128,7 +128,7 @@ def test_totals_of_real_rows_do_not_depend_on_the_arrangement(dataset: RowDatase
     """Oracle: one process without accumulation."""
 
     def totals(accumulate: int) -> dict[str, dict[str, Any]]:
-        keys = MicroBatches(Plan(SOURCES, 80, 8), 2, 0, 1, accumulate)
+        keys = MicroBatches(RowPlan(SOURCES, 80, 8), 2, 0, 1, accumulate)
         loader = StepLoader(lambda: map(dataset.__getitems__, keys), 0, accumulate, None)
         return next(iter(loader)).totals
 

@@ -9,17 +9,17 @@ import pytest
 from row_cases import NAMES, SOURCES
 
 from lm_objectives.corruption.masking import TokenMasking
-from lm_objectives.corruption.pairs import SegmentPairs
-from lm_objectives.data.plan import Decisions, Plan, RowSource, check_sources
+from lm_objectives.corruption.pairs import SentenceOrderPairs
+from lm_objectives.data.plan import ActivityLog, RowPlan, ObjectiveRows, check_row_sharing
 from lm_objectives.ramps import value_at
 
 Log = Sequence[tuple[int, Sequence[str]]]
 
 
-def plan_of(shares: Mapping[str, Any], rows: int, unit: int, entries: Log | None = None, steps: int = -1) -> Plan:
-    decisions = None if entries is None else Decisions(entries)
-    return Plan(
-        {name: RowSource(TokenMasking(), share) for name, share in shares.items()}, rows, unit, decisions, steps
+def plan_of(shares: Mapping[str, Any], rows: int, unit: int, entries: Log | None = None, steps: int = -1) -> RowPlan:
+    decisions = None if entries is None else ActivityLog(entries)
+    return RowPlan(
+        {name: ObjectiveRows(TokenMasking(), share) for name, share in shares.items()}, rows, unit, decisions, steps
     )
 
 
@@ -153,13 +153,13 @@ def test_a_step_that_the_unit_does_not_divide() -> None:
 
 def test_rows_of_who_does_not_read_go_to_the_others() -> None:
     """Oracle: 4/7 and 3/7 of 70 units."""
-    plan = Plan(SOURCES, 80, 8, Decisions([(0, ("causal", "masked")), (7, NAMES)]))
+    plan = RowPlan(SOURCES, 80, 8, ActivityLog([(0, ("causal", "masked")), (7, NAMES)]))
     assert plan.before(7) == {"causal": 320, "masked": 240, "order": 0, "replaced": 0}
     assert set(plan.rows(7)) == {"causal", "masked", "order", "replaced"}
 
 
 def test_a_guest_keeps_its_hosts_rows() -> None:
-    plan = Plan(SOURCES, 80, 8, Decisions([(0, ("causal", "hidden"))]))
+    plan = RowPlan(SOURCES, 80, 8, ActivityLog([(0, ("causal", "hidden"))]))
     assert set(plan.rows(0)) == {"causal", "order"}
 
 
@@ -173,7 +173,7 @@ def test_a_guest_keeps_its_hosts_rows() -> None:
 )
 def test_rows_before_a_step(entries: list[tuple[int, tuple[str, ...]]]) -> None:
     """Oracle: counting step by step."""
-    plan = Plan(SOURCES, 80, 8, Decisions(entries))
+    plan = RowPlan(SOURCES, 80, 8, ActivityLog(entries))
     counted: Counter[str] = Counter()
     for step in range(20):
         assert plan.before(step) == {name: counted[name] for name in plan.shares}
@@ -181,7 +181,7 @@ def test_rows_before_a_step(entries: list[tuple[int, tuple[str, ...]]]) -> None:
 
 
 def test_decisions() -> None:
-    decisions = Decisions([(0, ["a"])])
+    decisions = ActivityLog([(0, ["a"])])
     decisions.append(5, ["a"])
     decisions.append(7, ["a", "b"])
     decisions.append(9, ["b"])
@@ -201,14 +201,14 @@ def test_decisions() -> None:
 # Shares that move over the training.
 
 MOVING = {
-    "causal": RowSource(SOURCES["causal"].corruption, [[0.0, 1.0], [1.0, 0.0]]),
-    "masked": RowSource(SOURCES["masked"].corruption, [[0, 0.0], [50, 0.0], [51, 1.0], [250, 3.0]]),
-    "order": RowSource(SOURCES["order"].corruption, 0.5),
+    "causal": ObjectiveRows(SOURCES["causal"].corruption, [[0.0, 1.0], [1.0, 0.0]]),
+    "masked": ObjectiveRows(SOURCES["masked"].corruption, [[0, 0.0], [50, 0.0], [51, 1.0], [250, 3.0]]),
+    "order": ObjectiveRows(SOURCES["order"].corruption, 0.5),
 }
 
 
 def test_who_has_no_share_reads_nothing() -> None:
-    plan = Plan(MOVING, 240, 8, steps=300)
+    plan = RowPlan(MOVING, 240, 8, steps=300)
     assert set(plan.rows(0)) == set(plan.rows(50)) == {"causal", "order"}
     assert set().union(*(plan.rows(step) for step in range(280, 300))) == {"causal", "masked", "order"}
     assert set(plan.rows(400)) == {"masked", "order"}
@@ -219,9 +219,9 @@ def test_who_has_no_share_reads_nothing() -> None:
 )
 def test_rows_before_a_step_under_moving_shares(entries: list[tuple[int, tuple[str, ...]]]) -> None:
     """Oracle: counting step by step."""
-    sources = {**MOVING, "causal": RowSource(SOURCES["causal"].corruption, [[0.0, 1.0], [0.9, 0.1]])}
-    sources["masked"] = RowSource(SOURCES["masked"].corruption, [[0, 0.1], [20, 3.0]])
-    plan = Plan(sources, 240, 8, Decisions(entries), steps=90)
+    sources = {**MOVING, "causal": ObjectiveRows(SOURCES["causal"].corruption, [[0.0, 1.0], [0.9, 0.1]])}
+    sources["masked"] = ObjectiveRows(SOURCES["masked"].corruption, [[0, 0.1], [20, 3.0]])
+    plan = RowPlan(sources, 240, 8, ActivityLog(entries), steps=90)
     counted: Counter[str] = Counter()
     for step in range(120):
         assert plan.before(step) == {name: counted[name] for name in plan.shares}
@@ -229,18 +229,18 @@ def test_rows_before_a_step_under_moving_shares(entries: list[tuple[int, tuple[s
 
 
 def test_a_step_that_nobody_has_a_share_of_is_one_clear_line() -> None:
-    source = RowSource(SOURCES["causal"].corruption, [[0, 1.0], [10, 0.0]])
+    source = ObjectiveRows(SOURCES["causal"].corruption, [[0, 1.0], [10, 0.0]])
     with pytest.raises(
         ValueError, match="a share above 0 in every step, found none from step 10 on: leave one a share"
     ):
-        Plan({"causal": source}, 8, 8)
+        RowPlan({"causal": source}, 8, 8)
 
 
 def test_a_fraction_of_a_training_without_end_is_one_clear_line() -> None:
     with pytest.raises(
         ValueError, match=r"share of causal expects .*the fraction 1.0 of, found one without: set max_st"
     ):
-        Plan(MOVING, 240, 8)
+        RowPlan(MOVING, 240, 8)
 
 
 # Sources.
@@ -250,32 +250,32 @@ def test_a_fraction_of_a_training_without_end_is_one_clear_line() -> None:
     ("sources", "message"),
     [
         (
-            {"causal": SOURCES["causal"], "masked": RowSource(TokenMasking(), view_of="orders")},
+            {"causal": SOURCES["causal"], "masked": ObjectiveRows(TokenMasking(), shares_rows_with="orders")},
             "view_of of objective masked to name another objective, found 'orders': there are causal",
         ),
         (
-            {"masked": RowSource(TokenMasking(), view_of="masked")},
+            {"masked": ObjectiveRows(TokenMasking(), shares_rows_with="masked")},
             "view_of of objective masked to name an objective with rows of its own, found 'masked'",
         ),
         (
-            SOURCES | {"more": RowSource(TokenMasking(), view_of="hidden")},
+            SOURCES | {"more": ObjectiveRows(TokenMasking(), shares_rows_with="hidden")},
             "view_of of objective more to name an objective with rows of its own, found 'hidden'",
         ),
         (
-            SOURCES | {"more": RowSource(TokenMasking(), view_of="order")},
+            SOURCES | {"more": ObjectiveRows(TokenMasking(), shares_rows_with="order")},
             "one objective to read the view of order, found hidden and more: give one of them rows of its own",
         ),
         (
-            SOURCES | {"more": RowSource(TokenMasking(), view_of="causal")},
+            SOURCES | {"more": ObjectiveRows(TokenMasking(), shares_rows_with="causal")},
             r"of its own attention pattern \(bidirectional\), found causal with causal: give it rows of its own",
         ),
         (
-            {"masked": SOURCES["masked"], "order": RowSource(SegmentPairs(), view_of="masked")},
+            {"masked": SOURCES["masked"], "order": ObjectiveRows(SentenceOrderPairs(), shares_rows_with="masked")},
             "to read the view of masked, found order, which arranges rows itself: give it rows of its own",
         ),
     ],
 )
-def test_sources_that_cannot_share_are_one_clear_line(sources: dict[str, RowSource], message: str) -> None:
+def test_sources_that_cannot_share_are_one_clear_line(sources: dict[str, ObjectiveRows], message: str) -> None:
     with pytest.raises(ValueError, match=f"^expected .*{message}$") as caught:
-        check_sources(sources)
+        check_row_sharing(sources)
     assert "\n" not in str(caught.value)

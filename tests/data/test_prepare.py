@@ -131,12 +131,12 @@ def test_tokenizer_is_trained_on_a_share_of_a_large_corpus(
     )
     found = open_cache(make(tmp_path / "caches", corpus))
     assert len(read) == 3
-    assert found.census.trained_on == pytest.approx(0.5, abs=0.01)
+    assert found.statistics.trained_on == pytest.approx(0.5, abs=0.01)
 
 
 def test_census(tmp_path: Path, corpus: str) -> None:
     (Path(corpus) / "9.txt").write_text(" \n")
-    census = open_cache(make(tmp_path / "caches", corpus)).census
+    census = open_cache(make(tmp_path / "caches", corpus)).statistics
     assert census.words == sum(len(document.split()) for document in DOCUMENTS)
     assert census.characters == sum(map(len, DOCUMENTS))
     assert (census.unspaced, census.unknown, census.trained_on) == (0, 0, 1.0)
@@ -147,7 +147,7 @@ def test_tokens_that_corruptions_ask_for(tmp_path: Path, corpus: str) -> None:
     path = make(tmp_path / "caches", corpus, tokens=("<b>", "<a>"))
     vocabulary = open_cache(path).vocabulary
     assert vocabulary.size == 300
-    assert dict(vocabulary.named) == {"<a>": 4, "<b>": 5}
+    assert dict(vocabulary.named_tokens) == {"<a>": 4, "<b>": 5}
     assert {4, 5} < {*vocabulary.special}
     assert make(tmp_path / "caches", corpus, tokens=("<a>", "<b>", "<a>")) == path
     assert make(tmp_path / "caches", corpus) != path
@@ -272,7 +272,7 @@ def test_chinese(tmp_path: Path) -> None:
     assert sentences == [" 她几点来？", "2001年的冬天很冷！", "没有人出门。", "“好。”", "他说。"]
     assert training.paragraphs.tolist() == [0, 3, 5]
     assert [decode(training.tokens[a:b]) for a, b in pairwise(training.documents)] == [f"[BOS] {text}[EOS]"]
-    assert found.census.unspaced == sum("\u4e00" <= letter <= "\u9fff" for letter in f"{text}再见")
+    assert found.statistics.unspaced == sum("\u4e00" <= letter <= "\u9fff" for letter in f"{text}再见")
 
 
 def test_nothing_to_open(tmp_path: Path) -> None:

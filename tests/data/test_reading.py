@@ -11,7 +11,7 @@ import pytest
 
 from lm_objectives.data import pieces, text_files
 from lm_objectives.data.corpus import find_sources, shipped_corpus
-from lm_objectives.data.pieces import Piece, cut_document, filled
+from lm_objectives.data.pieces import DocumentPiece, cut_document, drop_empty_documents
 from lm_objectives.data.reading import Documents
 from lm_objectives.data.split import read_keys, write_keys
 
@@ -100,7 +100,7 @@ def test_corpora_are_told_apart_and_read_again(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").write_text('{"text": " "}\n{"text": "b", "k": {"z": 2}}\n')
     documents = Documents(find_sources([str(tmp_path / "b.jsonl"), str(tmp_path / "a.jsonl")]), "text", "file")
     for _ in range(2):
-        assert list(documents) == [Piece("b", True, 0), Piece("a", True, 1)]
+        assert list(documents) == [DocumentPiece("b", True, 0), DocumentPiece("a", True, 1)]
         assert documents.empty == 3
 
 
@@ -139,8 +139,8 @@ def test_where_documents_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_white_space_is_text_where_a_document_holds_more() -> None:
     """Only documents without anything else are left out."""
-    found = [Piece(" "), Piece("\n", False), Piece("a", False), Piece("\n\n", False), Piece(""), Piece(" ", False)]
-    assert list(filled(found)) == found[:4]
+    found = [DocumentPiece(" "), DocumentPiece("\n", False), DocumentPiece("a", False), DocumentPiece("\n\n", False), DocumentPiece(""), DocumentPiece(" ", False)]
+    assert list(drop_empty_documents(found)) == found[:4]
 
 
 def test_blocks_end_before_the_blank_line(tmp_path: Path) -> None:

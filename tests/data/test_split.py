@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from lm_objectives.data import split
-from lm_objectives.data.pieces import Piece
+from lm_objectives.data.pieces import DocumentPiece
 from lm_objectives.data.split import (
     DocumentKey,
-    checked_share,
-    cut_in_two,
-    key_below_which,
-    paragraphs_that_train,
+    check_validation_share,
+    split_document,
+    held_out_threshold,
+    count_training_paragraphs,
     read_keys,
-    take_survey,
-    with_sides,
+    scan_corpus,
+    label_held_out,
     write_keys,
 )
 
@@ -24,10 +24,10 @@ DOCUMENTS = [f"Document {number}." for number in range(400)]
 
 
 def held_out(documents: list[str], share: float, split_seed: int, folder: Path) -> set[str]:
-    pieces = [Piece(text) for text in documents]
+    pieces = [DocumentPiece(text) for text in documents]
     assert list(write_keys(pieces, split_seed, folder / "keys")) == pieces
-    below = key_below_which(folder / "keys", share)
-    sides = with_sides(pieces, (key < below for key in read_keys(folder / "keys")))
+    below = held_out_threshold(folder / "keys", share)
+    sides = label_held_out(pieces, (key < below for key in read_keys(folder / "keys")))
     return {piece.text for side, piece in sides if side}
 
 
@@ -138,32 +138,32 @@ def test_equal_documents_cannot_be_divided(tmp_path: Path) -> None:
 
 def test_identity_is_of_the_exact_documents_and_their_order() -> None:
     """Property: pieces change nothing; a space, a letter's case, the order and where documents begin do."""
-    one = [Piece("One. Two."), Piece("Three.")]
-    documents, cost, identity = take_survey(one)
+    one = [DocumentPiece("One. Two."), DocumentPiece("Three.")]
+    documents, cost, identity = scan_corpus(one)
     assert (documents, cost) == (2, 15)
-    assert take_survey([Piece("One. "), Piece("Two.", False), Piece("Three.")]) == (2, 15, identity)
+    assert scan_corpus([DocumentPiece("One. "), DocumentPiece("Two.", False), DocumentPiece("Three.")]) == (2, 15, identity)
     for other in (
-        [Piece("One.  Two."), Piece("Three.")],
-        [Piece("One. two."), Piece("Three.")],
+        [DocumentPiece("One.  Two."), DocumentPiece("Three.")],
+        [DocumentPiece("One. two."), DocumentPiece("Three.")],
         one[::-1],
-        [Piece("One. "), Piece("Two.Three.")],
+        [DocumentPiece("One. "), DocumentPiece("Two.Three.")],
     ):
-        assert take_survey(other)[2] != identity
+        assert scan_corpus(other)[2] != identity
 
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_only_document_is_cut_where_a_paragraph_ends(whole: bool) -> None:
     """The text stays as it is, but for the blank line between what trains and what is held out."""
     pieces = (
-        [Piece("A.\n\nB.\n \nC.\n\nD.")]
+        [DocumentPiece("A.\n\nB.\n \nC.\n\nD.")]
         if whole
-        else [Piece("A.\n\n"), Piece("B.\n \nC.", False), Piece("\n\nD.", False)]
+        else [DocumentPiece("A.\n\n"), DocumentPiece("B.\n \nC.", False), DocumentPiece("\n\nD.", False)]
     )
-    assert paragraphs_that_train(pieces, 0.25) == 3
+    assert count_training_paragraphs(pieces, 0.25) == 3
     oracles = {3: ["A.\n\nB.\n \nC.", "D."], 2: ["A.\n\nB.", "C.\n\nD."], 1: ["A.", "B.\n \nC.\n\nD."]}
     for cut, oracle in oracles.items():
         texts: list[str] = []
-        for piece in cut_in_two(pieces, cut):
+        for piece in split_document(pieces, cut):
             if piece.begins:
                 texts.append("")
             texts[-1] += piece.text
@@ -172,10 +172,10 @@ def test_only_document_is_cut_where_a_paragraph_ends(whole: bool) -> None:
 
 def test_too_small_to_divide() -> None:
     with pytest.raises(ValueError, match=r"^expected a corpus of two documents or two paragraphs.* found 1; add text"):
-        paragraphs_that_train([Piece("A. B.")], 0.25)
+        count_training_paragraphs([DocumentPiece("A. B.")], 0.25)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 1.5, float("nan")])
 def test_share_out_of_range(share: float) -> None:
     with pytest.raises(ValueError, match=rf"^expected validation_share above 0 and below 1, found {share}; 0.05 holds"):
-        checked_share(share)
+        check_validation_share(share)

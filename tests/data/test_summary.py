@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from row_cases import VOCABULARY
 
-from lm_objectives.corruption.base import Text, Windows
+from lm_objectives.corruption.base import Text, FixedLengthWindows
 from lm_objectives.corruption.masking import TokenMasking
-from lm_objectives.corruption.pairs import SegmentPairs
+from lm_objectives.corruption.pairs import SentenceOrderPairs
 from lm_objectives.corruption.shifting import NextToken
-from lm_objectives.data.cache import Census, TokenCache, TokenText
-from lm_objectives.data.plan import RowSource
+from lm_objectives.data.cache import CorpusStatistics, TokenCache, TokenText
+from lm_objectives.data.plan import ObjectiveRows
 from lm_objectives.data.rows import RowDataset, RowSettings
 from lm_objectives.data.summary import summary
 
@@ -43,13 +43,13 @@ def text(documents: list[list[list[int]]]) -> TokenText:
 def test_numbers() -> None:
     training, validation = text([[[3, 4], [20], [2]], [[5, 5, 5, 5]]]), text([[[2]]])
     training = replace(training, pairs=training)
-    census = Census(20, 244, 200, 44, 12, 6, 2, 0, 0.5, 1.25)
+    census = CorpusStatistics(20, 244, 200, 44, 12, 6, 2, 0, 0.5, 1.25)
     found = TokenCache(Path("caches/a"), training, validation, VOCABULARY, census, "")
     sources = {
-        "causal": RowSource(NextToken()),
-        "masked": RowSource(TokenMasking(rate=0.25)),
-        "order": RowSource(SegmentPairs()),
-        "both": RowSource(TokenMasking(), view_of="order"),
+        "causal": ObjectiveRows(NextToken()),
+        "masked": ObjectiveRows(TokenMasking(rate=0.25)),
+        "order": ObjectiveRows(SentenceOrderPairs()),
+        "both": ObjectiveRows(TokenMasking(), shares_rows_with="order"),
     }
     lines = summary(found, RowDataset(training, sources, VOCABULARY, RowSettings(16, packing=False), "training"))
     facts = dict(re.split(r"  +", line, maxsplit=1) for line in lines.split("\n\n")[0].splitlines())
@@ -87,9 +87,9 @@ def test_numbers() -> None:
 
 def test_words_of_scripts_without_spaces_are_not_counted() -> None:
     split = text([[[8]]])
-    found = TokenCache(Path("caches/a"), split, split, VOCABULARY, Census(2, 20, 40, 0, 11, 0, 0, 0, 1.0, 0.0), "")
+    found = TokenCache(Path("caches/a"), split, split, VOCABULARY, CorpusStatistics(2, 20, 40, 0, 11, 0, 0, 0, 1.0, 0.0), "")
     lines = summary(
-        found, RowDataset(split, {"causal": RowSource(NextToken())}, VOCABULARY, RowSettings(8), "training")
+        found, RowDataset(split, {"causal": ObjectiveRows(NextToken())}, VOCABULARY, RowSettings(8), "training")
     )
     assert "words       not counted: 55 % of the characters are of scripts without spaces between words\n" in lines
 
@@ -98,9 +98,9 @@ def test_windows_count_last_tokens_alone() -> None:
     """Oracle: what the windows themselves leave out."""
     bounds = np.array([0, 1, 2, 10, 19, 27, 44])
     for window in (2, 4, 8):
-        windows = Windows(bounds, window)
+        windows = FixedLengthWindows(bounds, window)
         covered = sum(int(stop - start) for start, stop in windows[np.arange(len(windows))])
-        assert windows.alone == bounds[-1] - covered
+        assert windows.dropped_single_tokens == bounds[-1] - covered
 
 
 def test_text_is_one() -> None:

@@ -18,11 +18,11 @@ from lm_objectives.corruption.base import Corruption, Rows, View, Vocabulary
 from lm_objectives.corruption.infilling import TextInfilling
 from lm_objectives.corruption.masking import TokenMasking, TokenReplacement
 from lm_objectives.corruption.next_sentence import NextSentencePairs
-from lm_objectives.corruption.pairs import SegmentPairs
+from lm_objectives.corruption.pairs import SentenceOrderPairs
 from lm_objectives.corruption.shifting import NextToken, PrefixNextToken
 from lm_objectives.corruption.spans import SpanCorruption
 from lm_objectives.data import target_counts
-from lm_objectives.data.plan import RowSource
+from lm_objectives.data.plan import ObjectiveRows
 from lm_objectives.data.rows import RowDataset, RowKey, RowSettings
 from lm_objectives.data.target_counts import count_targets
 from lm_objectives.objectives.baselines import ConstantNats, over_vocabulary
@@ -30,18 +30,18 @@ from lm_objectives.objectives.baselines import ConstantNats, over_vocabulary
 WINDOW = 32
 SETTINGS = RowSettings(WINDOW)
 SOURCES = {
-    "causal": RowSource(NextToken()),
-    "masked": RowSource(TokenMasking()),
-    "replaced": RowSource(TokenReplacement()),
-    "prefix": RowSource(PrefixNextToken()),
-    "spans": RowSource(SpanCorruption()),
-    "row_of_spans": RowSource(SpanCorruption(0.5, 3.0, "prefix")),
-    "text": RowSource(TextInfilling()),
+    "causal": ObjectiveRows(NextToken()),
+    "masked": ObjectiveRows(TokenMasking()),
+    "replaced": ObjectiveRows(TokenReplacement()),
+    "prefix": ObjectiveRows(PrefixNextToken()),
+    "spans": ObjectiveRows(SpanCorruption()),
+    "row_of_spans": ObjectiveRows(SpanCorruption(0.5, 3.0, "prefix")),
+    "text": ObjectiveRows(TextInfilling()),
 }
 PAIRS = {
-    "order": RowSource(SegmentPairs()),
-    "guest": RowSource(TokenMasking(0.3), view_of="order"),
-    "next": RowSource(NextSentencePairs()),
+    "order": ObjectiveRows(SentenceOrderPairs()),
+    "guest": ObjectiveRows(TokenMasking(0.3), shares_rows_with="order"),
+    "next": ObjectiveRows(NextSentencePairs()),
 }
 _WORDS = ["the", "the", "the", "of", "of", "and", "we", "people", "war", "work", "law", "peace", "year", "nation"]
 
@@ -62,7 +62,7 @@ def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     lines = [json.dumps({"text": text}) + "\n" for text in documents(request.param)]
     (folder / "text.jsonl").write_text("".join(lines), encoding="utf-8")
     made = TextDataModule(
-        str(folder / "text.jsonl"), tokenizer=340, window=WINDOW, rows_per_step=16, unit=1, cache=str(folder)
+        str(folder / "text.jsonl"), tokenizer=340, seq_len=WINDOW, global_batch_size=16, batch_multiple=1, cache=str(folder)
     )
     made.open(SOURCES | (PAIRS if request.param == "whole" else {}))
     return made
@@ -70,7 +70,7 @@ def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def by_hand(rows: RowDataset, host: str, name: str) -> dict[int, int]:
     """Targets of an epoch, some rows at a time."""
-    keys = [RowKey(host, k) for k in range(len(rows.spans[host]))]
+    keys = [RowKey(host, k) for k in range(len(rows.windows[host]))]
     batches = (rows.__getitems__(keys[at : at + 37]) for at in range(0, len(keys), 37))
     return Counter(target for batch in batches for target in batch.views[name].targets.tolist())
 
@@ -86,7 +86,7 @@ def test_they_are_counts_by_hand(data: TextDataModule) -> None:
     rows = RowDataset(data.text.training, sources, data.vocabulary, SETTINGS, "training")
     assert set(found) == set(sources)
     for name, source in sources.items():
-        assert as_counter(found[name]) == by_hand(rows, source.view_of or name, name), name
+        assert as_counter(found[name]) == by_hand(rows, source.shares_rows_with or name, name), name
 
 
 def test_next_tokens_are_those_of_the_text(data: TextDataModule) -> None:
@@ -106,11 +106,11 @@ def test_no_unigram_model_of_the_text_is_better(data: TextDataModule) -> None:
     held-out rows is that it has counted more of them, which smoothing of V / N nats bounds; .02 are for chance.
     """
     tokens = torch.from_numpy(np.bincount(data.text.training.tokens, minlength=data.vocabulary.size))
-    sources = {name: RowSource(source.corruption.validating()) for name, source in SOURCES.items()}
+    sources = {name: ObjectiveRows(source.corruption.for_validation()) for name, source in SOURCES.items()}
     rows = RowDataset(data.text.validation, sources, data.vocabulary, SETTINGS, "validation")
     for name, counted in ((name, data.target_counts()[name]) for name in sources):
         own, plain = ConstantNats(over_vocabulary(counted, data.vocabulary.size)), ConstantNats(tokens)
-        view = rows.__getitems__([RowKey(name, k) for k in range(len(rows.spans[name]))]).views[name]
+        view = rows.__getitems__([RowKey(name, k) for k in range(len(rows.windows[name]))]).views[name]
         for metric in (own, plain):
             metric.update(view.targets)
         assert own.compute() < plain.compute() + data.vocabulary.size / counted.sum() + 0.02, name
@@ -124,7 +124,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> TextDataModule:
     folder = tmp_path_factory.mktemp("small")
     (folder / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in documents("whole")))
     made = TextDataModule(
-        str(folder / "a.jsonl"), tokenizer=340, window=WINDOW, rows_per_step=16, unit=1, cache=str(folder)
+        str(folder / "a.jsonl"), tokenizer=340, seq_len=WINDOW, global_batch_size=16, batch_multiple=1, cache=str(folder)
     )
     made.open(SOURCES | PAIRS)
     return made
@@ -138,7 +138,7 @@ def count(small: TextDataModule, tmp_path: Path) -> Count:
     """Counts of the small text, kept in an empty folder."""
 
     def call(
-        sources: Mapping[str, RowSource], settings: RowSettings = SETTINGS, folder: Path = tmp_path
+        sources: Mapping[str, ObjectiveRows], settings: RowSettings = SETTINGS, folder: Path = tmp_path
     ) -> dict[str, torch.Tensor]:
         return count_targets(small.text.training, sources, small.vocabulary, settings, folder)
 
@@ -161,9 +161,9 @@ def test_a_second_start_reads_what_the_first_counted(
 
 
 OTHERS: dict[str, Any] = {
-    "corruption": {"sources": {"it": RowSource(SpanCorruption(0.3))}},
-    "class": {"sources": {"it": RowSource(TextInfilling())}},
-    "name": {"sources": {"other": RowSource(SpanCorruption())}},
+    "corruption": {"sources": {"it": ObjectiveRows(SpanCorruption(0.3))}},
+    "class": {"sources": {"it": ObjectiveRows(TextInfilling())}},
+    "name": {"sources": {"other": ObjectiveRows(SpanCorruption())}},
     "seed": {"settings": RowSettings(WINDOW, seed=1)},
     "window": {"settings": RowSettings(WINDOW // 2)},
     "packing": {"settings": RowSettings(WINDOW, packing=False)},
@@ -173,7 +173,7 @@ OTHERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("change", OTHERS)
 def test_others_have_files_of_their_own(change: str, count: Count, tmp_path: Path) -> None:
-    before = {"sources": {"it": RowSource(SpanCorruption())}}
+    before = {"sources": {"it": ObjectiveRows(SpanCorruption())}}
     count(**before)
     count(**before | OTHERS[change])
     count(**before)
@@ -234,7 +234,7 @@ def test_held_out_rates_share_a_file(small: TextDataModule) -> None:
     """Held-out rows are masked alike whatever a run trains with, and so are those that are counted."""
     before = small.target_counts()["masked"]
     try:
-        small.open({**SOURCES, **PAIRS, "masked": RowSource(TokenMasking([[0.0, 0.4], [1.0, 0.15]], unit="word"))})
+        small.open({**SOURCES, **PAIRS, "masked": ObjectiveRows(TokenMasking([[0.0, 0.4], [1.0, 0.15]], unit="word"))})
         assert torch.equal(small.target_counts()["masked"], before)
     finally:
         small.open(SOURCES | PAIRS)
@@ -253,16 +253,16 @@ class Distance(Corruption):
 
 
 def test_targets_that_are_no_classes_are_not_counted(count: Count, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert count({"it": RowSource(Distance())}) == {}
+    assert count({"it": ObjectiveRows(Distance())}) == {}
     monkeypatch.delattr(target_counts, "_count")
-    assert count({"it": RowSource(Distance())}) == {}
+    assert count({"it": ObjectiveRows(Distance())}) == {}
 
 
 def test_what_has_no_plain_data_is_counted_each_time(count: Count, tmp_path: Path) -> None:
     class Local(NextToken):
         """Of a notebook."""
 
-    assert torch.equal(count({"it": RowSource(Local())})["it"], count({"it": SOURCES["causal"]})["it"])
+    assert torch.equal(count({"it": ObjectiveRows(Local())})["it"], count({"it": SOURCES["causal"]})["it"])
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -286,5 +286,5 @@ def test_a_class_that_changes_is_counted_anew(count: Count, tmp_path: Path, monk
         sys.modules.pop("own_corruption", None)
         importlib.invalidate_caches()
         own = importlib.import_module("own_corruption").Own()
-        found.append(as_counter(count({"it": RowSource(own)}, folder=tmp_path / "kept")["it"]))
+        found.append(as_counter(count({"it": ObjectiveRows(own)}, folder=tmp_path / "kept")["it"]))
     assert [list(counts) for counts in found] == [[0], [7]]

@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from lm_objectives.data.tokenizer import lead_in, load_tokenizer, make_tokenizer, vocabulary_of
+from lm_objectives.data.tokenizer import add_leading_space, load_tokenizer, make_tokenizer, vocabulary_of
 
 PIECES = [" The cat sat.", " The dog sat.", "\n\n", " 你好。", " The cat ran; the dog ran."] * 20
 
@@ -123,5 +123,5 @@ def test_a_pad_that_is_another_token_too_gets_one_of_its_own(
 def test_a_tokenizer_without_words_is_not_led_in() -> None:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.decoder = decoders.ByteLevel()
-    lead_in(tokenizer)
+    add_leading_space(tokenizer)
     assert tokenizer.pre_tokenizer is None

@@ -9,7 +9,7 @@ from row_cases import SETTINGS, SOURCES, VOCABULARY, write
 
 from lm_objectives.corruption.base import Corruption, Rows, View, Vocabulary
 from lm_objectives.corruption.masking import TokenMasking
-from lm_objectives.data.plan import RowSource
+from lm_objectives.data.plan import ObjectiveRows
 from lm_objectives.data.rows import RowDataset
 from lm_objectives.data.unscored import check_scored
 
@@ -20,7 +20,7 @@ class LateMasking(TokenMasking):
 
     step: int = 0
 
-    def at(self, step: int, steps: int) -> Corruption:
+    def at_step(self, step: int, steps: int) -> Corruption:
         del steps
         return replace(self, step=step)
 
@@ -34,7 +34,7 @@ def test_sources_that_score_pass(tmp_path: Path) -> None:
 
 
 def test_an_objective_that_scores_later_passes(tmp_path: Path) -> None:
-    sources = {"masked": RowSource(LateMasking(0.5))}
+    sources = {"masked": ObjectiveRows(LateMasking(0.5))}
     check_scored(RowDataset(write(tmp_path, 20), sources, VOCABULARY, replace(SETTINGS, steps=100), "training"))
     with pytest.raises(ValueError, match="that objective masked can score"):
         check_scored(RowDataset(write(tmp_path, 20), sources, VOCABULARY, replace(SETTINGS, steps=40), "training"))

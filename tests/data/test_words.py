@@ -87,7 +87,7 @@ def test_single_bytes_and_named_tokens() -> None:
     tokenizer = make_tokenizer(400, TEXTS, ("<a>",))
     vocabulary = vocabulary_of(tokenizer, ("<a>",))
     ids = tokenizer.get_vocab()
-    assert vocabulary.named == (("<a>", 4),)
+    assert vocabulary.named_tokens == (("<a>", 4),)
     assert vocabulary.starts_word is not None
     oracle = {
         "[PAD]": True,
@@ -126,6 +126,6 @@ def test_loaded_tokenizer_says_what_it_lacks(tmp_path: Path, caplog: pytest.LogC
     made = make_tokenizer(str(tmp_path), (), ("<extra_id_0>", "the"))
     assert caplog.messages == [f"the tokenizer {tmp_path} has no <extra_id_0>: added"]
     vocabulary = vocabulary_of(made, ("<extra_id_0>", "the"))
-    named = dict(vocabulary.named)
+    named = dict(vocabulary.named_tokens)
     assert named == {"<extra_id_0>": own.get_vocab_size(), "the": own.get_vocab()["the"]}
     assert {*named.values()} < {*vocabulary.special}

@@ -8,18 +8,18 @@ import pytest
 from families import FAMILIES, SEQ2SEQ
 
 from lm_objectives import Backbone
-from lm_objectives.checkpoint import open_run
+from lm_objectives.checkpoint import load_run
 from lm_objectives.demo.sampling import Sampling
-from lm_objectives.demo.stage import Stage, set_stage
+from lm_objectives.demo.stage import DemoContext, make_context
 from lm_objectives.objectives import Objective
 
 TEXT = "The dog ran home. A cat sat away. My son came to the sea. One bird went to the hill."
-StageFor = Callable[..., Stage]
+StageFor = Callable[..., DemoContext]
 
 
 @pytest.fixture(scope="session")
-def stage(tiny_run: Path) -> Stage:
-    return set_stage(open_run(str(tiny_run)), TEXT, Sampling(tokens=8))
+def stage(tiny_run: Path) -> DemoContext:
+    return make_context(load_run(str(tiny_run)), TEXT, Sampling(tokens=8))
 
 
 @pytest.fixture(scope="session")
@@ -28,8 +28,8 @@ def stage_for(train: Any) -> StageFor:
 
     def make(
         family: str, objectives: dict[str, Objective], text: str | None = TEXT, sampling: Sampling | None = None
-    ) -> Stage:
+    ) -> DemoContext:
         backbone = Backbone(family, (FAMILIES | SEQ2SEQ)[family])
-        return set_stage(open_run(str(train(backbone, objectives))), text, sampling or Sampling(tokens=8))
+        return make_context(load_run(str(train(backbone, objectives))), text, sampling or Sampling(tokens=8))
 
     return make

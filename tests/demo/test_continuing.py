@@ -9,12 +9,12 @@ import torch
 import transformers
 
 from lm_objectives.backbone import Backbone
-from lm_objectives.checkpoint import open_run
+from lm_objectives.checkpoint import load_run
 from lm_objectives.corruption.base import View
 from lm_objectives.demo import continuing
 from lm_objectives.demo.sampling import Sampling
-from lm_objectives.demo.stage import Stage, set_stage
-from lm_objectives.demo.writing import reading, write
+from lm_objectives.demo.stage import DemoContext, make_context
+from lm_objectives.demo.writing import input_view, generate
 from lm_objectives.export.conversion import convert
 from lm_objectives.objectives import CausalLM, PrefixLM
 
@@ -27,7 +27,7 @@ def said(lines: list[str]) -> str:
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_greedy_continuations_are_those_of_the_exported_model(family: str, stage_for: Any) -> None:
     """Oracle: `generate(do_sample=False)` of the model that `export` writes."""
-    made: Stage = stage_for(family, {"causal": CausalLM()}, "The dog ran home. My son", Sampling(6, greedy=True))
+    made: DemoContext = stage_for(family, {"causal": CausalLM()}, "The dog ran home. My son", Sampling(6, greedy=True))
     objective: Any = made.module.objectives["causal"]
     lines = list(objective.exhibit(made))
     model: Any = convert(made.module, "causal")[""]
@@ -48,10 +48,10 @@ def test_what_a_decoder_writes_behind_a_prefix_is_what_the_exported_model_writes
 ) -> None:
     """Oracle: `generate(do_sample=False)` of the model that `export` writes, on the mode and the prompt."""
     objectives = {"prefix": PrefixLM(mode=mode, layout="encoder-decoder")}
-    made: Stage = stage_for("t5", objectives, "The dog ran home. My son", Sampling(6, greedy=True))
+    made: DemoContext = stage_for("t5", objectives, "The dog ran home. My son", Sampling(6, greedy=True))
     objective: Any = made.module.objectives["prefix"]
     model: Any = convert(made.module, "prefix")[""]
-    named = dict(made.vocabulary.named)
+    named = dict(made.vocabulary.named_tokens)
     ids = torch.tensor([[*([named[mode]] if mode else []), *made.prompt]])
     asked = transformers.GenerationConfig(
         do_sample=False,
@@ -74,22 +74,22 @@ def test_a_prefix_is_continued_within_the_window_by_its_likeliest_tokens(
     written: list[tuple[View, list[int]]] = []
 
     def recorded(backbone: Backbone, read: View, *arguments: Any) -> list[int]:
-        written.append((read, write(backbone, read, *arguments)))
+        written.append((read, generate(backbone, read, *arguments)))
         return written[-1][1]
 
     monkeypatch.setattr(continuing, "write", recorded)
     for text in ("The dog ran home.", "The dog ran home. " * 20):
-        made: Stage = stage_for("llama", {"prefix": PrefixLM(mode=mode)}, text, Sampling(8, greedy=True))
+        made: DemoContext = stage_for("llama", {"prefix": PrefixLM(mode=mode)}, text, Sampling(8, greedy=True))
         objective: Any = made.module.objectives["prefix"]
         lines = list(objective.exhibit(made))
         read, told = written[-1]
-        prefix = read.ids[0].tolist()
-        front = [] if mode is None else [dict(made.vocabulary.named)[mode]]
+        prefix = read.input_ids[0].tolist()
+        front = [] if mode is None else [dict(made.vocabulary.named_tokens)[mode]]
         assert prefix[: len(front)] == front and prefix[len(front) :] == made.prompt[len(front) - len(prefix) :]
-        assert len(prefix) == min(len(front) + len(made.prompt), made.window - 8) and len(told) <= 8
-        whole = reading([*prefix, *told], "prefix")
+        assert len(prefix) == min(len(front) + len(made.prompt), made.seq_len - 8) and len(told) <= 8
+        whole = input_view([*prefix, *told], "prefix")
         scored = torch.arange(len(prefix) - 1, len(prefix) + len(told) - 1)
-        view = replace(whole, prefix=torch.tensor([len(prefix)]), scored=scored, targets=torch.tensor(told))
+        view = replace(whole, prefix_lengths=torch.tensor([len(prefix)]), label_positions=scored, targets=torch.tensor(told))
         outcome = objective.score(made.hidden(view), view, made.backbone.embedding)
         assert outcome.observed["accuracy"][0].all()
         assert lines[0].startswith("  prefix:    ") and " continued:" in said(lines)
@@ -98,10 +98,10 @@ def test_a_prefix_is_continued_within_the_window_by_its_likeliest_tokens(
 
 def test_the_model_forgets_what_the_window_does_not_hold(tiny_run: Path) -> None:
     """Oracle: the same end behind another beginning."""
-    run, told = open_run(str(tiny_run)), []
+    run, told = load_run(str(tiny_run)), []
     for beginning in ("A cat sat away. ", "My son came to the sea. "):
         text = beginning * 10 + "The dog ran home. " * 20
-        made = set_stage(run, text, Sampling(8, greedy=True))
+        made = make_context(run, text, Sampling(8, greedy=True))
         objective: Any = run.module.objectives["causal"]
         told.append(said(list(objective.exhibit(made))).split(" continued:")[1])
     assert told[0] == told[1]

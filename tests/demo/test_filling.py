@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lm_objectives.corruption.lengths import Geometric, NGram
-from lm_objectives.demo.stage import Stage
+from lm_objectives.demo.stage import DemoContext
 from lm_objectives.export.conversion import convert
 from lm_objectives.objectives import MaskedLM
 
@@ -24,7 +24,7 @@ def guesses_of(lines: list[str]) -> list[str]:
 @torch.no_grad()
 def test_the_five_guesses_are_the_likeliest_of_the_reference_class(family: str, stage_for: Any) -> None:
     """Oracle: `torch.topk` on the logits of BertForMaskedLM, RobertaForMaskedLM and AlbertForMaskedLM."""
-    made: Stage = stage_for(family, {"masked": MaskedLM()})
+    made: DemoContext = stage_for(family, {"masked": MaskedLM()})
     objective: Any = made.module.objectives["masked"]
     lines = list(objective.exhibit(made))
     all_masked = replace(objective.corruption, mask_share=1.0, random_share=0.0)
@@ -41,7 +41,7 @@ def test_the_five_guesses_are_the_likeliest_of_the_reference_class(family: str, 
 
 @pytest.mark.parametrize("name", ["masked", "ahead"])
 @torch.no_grad()
-def test_guesses_are_the_heads_own(name: str, stage: Stage) -> None:
+def test_guesses_are_the_heads_own(name: str, stage: DemoContext) -> None:
     """Oracle: `score`, whose accuracy counts the hits and whose nats are -ln of the right tokens' probabilities."""
     objective: Any = stage.module.objectives[name]
     all_masked = replace(objective.corruption, rate=0.15, mask_share=1.0, random_share=0.0)
@@ -52,7 +52,7 @@ def test_guesses_are_the_heads_own(name: str, stage: Stage) -> None:
     assert [line.split()[1] == "hit" for line in hits] == scored.observed["accuracy"][0].bool().tolist()
     shares = [int(line.split("guesses:")[0].rstrip().rsplit(" ", 1)[1].rstrip("%")) / 100 for line in hits]
     for at, share in enumerate(shares):
-        one = replace(view, scored=view.scored[at : at + 1], targets=view.targets[at : at + 1])
+        one = replace(view, label_positions=view.scored[at : at + 1], targets=view.targets[at : at + 1])
         nats = objective.score(stage.hidden(one), one, stage.backbone.embedding).sums["loss"]
         assert float(nats.neg().exp()) == pytest.approx(share, abs=0.00501)
     assert f"[{len(hits)}]" in " ".join(line for line in lines if "guesses:" not in line)
@@ -66,7 +66,7 @@ def test_guesses_are_the_heads_own(name: str, stage: Stage) -> None:
         lambda: MaskedLM(unit="word", lengths=Geometric()),
     ],
 )
-def test_masks_lie_over_the_units_that_are_trained(objective: Any, stage: Stage) -> None:
+def test_masks_lie_over_the_units_that_are_trained(objective: Any, stage: DemoContext) -> None:
     """Oracle: the corruption itself with every scored token masked, at the held-out rate."""
     made: Any = objective()
     made.build(stage.backbone, stage.vocabulary)
@@ -78,8 +78,8 @@ def test_masks_lie_over_the_units_that_are_trained(objective: Any, stage: Stage)
     assert all(line.split("right: ")[1].startswith(stage.token(t)) for line, t in zip(told, targets, strict=True))
 
 
-def test_a_text_without_a_token_to_mask_is_one_clear_line(stage: Stage) -> None:
+def test_a_text_without_a_token_to_mask_is_one_clear_line(stage: DemoContext) -> None:
     objective: Any = stage.module.objectives["ahead"]
-    bare = replace(stage.text, tokens=stage.text.tokens[:1], sentences=stage.text.sentences[:0])
+    bare = replace(stage.text, tokens=stage.text.tokens[:1], sentence_starts=stage.text.sentences[:0])
     with pytest.raises(ValueError, match=r"^expected a text with a token to mask, found none: give a longer text"):
         list(objective.exhibit(replace(stage, text=bare)))

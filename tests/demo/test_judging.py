@@ -11,14 +11,14 @@ from torch import Tensor
 
 from lm_objectives.corruption.base import Rows, View
 from lm_objectives.demo.judging import swap
-from lm_objectives.demo.stage import Stage
+from lm_objectives.demo.stage import DemoContext
 from lm_objectives.demo.texts import tokenize
-from lm_objectives.objectives import NextSentence, Outcome
+from lm_objectives.objectives import NextSentence, LossOutput
 
 TEXT = "The dog ran home. A cat sat away. My son came to the sea. One bird went to the hill."
 
 
-def told_by(objective: Any, stage: Stage) -> list[str]:
+def told_by(objective: Any, stage: DemoContext) -> list[str]:
     """The exhibit of a head that always answers 0 with log-odds of 2 ln 3: 90 %."""
     saved = {name: value.clone() for name, value in objective.state_dict().items()}
     with torch.no_grad():
@@ -29,7 +29,7 @@ def told_by(objective: Any, stage: Stage) -> list[str]:
     return lines
 
 
-def test_both_orders_of_a_pair_are_judged(stage: Stage) -> None:
+def test_both_orders_of_a_pair_are_judged(stage: DemoContext) -> None:
     """Oracle: a head that always answers in order is 90 % right once and wrong once."""
     first, second, *verdicts = told_by(stage.module.objectives["order"], stage)
     assert verdicts == [
@@ -43,25 +43,25 @@ def test_both_orders_of_a_pair_are_judged(stage: Stage) -> None:
 def test_swapping_a_pair_moves_its_segments_as_the_corruption_would() -> None:
     pair = Rows(
         keys=np.zeros(1, dtype=np.uint64),
-        ids=np.array([[1, 5, 6, 7, 2, 8, 9, 2, 0, 0]]),
+        input_ids=np.array([[1, 5, 6, 7, 2, 8, 9, 2, 0, 0]]),
         lengths=np.array([8]),
-        segments=np.array([[0, 0, 0, 0, 0, 1, 1, 1, 0, 0]]),
+        token_type_ids=np.array([[0, 0, 0, 0, 0, 1, 1, 1, 0, 0]]),
         labels=np.array([0]),
     )
     swapped = swap(pair)
-    assert swapped.ids.tolist() == [[1, 8, 9, 2, 5, 6, 7, 2, 0, 0]]
-    assert swapped.segments is not None and swapped.segments.tolist() == [[0, 0, 0, 0, 1, 1, 1, 1, 0, 0]]
+    assert swapped.input_ids.tolist() == [[1, 8, 9, 2, 5, 6, 7, 2, 0, 0]]
+    assert swapped.token_type_ids is not None and swapped.token_type_ids.tolist() == [[0, 0, 0, 0, 1, 1, 1, 1, 0, 0]]
     assert swapped.labels is not None and swapped.labels.tolist() == [1]
-    assert swap(swapped).ids.tolist() == pair.ids.tolist()
+    assert swap(swapped).input_ids.tolist() == pair.input_ids.tolist()
 
 
-def next_on(stage: Stage) -> Any:
+def next_on(stage: DemoContext) -> Any:
     objective = NextSentence()
-    objective.build(stage.backbone, stage.vocabulary)
+    objective.setup(stage.backbone, stage.vocabulary)
     return objective.eval()
 
 
-def test_the_next_segment_and_another_are_judged(stage: Stage) -> None:
+def test_the_next_segment_and_another_are_judged(stage: DemoContext) -> None:
     """Oracle: a head that always answers next is 90 % right once and wrong once."""
     first, following, other, *verdicts = told_by(next_on(stage), stage)
     assert verdicts == [
@@ -77,13 +77,13 @@ def test_the_next_segment_and_another_are_judged(stage: Stage) -> None:
 
 @torch.no_grad()
 def test_rows_of_next_sentences_are_bos_two_segments_and_their_ends(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: DemoContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Oracle: the layout of BERT's pairs, written out."""
     objective, read = next_on(stage), []
     score = objective.score
 
-    def recorded(hidden: Tensor, view: View, embedding: Tensor) -> Outcome:
+    def recorded(hidden: Tensor, view: View, embedding: Tensor) -> LossOutput:
         read.append(view)
         return score(hidden, view, embedding)
 
@@ -99,7 +99,7 @@ def test_rows_of_next_sentences_are_bos_two_segments_and_their_ends(
 
 
 @pytest.mark.parametrize("text", ["One sentence.", "dog " * 60, "dog " * 60 + ". Short. Short too."])
-def test_a_text_without_a_pair_is_one_clear_line(text: str, stage: Stage) -> None:
+def test_a_text_without_a_pair_is_one_clear_line(text: str, stage: DemoContext) -> None:
     own, both = (tokenize(texts, stage.tokenizer, stage.vocabulary) for texts in ([text], [text, TEXT]))
     with pytest.raises(ValueError, match=r"^expected two sentences that each fit half the window of 32 tokens, found"):
         list(next_on(stage).exhibit(replace(stage, text=own, with_another=both)))

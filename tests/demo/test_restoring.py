@@ -11,8 +11,8 @@ from lm_objectives.backbone import Backbone
 from lm_objectives.corruption.base import View
 from lm_objectives.demo import restoring
 from lm_objectives.demo.restoring import by_sentinel
-from lm_objectives.demo.stage import Stage
-from lm_objectives.demo.writing import write
+from lm_objectives.demo.stage import DemoContext
+from lm_objectives.demo.writing import generate
 from lm_objectives.export.conversion import convert
 from lm_objectives.objectives import SpanDenoising
 
@@ -41,12 +41,12 @@ CASES: dict[str, tuple[str, SpanDenoising]] = {
 
 
 @pytest.fixture(scope="module", params=CASES)
-def spans(request: pytest.FixtureRequest, stage_for: Any) -> Stage:
+def spans(request: pytest.FixtureRequest, stage_for: Any) -> DemoContext:
     family, objective = CASES[request.param]
     return stage_for(family, {"spans": objective})
 
 
-def written_as(stage: Stage, ids: list[int], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def written_as(stage: DemoContext, ids: list[int], monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The exhibit of a model that writes these tokens."""
     monkeypatch.setattr(restoring, "write", lambda *arguments: ids)
     objective: Any = stage.module.objectives["spans"]
@@ -57,13 +57,13 @@ def verdicts(lines: list[str]) -> list[str]:
     return [line.split()[1] for line in lines if line.startswith("  <extra_id_")]
 
 
-def target(stage: Stage) -> list[int]:
+def target(stage: DemoContext) -> list[int]:
     objective: Any = stage.module.objectives["spans"]
-    rows = stage.excerpt_for(objective.corruption, first=1, most=objective.corruption.raw_length(stage.window))
+    rows = stage.excerpt_for(objective.corruption, first=1, most=objective.corruption.raw_length(stage.seq_len))
     return objective.corruption.corrupt(rows, stage.vocabulary).targets.tolist()
 
 
-def test_right_spans_are_hits_and_others_are_not(spans: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_right_spans_are_hits_and_others_are_not(spans: DemoContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: the corruption's own target, written whole, cut short and with one token changed."""
     right = target(spans)
     count = sum(spans.decode([token]).startswith("<extra_id_") for token in right)
@@ -77,7 +77,7 @@ def test_right_spans_are_hits_and_others_are_not(spans: Stage, monkeypatch: pyte
 
 
 def test_the_text_shows_each_sentinel_once_and_all_else_that_is_not_noise(
-    spans: Stage, monkeypatch: pytest.MonkeyPatch
+    spans: DemoContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Oracle: putting the right spans back gives the text."""
     lines = written_as(spans, [], monkeypatch)
@@ -100,12 +100,12 @@ def test_what_the_model_writes_is_what_the_exported_model_writes(
     stage_for: Any, monkeypatch: pytest.MonkeyPatch, family: str
 ) -> None:
     """Oracle: `generate(do_sample=False)` of T5ForConditionalGeneration and BartForConditionalGeneration."""
-    made: Stage = stage_for(family, {"spans": SpanDenoising(0.3)})
+    made: DemoContext = stage_for(family, {"spans": SpanDenoising(0.3)})
     objective: Any = made.module.objectives["spans"]
     written: list[tuple[View, list[int]]] = []
 
     def recorded(backbone: Backbone, read: View, *arguments: Any) -> list[int]:
-        written.append((read, write(backbone, read, *arguments)))
+        written.append((read, generate(backbone, read, *arguments)))
         return written[-1][1]
 
     monkeypatch.setattr(restoring, "write", recorded)
@@ -120,14 +120,14 @@ def test_what_the_model_writes_is_what_the_exported_model_writes(
         pad_token_id=made.vocabulary.pad,
         decoder_start_token_id=made.backbone.config.decoder_start_token_id,
     )
-    theirs = model.generate(read.ids, attention_mask=torch.ones_like(read.ids), generation_config=asked)
+    theirs = model.generate(read.input_ids, attention_mask=torch.ones_like(read.input_ids), generation_config=asked)
     assert theirs[0, 1:].tolist() == told and told
     assert set(verdicts(lines)) <= {"hit", "miss"} and lines[-1].endswith("spans restored")
 
 
-def test_a_text_of_one_token_is_one_clear_line(spans: Stage) -> None:
+def test_a_text_of_one_token_is_one_clear_line(spans: DemoContext) -> None:
     objective: Any = spans.module.objectives["spans"]
     tokens, sentences = spans.text.tokens[:2], spans.text.sentences[:1].copy()
     sentences[0] = (1, 2)
     with pytest.raises(ValueError, match=r"^expected a text of 2 tokens to leave a span out of, found a shorter one"):
-        list(objective.exhibit(replace(spans, text=replace(spans.text, tokens=tokens, sentences=sentences))))
+        list(objective.exhibit(replace(spans, text=replace(spans.text, tokens=tokens, sentence_starts=sentences))))

@@ -13,8 +13,8 @@ from lm_objectives.backbone import Backbone
 from lm_objectives.corruption.base import View
 from lm_objectives.demo import rewriting
 from lm_objectives.demo.rewriting import len_common
-from lm_objectives.demo.stage import Stage
-from lm_objectives.demo.writing import write
+from lm_objectives.demo.stage import DemoContext
+from lm_objectives.demo.writing import generate
 from lm_objectives.export.conversion import convert
 from lm_objectives.objectives import TextDenoising
 
@@ -36,15 +36,15 @@ def test_common_tokens_are_the_longest_common_subsequence() -> None:
 
 
 @pytest.fixture(scope="module", params=["word", "token"])
-def texts(request: pytest.FixtureRequest, stage_for: Any) -> Stage:
+def texts(request: pytest.FixtureRequest, stage_for: Any) -> DemoContext:
     return stage_for("bart", {"text": TextDenoising(unit=request.param)})
 
 
-def test_the_right_text_and_the_corrupted_one_are_counted(texts: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_right_text_and_the_corrupted_one_are_counted(texts: DemoContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: the text itself, the text without its last three tokens, and nothing."""
     objective: Any = texts.module.objectives["text"]
     rows = texts.excerpt(objective.corruption)
-    right = rows.ids[0].tolist()
+    right = rows.input_ids[0].tolist()
     words = len(right) - 1  # without bos
     for ids, expected in ((right, words), ([*right[:-3], texts.vocabulary.eos], words - 3), ([], 0)):
         monkeypatch.setattr(rewriting, "write", lambda *arguments, ids=ids: ids)
@@ -61,12 +61,12 @@ def test_what_the_model_writes_is_what_the_exported_model_writes(
     stage_for: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Oracle: `generate(do_sample=False)` of BartForConditionalGeneration as `export` writes them."""
-    made: Stage = stage_for("bart", {"text": TextDenoising()})
+    made: DemoContext = stage_for("bart", {"text": TextDenoising()})
     objective: Any = made.module.objectives["text"]
     written: list[tuple[View, list[int]]] = []
 
     def recorded(backbone: Backbone, read: View, *arguments: Any) -> list[int]:
-        written.append((read, write(backbone, read, *arguments)))
+        written.append((read, generate(backbone, read, *arguments)))
         return written[-1][1]
 
     monkeypatch.setattr(rewriting, "write", recorded)
@@ -81,13 +81,13 @@ def test_what_the_model_writes_is_what_the_exported_model_writes(
         pad_token_id=made.vocabulary.pad,
         decoder_start_token_id=made.backbone.config.decoder_start_token_id,
     )
-    theirs = model.generate(read.ids, attention_mask=torch.ones_like(read.ids), generation_config=asked)
+    theirs = model.generate(read.input_ids, attention_mask=torch.ones_like(read.input_ids), generation_config=asked)
     assert theirs[0, 1:].tolist() == told and told
     assert any(line.startswith("  written:") for line in lines) and " right tokens in their order" in lines[-1]
 
 
-def test_a_text_without_a_word_is_one_clear_line(texts: Stage) -> None:
+def test_a_text_without_a_word_is_one_clear_line(texts: DemoContext) -> None:
     objective: Any = texts.module.objectives["text"]
-    bare = replace(texts.text, tokens=texts.text.tokens[:1], sentences=texts.text.sentences[:0])
+    bare = replace(texts.text, tokens=texts.text.tokens[:1], sentence_starts=texts.text.sentences[:0])
     with pytest.raises(ValueError, match=r"^expected a text with a word to leave out, found none: give a longer text"):
         list(objective.exhibit(replace(texts, text=bare)))

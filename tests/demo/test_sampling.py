@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
-from lm_objectives.demo.sampling import Sampling, likeliest, nucleus, sample_token
+from lm_objectives.demo.sampling import Sampling, greedy_token, nucleus, sample_token
 
 
 @pytest.mark.parametrize("temperature", [0.3, 0.8, 1.0, 2.5])
@@ -47,12 +47,12 @@ def test_a_seed_draws_the_same_and_greedy_does_not_draw() -> None:
     logits = torch.tensor([0.0, 0.3, 0.1, 0.3])
 
     def drawn(**settings: Any) -> list[int]:
-        choose = Sampling(top_p=1.0, **settings).chooser()
+        choose = Sampling(top_p=1.0, **settings).token_sampler()
         return [choose(logits) for _ in range(20)]
 
     assert drawn(seed=1) == drawn(seed=1) != drawn(seed=2)
     assert drawn(seed=1, greedy=True) == drawn(seed=2, greedy=True, temperature=5.0) == [1] * 20
-    assert likeliest(logits) == 1
+    assert greedy_token(logits) == 1
 
 
 @pytest.mark.parametrize(

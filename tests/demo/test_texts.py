@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lm_objectives.checkpoint import open_run
+from lm_objectives.checkpoint import load_run
 from lm_objectives.demo.texts import given_text, held_out_paragraphs, tokenize
 
 
@@ -39,7 +39,7 @@ def test_what_is_no_text_is_one_clear_line(
 
 
 def test_held_out_paragraphs_are_held_out_fit_and_are_of_two_documents(tiny_run: Path) -> None:
-    run = open_run(str(tiny_run))
+    run = load_run(str(tiny_run))
     assert run.cache is not None
     texts = np.load(run.cache / "validation" / "tokens.npy")
     starts = np.load(run.cache / "validation" / "documents.npy").tolist()
@@ -55,7 +55,7 @@ def test_held_out_paragraphs_are_held_out_fit_and_are_of_two_documents(tiny_run:
 
 def test_a_paragraph_longer_than_the_window_is_cut_behind_a_sentence(tiny_run: Path, tmp_path: Path) -> None:
     """Oracle: three sentences of 5 tokens in a window of 3 + 17."""
-    run = open_run(str(tiny_run))
+    run = load_run(str(tiny_run))
     (tmp_path / "validation").mkdir()
     starts = np.arange(20) * 5 + 1
     arrays = {"tokens": np.arange(102) + 10, "sentences": np.stack([starts, starts + 5], axis=1)}
@@ -67,7 +67,7 @@ def test_a_paragraph_longer_than_the_window_is_cut_behind_a_sentence(tiny_run: P
 
 
 def test_texts_are_tokenized_as_documents(tiny_run: Path) -> None:
-    run = open_run(str(tiny_run))
+    run = load_run(str(tiny_run))
     vocabulary = run.module.vocabulary
     text = tokenize(["It rained. We stayed in.", "Bread."], run.tokenizer, vocabulary)
     assert len(text.documents) == 3 and len(text.sentences) == 3

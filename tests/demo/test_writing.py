@@ -18,9 +18,9 @@ from transformers import (
 
 from lm_objectives.backbone import Backbone
 from lm_objectives.corruption.spans import SpanCorruption
-from lm_objectives.demo.sampling import likeliest
-from lm_objectives.demo.writing import reading, write
-from lm_objectives.objectives.own_head import fresh_head
+from lm_objectives.demo.sampling import greedy_token
+from lm_objectives.demo.writing import input_view, generate
+from lm_objectives.objectives.own_head import new_lm_head
 
 MOST, WINDOW, PROMPT = 12, 24, 8
 DECODERS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -39,8 +39,8 @@ def lively(family: str, changes: dict[str, Any], corruption: Any = None) -> tupl
     """A model that writes different tokens, and its own head."""
     torch.manual_seed(0)
     backbone = Backbone(family.split()[0], (FAMILIES | SEQ2SEQ)[family.split()[0]] | changes)
-    backbone.build(VOCABULARY, WINDOW, {"spans": corruption} if corruption else None)
-    head = fresh_head(backbone)
+    backbone.setup(VOCABULARY, WINDOW, {"spans": corruption} if corruption else None)
+    head = new_lm_head(backbone)
     for module in (backbone, head):
         for parameter in module.parameters() if module is not None else ():
             if parameter.ndim > 1:
@@ -79,9 +79,9 @@ def test_a_decoder_continues_as_generate_does(name: str) -> None:
     backbone, head = lively(name, changes)
     theirs, different = reference(kind, backbone, head), set()
     for prompt in some_ids(4, PROMPT):
-        read = reading(prompt.tolist(), "causal")
+        read = input_view(prompt.tolist(), "causal")
         for end in (VOCABULARY.eos, generated(theirs, prompt[None], VOCABULARY.eos)[PROMPT + 3]):
-            told = write(backbone, read, head_of(backbone, head), likeliest, MOST, end, WINDOW)
+            told = generate(backbone, read, head_of(backbone, head), greedy_token, MOST, end, WINDOW)
             assert told == generated(theirs, prompt[None], end)[PROMPT:]
             different |= set(told)
     assert len(different) > 10
@@ -96,9 +96,9 @@ def test_a_decoder_behind_an_encoder_writes_as_generate_does(name: str) -> None:
     theirs, different = reference(kind, backbone, head), set()
     start = backbone.config.decoder_start_token_id
     for source in some_ids(12, PROMPT):
-        read = reading(source.tolist(), "bidirectional", decodes=True)
+        read = input_view(source.tolist(), "bidirectional", decodes=True)
         for end in (VOCABULARY.eos, generated(theirs, source[None], VOCABULARY.eos, decoder_start_token_id=start)[3]):
-            told = write(backbone, read, head_of(backbone, head), likeliest, MOST, end, WINDOW)
+            told = generate(backbone, read, head_of(backbone, head), greedy_token, MOST, end, WINDOW)
             assert told == generated(theirs, source[None], end, decoder_start_token_id=start)[1:]
             different |= set(told)
     assert len(different) > 4
@@ -110,12 +110,12 @@ def test_behind_a_prefix_each_token_is_the_likeliest_of_the_finished_row(family:
     """Oracle: one pass over the finished row, in which a token sees the prefix and what stands before it."""
     backbone, head = lively(family, {})
     prompt = some_ids(1, PROMPT)[0].tolist()
-    read, logits = reading(prompt, "prefix"), head_of(backbone, head)
-    told = write(backbone, read, logits, likeliest, MOST, VOCABULARY.eos, WINDOW)
-    whole = reading([*prompt, *told], "prefix")
-    [hidden] = backbone.encode([replace(whole, prefix=torch.tensor([PROMPT]))])
+    read, logits = input_view(prompt, "prefix"), head_of(backbone, head)
+    told = generate(backbone, read, logits, greedy_token, MOST, VOCABULARY.eos, WINDOW)
+    whole = input_view([*prompt, *told], "prefix")
+    [hidden] = backbone.encode([replace(whole, prefix_lengths=torch.tensor([PROMPT]))])
     assert logits(hidden[0, PROMPT - 1 : -1]).argmax(1).tolist() == told
-    [plain] = backbone.encode([reading([*prompt, *told], "causal")])
+    [plain] = backbone.encode([input_view([*prompt, *told], "causal")])
     assert (plain[0, PROMPT - 1] - hidden[0, PROMPT - 1]).abs().max() > 1e-3
 
 
@@ -125,7 +125,7 @@ def test_a_row_longer_than_the_window_forgets_its_first_tokens() -> None:
     backbone, head = lively("llama", {})
     ids = some_ids(1, WINDOW + 5)[0].tolist()
     long, short = (
-        write(backbone, reading(read, "causal"), head_of(backbone, head), likeliest, MOST, VOCABULARY.eos, WINDOW)
+        generate(backbone, input_view(read, "causal"), head_of(backbone, head), greedy_token, MOST, VOCABULARY.eos, WINDOW)
         for read in (ids, ids[5:])
     )
     assert long == short

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from lm_objectives.backbone import Backbone
 from lm_objectives.corruption.base import Attention, Corruption, Rows, View, Vocabulary, as_view
-from lm_objectives.corruption.keyed import draw, uniform
-from lm_objectives.objectives.base import Objective, Outcome
-from lm_objectives.scoring import at_positions, vocabulary_nats
+from lm_objectives.corruption.keyed import random_bits, uniform
+from lm_objectives.objectives.base import Objective, LossOutput
+from lm_objectives.scoring import gather_positions, linear_cross_entropy_sum
 
 Poison = Literal["nan", "inf", "gradient"]
 
@@ -27,10 +27,10 @@ class UnequalCounts(Corruption):
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
         del vocabulary
         most = np.maximum(rows.lengths - 1, 1)
-        size = uniform(draw(rows.keys, 0, np.zeros(len(rows.keys), dtype=np.uint64)))
+        size = uniform(random_bits(rows.keys, 0, np.zeros(len(rows.keys), dtype=np.uint64)))
         scored_of = np.minimum(np.exp(size * np.log(most)), rows.lengths - 1)
-        scored = np.flatnonzero(np.arange(rows.ids.shape[1])[None] < scored_of[:, None])
-        return as_view(rows, rows.ids, self.attention, scored, rows.ids.ravel()[scored + 1], {"loss": len(scored)})
+        scored = np.flatnonzero(np.arange(rows.input_ids.shape[1])[None] < scored_of[:, None])
+        return as_view(rows, rows.input_ids, self.attention, scored, rows.input_ids.ravel()[scored + 1], {"loss": len(scored)})
 
 
 class UnequalTokens(Objective):
@@ -40,16 +40,16 @@ class UnequalTokens(Objective):
         super().__init__(share, view_of)
         self.corruption = UnequalCounts()
 
-    def build(self, backbone: Backbone, vocabulary: Vocabulary) -> None:
+    def setup(self, backbone: Backbone, vocabulary: Vocabulary) -> None:
         self.head = nn.Linear(backbone.dim, vocabulary.size)
 
     def initial_loss(self) -> float:
         return math.log(self.head.out_features)
 
-    def score(self, hidden: Tensor, view: View, embedding: Tensor) -> Outcome:
+    def compute_loss(self, hidden: Tensor, view: View, embedding: Tensor) -> LossOutput:
         del embedding
-        states = at_positions(hidden, view.scored)
-        return Outcome({"loss": vocabulary_nats(states, self.head.weight, view.targets, self.head.bias)})
+        states = gather_positions(hidden, view.label_positions)
+        return LossOutput({"loss": linear_cross_entropy_sum(states, self.head.weight, view.targets, self.head.bias)})
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ class SilentCounts(Corruption):
     attention: Attention = "causal"
     silent: bool = False
 
-    def at(self, step: int, steps: int) -> Corruption:
+    def at_step(self, step: int, steps: int) -> Corruption:
         del steps
         return replace(self, silent=step % 2 == 0)
 
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
         del vocabulary
-        scored = np.arange(0 if self.silent else len(rows.ids)) * rows.ids.shape[1]
-        return as_view(rows, rows.ids, self.attention, scored, rows.ids.ravel()[scored + 1], {"loss": len(scored)})
+        scored = np.arange(0 if self.silent else len(rows.input_ids)) * rows.input_ids.shape[1]
+        return as_view(rows, rows.input_ids, self.attention, scored, rows.input_ids.ravel()[scored + 1], {"loss": len(scored)})
 
 
 class SilentTokens(UnequalTokens):
@@ -91,21 +91,21 @@ class Poisoned(Objective):
         self.corruption = UnequalCounts()
         self.kind, self.at, self.rank, self.calls = kind, at, rank, 0
 
-    def build(self, backbone: Backbone, vocabulary: Vocabulary) -> None:
+    def setup(self, backbone: Backbone, vocabulary: Vocabulary) -> None:
         self.head = nn.Linear(backbone.dim, vocabulary.size)
 
     def initial_loss(self) -> float:
         return math.log(self.head.out_features)
 
-    def score(self, hidden: Tensor, view: View, embedding: Tensor) -> Outcome:
+    def compute_loss(self, hidden: Tensor, view: View, embedding: Tensor) -> LossOutput:
         del embedding
-        states = at_positions(hidden, view.scored)
-        nats = vocabulary_nats(states, self.head.weight, view.targets, self.head.bias)
+        states = gather_positions(hidden, view.label_positions)
+        nats = linear_cross_entropy_sum(states, self.head.weight, view.targets, self.head.bias)
         here = self.rank == (dist.get_rank() if dist.is_initialized() else 0)
         if here and self.calls == self.at:
             nats = nats + torch.sqrt(nats * 0) if self.kind == "gradient" else nats * float(self.kind)
         self.calls += 1
-        return Outcome({"loss": nats})
+        return LossOutput({"loss": nats})
 
 
 class GivenNats(Objective):
@@ -115,13 +115,13 @@ class GivenNats(Objective):
         super().__init__()
         self.corruption = UnequalCounts()
 
-    def build(self, backbone: Backbone, vocabulary: Vocabulary) -> None:
+    def setup(self, backbone: Backbone, vocabulary: Vocabulary) -> None:
         del backbone, vocabulary
         self.factor = nn.Parameter(torch.ones(()))
 
     def initial_loss(self) -> float:
         return 1.0
 
-    def score(self, hidden: Tensor, view: View, embedding: Tensor) -> Outcome:
+    def compute_loss(self, hidden: Tensor, view: View, embedding: Tensor) -> LossOutput:
         del embedding
-        return Outcome({"loss": view.targets.sum() * self.factor + 0 * hidden.sum()})
+        return LossOutput({"loss": view.targets.sum() * self.factor + 0 * hidden.sum()})

@@ -23,16 +23,16 @@ def row_digests(batch: Batch) -> list[bytes]:
 def _rows(view: View) -> list[tuple[Any, ...]]:
     """What the view has of each row, as plain data."""
     assert not view.extra
-    count, time = view.ids.shape
+    count, time = view.input_ids.shape
     assert view.padded == bool((view.lengths < time).any())
-    positions = torch.arange(time).expand(count, time) if view.positions is None else view.positions
-    written = time if view.decoder is None else view.decoder.shape[1]
-    owners = view.scored // written
+    positions = torch.arange(time).expand(count, time) if view.position_ids is None else view.position_ids
+    written = time if view.decoder_labels is None else view.decoder_labels.shape[1]
+    owners = view.label_positions // written
     rows = []
     for row in range(count):
         own = owners == row
-        parts = (view.ids, view.lengths, positions, view.prefix, view.decoder, view.segments)
-        scored = (view.scored % written, view.targets, view.uniforms)
+        parts = (view.input_ids, view.lengths, positions, view.prefix_lengths, view.decoder_labels, view.token_type_ids)
+        scored = (view.label_positions % written, view.targets, view.sampling_noise)
         rows.append((view.attention, *(_plain(part, row) for part in parts), *(_plain(part, own) for part in scored)))
     return rows
 

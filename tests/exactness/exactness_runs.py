@@ -21,7 +21,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from lm_objectives import Backbone, Pretraining, Schedule, TextDataModule
+from lm_objectives import Backbone, Pretraining, LRSchedule, TextDataModule
 from lm_objectives.balancers import (
     FAMO,
     IMTLL,
@@ -42,7 +42,7 @@ from lm_objectives.data.rows import Batch
 from lm_objectives.objectives import CausalLM, MaskedLM, ReplacedToken, SentenceOrder, TextDenoising
 from lm_objectives.objectives.base import Objective
 from lm_objectives.optimisation import Adafactor, Muon
-from lm_objectives.whole_step import StepRecord
+from lm_objectives.whole_step import StepMetrics
 
 WINDOW, ROWS, UNIT = 24, 32, 4
 STEPS = 20
@@ -246,7 +246,7 @@ class Recorder(Callback):
 
     def __init__(self) -> None:
         self.rows: dict[int, list[bytes]] = {}
-        self.steps: list[StepRecord] = []
+        self.steps: list[StepMetrics] = []
         self.start: dict[str, Tensor] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -294,7 +294,7 @@ def make_module(run: Run) -> Pretraining:
         OBJECTIVES[run.objectives](),
         Fixed() if run.balancer == "Equal" else BALANCERS[run.balancer](),
         optimizer=OPTIMIZERS[run.optimizer],
-        schedule=Schedule("constant", 0) if run.optimizer == "plain" else Schedule("cosine", warmup=4, final=0.1),
+        schedule=LRSchedule("constant", 0) if run.optimizer == "plain" else LRSchedule("cosine", warmup=4, min_lr_ratio=0.1),
         on_nonfinite=run.on_nonfinite,  # type: ignore[arg-type]
     )
 
@@ -307,8 +307,8 @@ def make_data(run: Run, folder: Path) -> TextDataModule:
         corpus,
         txt_documents="blank-line",
         tokenizer=300,
-        rows_per_step=ROWS,
-        unit=UNIT,
+        global_batch_size=ROWS,
+        batch_multiple=UNIT,
         num_workers=run.workers,
         cache=str(folder),
         **settings,
@@ -361,7 +361,7 @@ def train(
         start=recorder.start,
         model=model_state(module),
         balancer=balancer_state(module.balancer),
-        decisions=list(module.decisions.entries),
+        decisions=list(module.activity.entries),
         weights=torch.stack([step.weights for step in recorder.steps]),
         losses=torch.stack([step.losses for step in recorder.steps]),
         tokens=module.tokens_read,

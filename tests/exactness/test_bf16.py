@@ -19,7 +19,7 @@ from lm_objectives.objectives import (
     SpanDenoising,
     TextDenoising,
 )
-from lm_objectives.optimisation.choice import NAMED
+from lm_objectives.optimisation.choice import TESTED_OPTIMIZERS
 
 CASES: dict[str, tuple[str, Callable[[], dict[str, Objective]]]] = {
     "llama": (
@@ -52,7 +52,7 @@ def test_every_objective(name: str, train: Any) -> None:
     check(train(Backbone(family, (FAMILIES | SEQ2SEQ)[family]), objectives(), precision="bf16-mixed"))
 
 
-@pytest.mark.parametrize("kind", NAMED)
+@pytest.mark.parametrize("kind", TESTED_OPTIMIZERS)
 @pytest.mark.parametrize("family", ["llama", "gpt2", "t5"])
 def test_every_optimizer(family: str, kind: Any, train: Any) -> None:
     """GPT-2's matrices lie transposed, and T5's positions are a table that does not decay."""

@@ -13,9 +13,9 @@ import pytest
 from exactness_runs import Run, make_data, make_module, quiet
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-from lm_objectives.callbacks.last_validation import LastValidation
+from lm_objectives.callbacks.last_validation import FinalValidation
 from lm_objectives.callbacks.throughput import Throughput
-from lm_objectives.checkpoint_io import WholeFileCheckpoints
+from lm_objectives.checkpoint_io import AtomicCheckpointIO
 from lm_objectives.metrics_table import MetricsTable
 from lm_objectives.tracking import RunCSVLogger
 
@@ -32,7 +32,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 QUICK = {"steps", "epochs"}
 
 
-class Keep(WholeFileCheckpoints):
+class Keep(AtomicCheckpointIO):
     """Copies each checkpoint that is saved, and the table as it is then."""
 
     def __init__(self, place: Path) -> None:
@@ -52,7 +52,7 @@ def fit(name: str, folder: Path, root: Path, resume: Path | None = None, keep: K
     run, accumulate = Run(backbone="dropout", precision="32-true"), SETTINGS[name].get("accumulate_grad_batches", 1)
     stop = EarlyStopping("val/masked/loss", patience=99)
     callbacks = [
-        LastValidation(),
+        FinalValidation(),
         Throughput(),
         stop,
         ModelCheckpoint(root / "steps", "{step}", every_n_train_steps=1, save_top_k=-1),

@@ -10,7 +10,7 @@ import torch
 from exactness_runs import Run, State, distance, same_bits, train
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from lm_objectives.data.plan import LAG
+from lm_objectives.data.plan import ACTIVITY_DELAY
 
 EPOCH = 6  # steps of a bookkeeping epoch of the tiny corpus
 # The middle of an epoch, its end, and one where a decision of ByDifficulty at step 0 waits for step 17.
@@ -73,8 +73,8 @@ def test_a_resumed_run_ends_in_the_same_bits(
 
 def test_a_decision_was_pending_at_the_stops(alone: Callable[[Run], State]) -> None:
     log = alone(RUNS["pending"]).decisions
-    assert [step for step, _ in log][:2] == [0, 1 + LAG]
-    assert any(step < 1 + LAG for step in STOPS)
+    assert [step for step, _ in log][:2] == [0, 1 + ACTIVITY_DELAY]
+    assert any(step < 1 + ACTIVITY_DELAY for step in STOPS)
 
 
 @pytest.mark.parametrize("stop", [4, EPOCH])

@@ -21,7 +21,7 @@ from exactness_runs import ROWS, WINDOW, Run, State, make_data, make_module, tra
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from lm_objectives.corruption.base import View
-from lm_objectives.data.plan import LAG
+from lm_objectives.data.plan import ACTIVITY_DELAY
 from lm_objectives.data.rows import Batch
 
 STEPS = 12  # two bookkeeping epochs
@@ -32,10 +32,10 @@ SETTINGS = {
     "two corpora": Run(data="two corpora", steps=STEPS),
     "shared view": Run(objectives="shared", steps=STEPS),
     "written": Run("Equal", "written", "bart", steps=STEPS),
-    "by difficulty": Run("ByDifficulty", steps=LAG + 6),
+    "by difficulty": Run("ByDifficulty", steps=ACTIVITY_DELAY + 6),
 }
 QUICK = {"ramps", "by difficulty"}
-STOPS = (4, LAG + 2)  # in the middle of an epoch; before and after what ByDifficulty decides at the first step
+STOPS = (4, ACTIVITY_DELAY + 2)  # in the middle of an epoch; before and after what ByDifficulty decides at the first step
 
 Way = tuple[int, int, int]  # workers, ranks, micro-batches of a step
 WAYS: list[Way] = [way for way in product((0, 1, 3), (1, 2), (1, 2)) if way != (0, 1, 1)]
@@ -117,7 +117,7 @@ def test_what_the_curriculum_reads_depended_on_losses(folder: Path, alone: Calla
     """Oracle: the log of decisions, of which the run's own first one reaches the rows LAG steps later."""
     run = SETTINGS["by difficulty"]
     log = alone(run).decisions
-    assert [step for step, _ in log][:2] == [0, 1 + LAG] and set(log[0][1]) < set(log[1][1])
+    assert [step for step, _ in log][:2] == [0, 1 + ACTIVITY_DELAY] and set(log[0][1]) < set(log[1][1])
 
 
 FIELDS = ("ids", "lengths", "positions", "prefix", "decoder", "segments", "scored", "targets", "uniforms", "totals")
@@ -159,9 +159,9 @@ class Texts(Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, *_: Any) -> None:
         for name, view in batch.views.items():
-            ids = view.ids.clone()
+            ids = view.input_ids.clone()
             if name == "masked":
-                ids.view(-1)[view.scored] = view.targets
+                ids.view(-1)[view.label_positions] = view.targets
             rows = (tuple(row[:length]) for row, length in zip(ids.tolist(), view.lengths.tolist(), strict=True))
             self.read.setdefault(name, []).extend(rows)
 
@@ -172,7 +172,7 @@ def test_each_objective_reads_every_window_once_an_epoch(data: str, folder: Path
     run, texts = Run("Equal", "two shares", data=data, steps=40), Texts()
     train(run, folder, callbacks=[texts])
     module, reader = make_module(run), make_data(run, folder)
-    reader.open(module.sources)
+    reader.open(module.rows)
     text = reader.text.training
     bounds = [0, len(text.tokens)] if data == "packed" else text.documents.tolist()
     windows = Counter(

@@ -11,10 +11,10 @@ from exactness_runs import Run, make_data, make_module, make_trainer, quiet
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from lm_objectives import Backbone, Pretraining, Schedule
+from lm_objectives import Backbone, Pretraining, LRSchedule
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.data.loader import StepLoader
-from lm_objectives.data.plan import Plan
+from lm_objectives.data.plan import RowPlan
 from lm_objectives.data.rows import Batch
 
 
@@ -35,7 +35,7 @@ class GivenBatches(L.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         del stage
-        self.plan = Plan(self.trainer.lightning_module.sources, 2, 1)
+        self.plan = RowPlan(self.trainer.lightning_module.sources, 2, 1)
 
     def target_counts(self) -> dict[str, torch.Tensor]:
         return {}
@@ -50,7 +50,7 @@ def test_micro_batches_of_30_and_10_positions_with_means_2_and_4_give_2_5() -> N
         Backbone("llama", small | {"intermediate_size": 8}),
         {"given": GivenNats()},
         optimizer=lambda groups: torch.optim.SGD(groups, lr=1.0),
-        schedule=Schedule("constant", warmup=0),
+        lr_schedule=LRSchedule("constant", warmup=0),
     )
     data = GivenBatches((30, 2), (10, 4))
     with quiet():
@@ -95,7 +95,7 @@ def test_a_step_takes_the_gradient_of_the_weighted_total(name: str, accumulate: 
             views = [batch.views[objective] for batch in before.batches]
             count = sum(view.counts[part] for view in views)
             for view in views:
-                nats = module.outcomes({objective: view})[objective].sums[part]
+                nats = module.forward_views({objective: view})[objective].loss_sums[part]
                 total = total + weights[index] * factor * nats / count
     expected = dict(zip(parameters, torch.autograd.grad(total, list(parameters.values())), strict=True))
     assert {"backbone", "objectives"} == {name.split(".")[0] for name in expected}

@@ -12,7 +12,7 @@ from families import SEQ2SEQ, some_ids, view_of
 from torch import Tensor
 
 from lm_objectives.backbone import Backbone
-from lm_objectives.checkpoint import Run, open_run
+from lm_objectives.checkpoint import LoadedRun, load_run
 from lm_objectives.export import export
 from lm_objectives.objectives import Objective, PrefixLM, SpanDenoising, TextDenoising
 
@@ -23,20 +23,20 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in SEQ
 }
 
 
-def exported(name: str, objective: Objective, train: Any, folder: Path) -> tuple[Run, Any]:
+def exported(name: str, objective: Objective, train: Any, folder: Path) -> tuple[LoadedRun, Any]:
     """A trained checkpoint opened, and the same from its folder by transformers, with nothing missing or left over."""
     family, changes = CASES[name]
     checkpoint = str(train(Backbone(family, SEQ2SEQ[family] | changes), {"written": objective}))
     export(checkpoint, str(folder), "written")
     model, info = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder, output_loading_info=True)
     assert not any(info.values()), info
-    return open_run(checkpoint), model.eval()
+    return load_run(checkpoint), model.eval()
 
 
-def our_logits(run: Run, ids: Tensor, written: Tensor) -> Tensor:
+def our_logits(run: LoadedRun, ids: Tensor, written: Tensor) -> Tensor:
     """By our head, of a padded row among them."""
     objective: Any = run.module.objectives["written"]
-    [hidden] = run.module.backbone.encode([replace(view_of(ids, "bidirectional", [12, 8]), decoder=written)])
+    [hidden] = run.module.backbone.encode([replace(view_of(ids, "bidirectional", [12, 8]), decoder_labels=written)])
     head = run.module.backbone.embedding if objective.head is None else objective.head.weight
     return (objective.scale * hidden) @ head.T
 
@@ -70,7 +70,7 @@ def test_generate_begins_and_ends_with_the_runs_own_tokens(name: str, train: Any
         theirs = model.generate(**inputs, max_new_tokens=6, do_sample=False)[0].tolist()
         while len(ours) < 7 and vocabulary.eos not in ours[1:]:
             written = torch.tensor([[*ours[1:], 0]])
-            view = replace(view_of(ids, "bidirectional"), decoder=written)
+            view = replace(view_of(ids, "bidirectional"), decoder_labels=written)
             [hidden] = run.module.backbone.encode([view])
             logits = run.module.objectives["written"].scale * hidden[0, -1] @ run.module.backbone.embedding.T
             ours.append(int(logits.argmax()))

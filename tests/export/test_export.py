@@ -14,7 +14,7 @@ from families import ENCODERS, FAMILIES
 from torch import Tensor
 
 from lm_objectives.backbone import Backbone
-from lm_objectives.checkpoint import Run, open_run
+from lm_objectives.checkpoint import LoadedRun, load_run
 from lm_objectives.corruption.base import Rows, View
 from lm_objectives.data.cache import open_cache
 from lm_objectives.data.tokenizer import read_tokenizer_files, tokenizer_from_files
@@ -61,7 +61,7 @@ def reloaded(folder: Path, auto: Any) -> Any:
     return model.eval()
 
 
-def rows_of(run: Run) -> Rows:
+def rows_of(run: LoadedRun) -> Rows:
     """Three held-out rows, the last one padded."""
     assert run.cache is not None
     ids = np.array(open_cache(run.cache).validation.tokens[:96], dtype=np.int64).reshape(3, 32)
@@ -70,24 +70,24 @@ def rows_of(run: Run) -> Rows:
 
 
 @torch.no_grad()
-def both_losses(run: Run, name: str, model: Any) -> tuple[Tensor, Tensor]:
+def both_losses(run: LoadedRun, name: str, model: Any) -> tuple[Tensor, Tensor]:
     """Nats per scored position by our head, and by transformers from `labels`."""
     objective: Any = run.module.objectives[name]
     embedding = run.module.backbone.embedding
     view: View = objective.corruption.corrupt(rows_of(run), run.module.vocabulary)
-    view = objective.complete(view, run.module.backbone.embeddings())
+    view = objective.complete(view, run.module.backbone.embedding_parameters())
     [hidden] = run.module.backbone.encode([view])
     part = "discriminator" if name == "replaced" else "loss"
     ours = objective.score(hidden, view, embedding).sums[part] / view.counts[part]
-    real = torch.arange(view.ids.shape[1]) < view.lengths[:, None]
-    labels = torch.full_like(view.ids, -100)
+    real = torch.arange(view.input_ids.shape[1]) < view.lengths[:, None]
+    labels = torch.full_like(view.input_ids, -100)
     if name == "causal":
-        labels[real] = view.ids[real]  # transformers shifts by itself
+        labels[real] = view.input_ids[real]  # transformers shifts by itself
     elif name == "masked":
-        labels.view(-1)[view.scored] = view.targets
+        labels.view(-1)[view.label_positions] = view.targets
     else:
         labels = view.extra["labels"]
-    return ours, model(input_ids=view.ids, attention_mask=real.long(), labels=labels).loss
+    return ours, model(input_ids=view.input_ids, attention_mask=real.long(), labels=labels).loss
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -96,7 +96,7 @@ def test_transformers_loads_each_family_in_silence_and_has_the_same_loss(
 ) -> None:
     checkpoint = train(backbone_of(family), objectives_for(family))
     export(str(checkpoint), str(tmp_path / "out"))
-    run = open_run(str(checkpoint))
+    run = load_run(str(checkpoint))
     lines = capsys.readouterr().out.splitlines()
     assert list(dict.fromkeys(line.split(":")[0] for line in lines)) == list(run.module.names)
     for name in run.module.names:
@@ -114,14 +114,14 @@ def test_heads_that_the_configuration_unties_are_exported_too(
 ) -> None:
     checkpoint = train(backbone_of(family, tie_word_embeddings=False), objectives_for(family))
     export(str(checkpoint), str(tmp_path / "out"), objective=name)
-    ours, theirs = both_losses(open_run(str(checkpoint)), name, reloaded(tmp_path / "out", _AUTO[name]))
+    ours, theirs = both_losses(load_run(str(checkpoint)), name, reloaded(tmp_path / "out", _AUTO[name]))
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0)
 
 
 def test_generation_ends_and_pads_with_the_tokenizers_tokens_where_a_folder_names_none(
     train: Any, tiny_run: Path, tmp_path: Path
 ) -> None:
-    vocabulary = open_run(str(tiny_run)).module.vocabulary
+    vocabulary = load_run(str(tiny_run)).module.vocabulary
     config = transformers.LlamaConfig(**FAMILIES["llama"], vocab_size=vocabulary.size, eos_token_id=None)
     transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "begun")
     checkpoint = train(Backbone(pretrained=str(tmp_path / "begun")), {"causal": CausalLM()})
@@ -198,12 +198,12 @@ def test_what_is_no_checkpoint_of_ours_is_one_clear_line(content: Any, message: 
     elif content is not None:
         torch.save(content, path)
     with pytest.raises(ValueError, match=message) as raised:
-        open_run(str(path))
+        load_run(str(path))
     assert "\n" not in str(raised.value)
 
 
 def test_a_tokenizer_survives_as_plain_text_and_names_cannot_leave_the_folder(tiny_run: Path, tmp_path: Path) -> None:
-    tokenizer = open_run(str(tiny_run)).tokenizer
+    tokenizer = load_run(str(tiny_run)).tokenizer
     tokenizer.save_pretrained(tmp_path)
     files = read_tokenizer_files(tmp_path)
     assert tokenizer_from_files(files).get_vocab() == tokenizer.get_vocab()

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from families import VOCABULARY, view_of
 
 import lm_objectives.objectives
-from lm_objectives.checkpoint import open_run
+from lm_objectives.checkpoint import load_run
 from lm_objectives.export import export
 
 PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
@@ -26,7 +26,7 @@ def test_the_example_continues_a_prompt_and_scores_a_document(
     *written, loss = capsys.readouterr().out.splitlines()
     assert written[0].startswith("[BOS] The state of the Union")
 
-    run = open_run(str(tiny_run))
+    run = load_run(str(tiny_run))
     ids = torch.tensor([run.tokenizer("Our Union is strong.")["input_ids"]])
     with torch.no_grad():
         [hidden] = run.module.backbone.encode([view_of(ids, "causal")])

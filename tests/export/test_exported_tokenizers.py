@@ -14,11 +14,11 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast, pipeline
 
 from lm_objectives.backbone import Backbone
-from lm_objectives.checkpoint import Run, open_run
+from lm_objectives.checkpoint import LoadedRun, load_run
 from lm_objectives.data.cache import open_cache
-from lm_objectives.data.encoding import Encoder, Part
+from lm_objectives.data.encoding import Encoder, EncoderInput
 from lm_objectives.data.prepare import prepare
-from lm_objectives.data.tokenizer import make_tokenizer, saved_beside, vocabulary_of
+from lm_objectives.data.tokenizer import make_tokenizer, exported_tokenizer, vocabulary_of
 from lm_objectives.export import export
 from lm_objectives.objectives import MaskedLM
 
@@ -27,30 +27,30 @@ BOTH = {"add_bos_token": True, "add_eos_token": True}
 
 
 @pytest.fixture(scope="module")
-def causal(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
+def causal(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[LoadedRun, Path]:
     """A run and the folder of its next-token objective."""
     folder = tmp_path_factory.mktemp("export") / "causal"
     export(str(tiny_run), str(folder), "causal")
-    return open_run(str(tiny_run)), folder
+    return load_run(str(tiny_run)), folder
 
 
 @pytest.fixture(scope="module", params=["bert", "roberta", "electra", "albert", "modernbert"])
-def masked(request: pytest.FixtureRequest, train: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
+def masked(request: pytest.FixtureRequest, train: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[LoadedRun, Path]:
     """A run of an encoder and the folder of its masked objective; RoBERTa with one kind of segment, as published."""
     changes = {"type_vocab_size": 1} if request.param == "roberta" else {}
     folder = tmp_path_factory.mktemp("export") / "masked"
     checkpoint = str(train(Backbone(request.param, FAMILIES[request.param] | changes), {"masked": MaskedLM()}))
     export(checkpoint, str(folder), "masked")
-    return open_run(checkpoint), folder
+    return load_run(checkpoint), folder
 
 
-def document(run: Run, text: str) -> list[int]:
+def document(run: LoadedRun, text: str) -> list[int]:
     """Tokens of a document as the run reads it."""
     return run.tokenizer(text)["input_ids"]
 
 
 @torch.no_grad()
-def our_logits(run: Run, name: str, ids: list[int]) -> torch.Tensor:
+def our_logits(run: LoadedRun, name: str, ids: list[int]) -> torch.Tensor:
     """Of each position of one row, by the objective's own head."""
     module = run.module
     objective: Any = module.objectives[name]
@@ -60,7 +60,7 @@ def our_logits(run: Run, name: str, ids: list[int]) -> torch.Tensor:
     return F.linear(objective.transform(hidden[0]), module.backbone.embedding, objective.bias)
 
 
-def test_text_generation_goes_on_from_bos_and_the_prompt(causal: tuple[Run, Path]) -> None:
+def test_text_generation_goes_on_from_bos_and_the_prompt(causal: tuple[LoadedRun, Path]) -> None:
     """Oracle: the likeliest token by our head, one after another, behind an unfinished document."""
     run, folder = causal
     writer: Any = pipeline("text-generation", model=str(folder))
@@ -73,7 +73,7 @@ def test_text_generation_goes_on_from_bos_and_the_prompt(causal: tuple[Run, Path
     assert len(said["generated_token_ids"]) == len(ids) or ids[-1] == run.module.vocabulary.eos
 
 
-def test_a_whole_document_scores_what_the_objective_says(causal: tuple[Run, Path]) -> None:
+def test_a_whole_document_scores_what_the_objective_says(causal: tuple[LoadedRun, Path]) -> None:
     """Oracle: cross-entropy of our head's logits, bos to eos."""
     run, folder = causal
     tokenizer = AutoTokenizer.from_pretrained(folder, **BOTH)
@@ -87,7 +87,7 @@ def test_a_whole_document_scores_what_the_objective_says(causal: tuple[Run, Path
 
 
 @pytest.mark.parametrize("context", ["", "The dog ran home."])
-def test_lm_eval_scores_a_continuation_that_training_could_have_read(causal: tuple[Run, Path], context: str) -> None:
+def test_lm_eval_scores_a_continuation_that_training_could_have_read(causal: tuple[LoadedRun, Path], context: str) -> None:
     """What `HFLM` of lm-eval 0.4.13 encodes in `loglikelihood`, written down here, since it is no dependency.
 
     An empty context is the prefix token, bos where there is one, and the continuation is encoded without special
@@ -103,7 +103,7 @@ def test_lm_eval_scores_a_continuation_that_training_could_have_read(causal: tup
     assert before + scored == document(run, context + continuation)[:-1]
 
 
-def test_fill_mask_reads_the_text_with_a_mask_in_a_tokens_place(masked: tuple[Run, Path]) -> None:
+def test_fill_mask_reads_the_text_with_a_mask_in_a_tokens_place(masked: tuple[LoadedRun, Path]) -> None:
     """Oracle: the likeliest tokens by our head on the document's own tokens, of which one is the mask."""
     run, folder = masked
     filler: Any = pipeline("fill-mask", model=str(folder))
@@ -120,7 +120,7 @@ def test_fill_mask_reads_the_text_with_a_mask_in_a_tokens_place(masked: tuple[Ru
     assert [guess["score"] for guess in told] == pytest.approx(right.values.tolist(), abs=1e-5)
 
 
-def test_two_texts_are_two_segments_where_the_model_has_them(masked: tuple[Run, Path]) -> None:
+def test_two_texts_are_two_segments_where_the_model_has_them(masked: tuple[LoadedRun, Path]) -> None:
     run, folder = masked
     tokenizer = AutoTokenizer.from_pretrained(folder)
     pair = tokenizer("The dog ran.", "A cat came.")
@@ -132,16 +132,16 @@ def test_two_texts_are_two_segments_where_the_model_has_them(masked: tuple[Run, 
     assert AutoModelForMaskedLM.from_pretrained(folder)(**inputs).logits.isfinite().all()
 
 
-def test_what_looks_like_a_special_token_is_the_text_of_training_where_asked(causal: tuple[Run, Path]) -> None:
+def test_what_looks_like_a_special_token_is_the_text_of_training_where_asked(causal: tuple[LoadedRun, Path]) -> None:
     """Oracle: the encoder that makes a corpus's tokens."""
     run, folder = causal
     text = "The [MASK] ran home [EOS]."
     encode = Encoder(run.tokenizer.backend_tokenizer, run.module.vocabulary, "en")
-    right = encode([Part(text)]).text.arrays(run.module.vocabulary.size)["tokens"].tolist()
+    right = encode([EncoderInput(text)]).text.arrays(run.module.vocabulary.size)["tokens"].tolist()
     assert AutoTokenizer.from_pretrained(folder, split_special_tokens=True, **BOTH)(text)["input_ids"] == right
 
 
-def test_the_folder_as_datas_tokenizer_makes_the_same_tokens_again(causal: tuple[Run, Path], tmp_path: Path) -> None:
+def test_the_folder_as_datas_tokenizer_makes_the_same_tokens_again(causal: tuple[LoadedRun, Path], tmp_path: Path) -> None:
     """Documents keep the end that the folder's own tokenizer leaves open."""
     run, folder = causal
     corpus = write_corpus(tmp_path / "corpus.jsonl")
@@ -178,7 +178,7 @@ def test_each_familys_folder_loads_the_tokenizer_that_was_written(family: str, c
     (tmp_path / "config.json").write_text(json.dumps({"model_type": family}), encoding="utf-8")
     names = ["input_ids", "token_type_ids", "attention_mask"]
     vocabulary = run.module.vocabulary
-    saved_beside(run.tokenizer, [vocabulary.bos], [], names).save_pretrained(tmp_path)
+    exported_tokenizer(run.tokenizer, [vocabulary.bos], [], names).save_pretrained(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     assert json.loads(tokenizer.backend_tokenizer.to_str()) == json.loads((tmp_path / "tokenizer.json").read_text())
     assert tokenizer("The\tdog\n ran")["input_ids"] == document(run, "The\tdog\n ran")[:-1]
@@ -197,7 +197,7 @@ def test_what_a_tokenizer_of_somebody_else_had_of_its_own_stays(tmp_path: Path) 
     PreTrainedTokenizerFast(tokenizer_object=model, mask_token="[MASK]", **kinds).save_pretrained(tmp_path / "given")
     made = make_tokenizer(str(tmp_path / "given"), ())
     vocabulary = vocabulary_of(made)
-    saved_beside(made, [vocabulary.bos], [vocabulary.eos], ["input_ids"]).save_pretrained(tmp_path / "out")
+    exported_tokenizer(made, [vocabulary.bos], [vocabulary.eos], ["input_ids"]).save_pretrained(tmp_path / "out")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     assert tokenizer.tokenize("The DOG ran [MASK]") == ["the", "dog", "[UNK]", "[MASK]"]
     assert tokenizer("The DOG ran")["input_ids"] == [2, 5, 6, 1, 3]

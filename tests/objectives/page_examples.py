@@ -30,7 +30,7 @@ VOCABULARY = Vocabulary(
     eos=2,
     mask=3,
     special=tuple(range(len(_SPECIAL) + len(_NAMED))),
-    named=tuple((token, _IDS[token]) for token in _NAMED),
+    named_tokens=tuple((token, _IDS[token]) for token in _NAMED),
     starts_word=np.array([not token.startswith("##") for token in TOKENS]),
 )
 _CONFIGS: dict[str, dict[str, Any]] = {
@@ -54,7 +54,7 @@ def objectives_of(config: str) -> dict[str, Objective]:
 def module_of(config: str) -> Pretraining:
     """The objectives of a YAML block on a tiny backbone of a family that they make sense on."""
     objectives = objectives_of(config)
-    family = "bart" if any(objective.corruption.decodes for objective in objectives.values()) else "llama"
+    family = "bart" if any(objective.corruption.uses_decoder for objective in objectives.values()) else "llama"
     family = yaml.safe_load(config)["model"].get("backbone", {}).get("model_type", family)
     sizes = {} if family in ("t5", "bart") else _SIZES
     module = Pretraining(Backbone(family, sizes | _CONFIGS.get(family, {})), objectives)
@@ -82,18 +82,18 @@ def text() -> TokenText:
 
 def batch_of(module: Pretraining, rows: range) -> Batch:
     """Rows of every objective that has its own, one document a row."""
-    data = RowDataset(text(), module.sources, VOCABULARY, RowSettings(WINDOW, packing=False, steps=100), "training")
-    return data.__getitems__([RowKey(name, k) for name in data.spans for k in rows])
+    data = RowDataset(text(), module.rows, VOCABULARY, RowSettings(WINDOW, packing=False, steps=100), "training")
+    return data.__getitems__([RowKey(name, k) for name in data.windows for k in rows])
 
 
 def render(module: Pretraining, k: int) -> str:
     """Row number `k`: what is read, and below it what each objective is asked for."""
     views = batch_of(module, range(k, k + 1)).views
     lines = [f"row {k}"]
-    for host in (name for name in module.names if module.sources[name].view_of is None):
-        names = [host, *(name for name in module.names if module.sources[name].view_of == host)]
+    for host in (name for name in module.names if module.rows[name].shares_rows_with is None):
+        names = [host, *(name for name in module.names if module.rows[name].shares_rows_with == host)]
         cells = _read(views[host])
-        if (decoder := views[host].decoder) is None:
+        if (decoder := views[host].decoder_labels) is None:
             cells |= {name if len(views) > 1 else "target": _asked(views[name], name == host) for name in names}
         if isinstance(objective := module.objectives[host], ReplacedToken):
             cells |= _filled(objective, module.backbone, views[host])
@@ -106,19 +106,19 @@ def render(module: Pretraining, k: int) -> str:
 def _read(view: View) -> dict[str, list[str]]:
     """What is read at each place, by the name of the line."""
     length = int(view.lengths[0])
-    lines = {"input": [TOKENS[token] for token in view.ids[0, :length]]}
-    if view.prefix is not None:
-        lines["prefix"] = ["x" if place < view.prefix[0] else "·" for place in range(length)]
-    if view.segments is not None:
-        lines["segment"] = [str(int(segment)) for segment in view.segments[0, :length]]
+    lines = {"input": [TOKENS[token] for token in view.input_ids[0, :length]]}
+    if view.prefix_lengths is not None:
+        lines["prefix"] = ["x" if place < view.prefix_lengths[0] else "·" for place in range(length)]
+    if view.token_type_ids is not None:
+        lines["segment"] = [str(int(segment)) for segment in view.token_type_ids[0, :length]]
     return lines
 
 
 def _asked(view: View, judges: bool) -> list[str]:
     """What is asked at each place: a token, or a label where it `judges` pairs."""
     asked = ["·"] * int(view.lengths[0])
-    for place, target in zip(view.scored.tolist(), view.targets.tolist(), strict=True):
-        asked[place] = str(target) if judges and view.segments is not None else TOKENS[target]
+    for place, target in zip(view.label_positions.tolist(), view.targets.tolist(), strict=True):
+        asked[place] = str(target) if judges and view.token_type_ids is not None else TOKENS[target]
     return asked
 
 
@@ -129,10 +129,10 @@ def _filled(objective: ReplacedToken, backbone: Backbone, view: View) -> dict[st
         for parameter in objective.transform.parameters():
             parameter.zero_()
         objective.bias.copy_(torch.from_numpy(frequency).log())
-        filled = objective.complete(view, backbone.embeddings())
+        filled = objective.fill_in(view, backbone.embedding_parameters())
     length = int(view.lengths[0])
     labels = filled.extra["labels"][0, :length]
-    return {"filled": [TOKENS[token] for token in filled.ids[0, :length]], "label": [str(int(x)) for x in labels]}
+    return {"filled": [TOKENS[token] for token in filled.input_ids[0, :length]], "label": [str(int(x)) for x in labels]}
 
 
 def _aligned(lines: Mapping[str, list[str]]) -> list[str]:

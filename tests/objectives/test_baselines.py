@@ -13,8 +13,8 @@ from torchmetrics import Metric
 
 from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.corruption.shifting import NextToken
-from lm_objectives.objectives import CausalLM, MaskedLM, NextSentence, Objective, Outcome, PrefixLM, SentenceOrder
-from lm_objectives.objectives.base import Yardsticks, baselines_of
+from lm_objectives.objectives import CausalLM, MaskedLM, NextSentence, Objective, LossOutput, PrefixLM, SentenceOrder
+from lm_objectives.objectives.base import BaselineNames, baseline_metrics
 from lm_objectives.objectives.baselines import (
     ConstantAccuracy,
     ConstantNats,
@@ -37,23 +37,23 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
 class Length(Objective):
     """An objective of a user's own: which of three lengths a row has, from its first state."""
 
-    yardsticks: ClassVar[Yardsticks] = {"loss": ("base_rate",), "accuracy": ("majority",)}
+    baseline_names: ClassVar[BaselineNames] = {"loss": ("base_rate",), "accuracy": ("majority",)}
 
     def __init__(self, factor: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.corruption = NextToken()
-        self.parts = {"loss": factor}  # type: ignore[misc]
+        self.loss_weights = {"loss": factor}  # type: ignore[misc]
 
-    def build(self, backbone: Any, vocabulary: Vocabulary) -> None:
+    def setup(self, backbone: Any, vocabulary: Vocabulary) -> None:
         del vocabulary
         self.head = nn.Linear(backbone.dim, 3)
 
     def initial_loss(self) -> float:
         return math.log(3)
 
-    def score(self, hidden: Tensor, view: View, embedding: Tensor) -> Outcome:
+    def compute_loss(self, hidden: Tensor, view: View, embedding: Tensor) -> LossOutput:
         del embedding
-        return Outcome({"loss": F.cross_entropy(self.head(hidden[:, 0]), view.targets, reduction="sum")})
+        return LossOutput({"loss": F.cross_entropy(self.head(hidden[:, 0]), view.targets, reduction="sum")})
 
 
 class Measuring(Length):
@@ -105,11 +105,11 @@ def test_no_constant_reaches_more(name: str) -> None:
     targets = tiny.view(objective, 4000).targets
     objective.target_counts = targets.bincount()
     tiny.built(objective, tiny.backbone("bert"))
-    found = {key: reached(metric, targets.tolist()) for key, metric in baselines_of(objective).items()}
+    found = {key: reached(metric, targets.tolist()) for key, metric in baseline_metrics(objective).items()}
     shares = targets.bincount() / len(targets)
     entropy = -torch.xlogy(shares, shares).sum().item()
-    [accuracy] = objective.yardsticks["accuracy"]
-    loss = objective.yardsticks["loss"][-1]
+    [accuracy] = objective.baseline_names["accuracy"]
+    loss = objective.baseline_names["loss"][-1]
     assert found[accuracy] == pytest.approx(
         max((targets == target).float().mean().item() for target in targets.unique())
     )
@@ -120,9 +120,9 @@ def test_no_constant_reaches_more(name: str) -> None:
 def test_a_users_objective_has_them() -> None:
     """Oracle: by hand, 7 training rows of the lengths 1 and 2, and 4 held-out ones, -ln(3/10) and -ln(6/10)."""
     objective = Length()
-    assert baselines_of(objective) == {}  # nothing is counted
+    assert baseline_metrics(objective) == {}  # nothing is counted
     objective.target_counts = COUNTS
-    found = {name: reached(metric, [2, 1, 2, 1]) for name, metric in baselines_of(objective).items()}
+    found = {name: reached(metric, [2, 1, 2, 1]) for name, metric in baseline_metrics(objective).items()}
     assert found == {"base_rate": pytest.approx(-math.log(0.18) / 2), "majority": 0.5}
 
 
@@ -130,8 +130,8 @@ def test_where_they_would_mislead_there_are_none() -> None:
     """A loss of several parts, or of another factor, is not the nats of its targets; a user's own metric goes first."""
     scaled, own = Length(2.0), Measuring()
     scaled.target_counts = own.target_counts = COUNTS
-    assert baselines_of(scaled) == {}
-    assert list(baselines_of(own)) == ["base_rate"]
+    assert baseline_metrics(scaled) == {}
+    assert list(baseline_metrics(own)) == ["base_rate"]
 
 
 def test_targets_beyond_the_vocabulary_are_one_line() -> None:

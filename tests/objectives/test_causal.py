@@ -21,7 +21,7 @@ def test_is_the_formula(family: str, tied: bool) -> None:
     weight = on.embedding if objective.head is None else objective.head.weight
     surprise = -(hidden @ weight.T).log_softmax(-1)
     oracle = sum(
-        surprise[row, position, view.ids[row, position + 1]]
+        surprise[row, position, view.input_ids[row, position + 1]]
         for row, length in enumerate(view.lengths)
         for position in range(int(length) - 1)
     )
@@ -43,7 +43,7 @@ def test_is_hugging_faces_loss_of_the_same_weights(tied: bool) -> None:
         theirs.lm_head.load_state_dict(objective.head.state_dict())
     view = tiny.view(objective)
     real = torch.arange(tiny.WINDOW) < view.lengths[:, None]
-    oracle = theirs(input_ids=view.ids, attention_mask=real, labels=view.ids.masked_fill(~real, -100)).loss
+    oracle = theirs(input_ids=view.input_ids, attention_mask=real, labels=view.input_ids.masked_fill(~real, -100)).loss
     assert tiny.loss(objective, on, view).item() == pytest.approx(oracle.item(), rel=1e-6)
 
 
@@ -70,6 +70,6 @@ def test_observes_accuracy() -> None:
     objective = tiny.built(CausalLM(), on).eval()
     view = tiny.view(objective)
     [hidden] = on.encode([view])
-    observed = objective.score(hidden, view, on.embedding).observed
-    likeliest = (hidden @ on.embedding.T).argmax(-1).flatten()[view.scored]
+    observed = objective.compute_loss(hidden, view, on.embedding).metric_inputs
+    likeliest = (hidden @ on.embedding.T).argmax(-1).flatten()[view.label_positions]
     assert torch.equal(observed["accuracy"][0], (likeliest == view.targets).float())

@@ -18,7 +18,7 @@ from lm_objectives.corruption.infilling import TextInfilling
 from lm_objectives.corruption.lengths import Poisson, Uniform
 from lm_objectives.corruption.spans import SpanCorruption
 from lm_objectives.objectives import MaskedLM, Objective, PrefixLM, SpanDenoising, TextDenoising
-from lm_objectives.plugin import describe, rebuild
+from lm_objectives.plugin import to_config, from_config
 
 VOCABULARY = replace(tiny.vocabulary(), named=tuple((f"<extra_id_{number}>", 57 + number) for number in range(10)))
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -45,20 +45,20 @@ def made(name: str, family: str, size: int = 67) -> tuple[Backbone, Objective]:
     torch.manual_seed(0)
     objective, (model_type, config) = OBJECTIVES[name](), FAMILIES[family]
     on = Backbone(model_type, config)
-    on.build(replace(VOCABULARY, size=size), tiny.WINDOW, {name: objective.corruption})
-    objective.build(on, replace(VOCABULARY, size=size))
+    on.setup(replace(VOCABULARY, size=size), tiny.WINDOW, {name: objective.corruption})
+    objective.setup(on, replace(VOCABULARY, size=size))
     return on, objective
 
 
 def view_of(objective: Objective, count: int = 6, seed: int = 0) -> View:
     """Rows of different lengths, with a sentence's start at some tokens, corrupted."""
-    rows = replace(tiny.rows(count, 57, seed), segments=None)
-    return objective.corruption.corrupt(replace(rows, sentences=rows.ids % 4 == 0), VOCABULARY)
+    rows = replace(tiny.rows(count, 57, seed), token_type_ids=None)
+    return objective.corruption.corrupt(replace(rows, sentence_starts=rows.input_ids % 4 == 0), VOCABULARY)
 
 
 def sums(objective: Objective, on: Backbone, view: View) -> Tensor:
     [hidden] = on.encode([view])
-    return objective.score(hidden, view, on.embedding).sums["loss"]
+    return objective.compute_loss(hidden, view, on.embedding).loss_sums["loss"]
 
 
 @each
@@ -79,13 +79,13 @@ def test_every_parameter_gets_a_gradient(name: str, family: str) -> None:
 def test_what_padding_holds_changes_nothing(name: str, family: str) -> None:
     on, objective = made(name, family)
     view = view_of(objective, 20)
-    assert view.padded and view.decoder is not None
-    ids, decoder = view.ids.clone(), view.decoder.clone()
+    assert view.padded and view.decoder_labels is not None
+    ids, decoder = view.input_ids.clone(), view.decoder_labels.clone()
     ids[torch.arange(ids.shape[1]) >= view.lengths[:, None]] = 9
-    unscored = torch.ones(decoder.numel(), dtype=torch.bool).index_fill(0, view.scored, False)
+    unscored = torch.ones(decoder.numel(), dtype=torch.bool).index_fill(0, view.label_positions, False)
     assert unscored.any()
     decoder.view(-1)[unscored] = 9
-    assert sums(objective, on, replace(view, ids=ids, decoder=decoder)) == sums(objective, on, view)
+    assert sums(objective, on, replace(view, input_ids=ids, decoder_labels=decoder)) == sums(objective, on, view)
 
 
 @each
@@ -105,8 +105,8 @@ def test_masked_head_on_an_encoder_begins_near_ln_v(family: str, predict_from: A
     """Oracle: ln V. T5's embedding is of standard deviation 1, so that a usual head would be sure, and wrong."""
     torch.manual_seed(0)
     on, objective = Backbone(*FAMILIES[family]), MaskedLM(predict_from=predict_from)
-    on.build(VOCABULARY, tiny.WINDOW, {"masked": objective.corruption})
-    objective.build(on, VOCABULARY)
+    on.setup(VOCABULARY, tiny.WINDOW, {"masked": objective.corruption})
+    objective.setup(on, VOCABULARY)
     view = tiny.view(objective, 200)
     # A T5's state is much of its own token's embedding, which costs up to a nat; √32 in the logits would cost ten.
     assert float(sums(objective, on, view).detach()) / view.counts["loss"] == pytest.approx(math.log(67), abs=1.0)
@@ -116,18 +116,18 @@ def test_masked_head_on_an_encoder_begins_near_ln_v(family: str, predict_from: A
 def test_spans_in_one_row_are_the_formula(family: str) -> None:
     """Oracle: log softmax over whole logits at the positions in front of the target's; what is read is not scored."""
     on, objective = tiny.backbone(family), SpanDenoising(0.3, layout="prefix")
-    objective.build(on, VOCABULARY)
+    objective.setup(on, VOCABULARY)
     rows = tiny.rows(6, 57)
     most = objective.corruption.raw_length(tiny.WINDOW)
-    ids = np.where(np.arange(tiny.WINDOW) < most, rows.ids, 0)
-    short = replace(rows, ids=ids, lengths=np.minimum(rows.lengths, most), segments=None)
+    ids = np.where(np.arange(tiny.WINDOW) < most, rows.input_ids, 0)
+    short = replace(rows, input_ids=ids, lengths=np.minimum(rows.lengths, most), token_type_ids=None)
     view = objective.corruption.corrupt(short, VOCABULARY)
-    assert view.prefix is not None and view.decoder is None
+    assert view.prefix_lengths is not None and view.decoder_labels is None
     [hidden] = on.encode([view])
     surprise = -(hidden @ (on.embedding if objective.head is None else objective.head.weight).T).log_softmax(-1)
     oracle = sum(
-        surprise[row, place - 1, view.ids[row, place]]
-        for row, (read, length) in enumerate(zip(view.prefix.tolist(), view.lengths.tolist(), strict=True))
+        surprise[row, place - 1, view.input_ids[row, place]]
+        for row, (read, length) in enumerate(zip(view.prefix_lengths.tolist(), view.lengths.tolist(), strict=True))
         for place in range(read, length)
     )
     torch.testing.assert_close(sums(objective, on, view), oracle, rtol=1e-5, atol=1e-5)
@@ -140,8 +140,8 @@ def test_observes_accuracy(name: str) -> None:
     objective.eval()
     view = view_of(objective, 20)
     [hidden] = on.encode([view])
-    observed = objective.score(hidden, view, on.embedding).observed
-    likeliest = (hidden @ on.embedding.T).argmax(-1).flatten()[view.scored]
+    observed = objective.compute_loss(hidden, view, on.embedding).metric_inputs
+    likeliest = (hidden @ on.embedding.T).argmax(-1).flatten()[view.label_positions]
     assert torch.equal(observed["accuracy"][0], (likeliest == view.targets).float())
     assert (view.targets >= 57).any() == (name == "spans")
     assert set(observed) == set(objective.metrics())
@@ -158,5 +158,5 @@ def test_observes_accuracy(name: str) -> None:
 )
 def test_arguments_reach_the_corruption(objective: Objective, corruption: Any) -> None:
     assert objective.corruption == corruption
-    assert rebuild(describe(objective)).corruption == corruption
+    assert from_config(to_config(objective)).corruption == corruption
     assert pickle.loads(pickle.dumps(objective.corruption)) == corruption

@@ -11,7 +11,7 @@ from transformers import AutoModelForMaskedLM
 from lm_objectives.corruption.lengths import Geometric, NGram, Poisson
 from lm_objectives.corruption.masking import TokenMasking
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective
-from lm_objectives.plugin import describe, rebuild
+from lm_objectives.plugin import to_config, from_config
 
 
 def head(objective: MaskedLM, hidden: Tensor, embedding: Tensor) -> Tensor:
@@ -34,8 +34,8 @@ def test_is_the_formula(family: str, back: int) -> None:
     view = tiny.view(objective)
     [hidden] = on.encode([view])
     surprise = -head(objective, hidden, on.embedding).log_softmax(-1)
-    rows, positions = view.scored // tiny.WINDOW, view.scored % tiny.WINDOW
-    clean = torch.from_numpy(tiny.rows().ids)
+    rows, positions = view.label_positions // tiny.WINDOW, view.label_positions % tiny.WINDOW
+    clean = torch.from_numpy(tiny.rows().input_ids)
     oracle = surprise[rows, positions, clean[rows, positions + back]].sum()
     ours = tiny.sums(objective, on, view)["loss"]
     torch.testing.assert_close(ours, oracle, rtol=1e-10, atol=1e-10)
@@ -69,10 +69,10 @@ def test_is_hugging_faces_loss_of_the_same_weights(family: str) -> None:
         decoder.weight.copy_(on.embedding)
         decoder.bias.copy_(objective.bias)
     view = tiny.view(objective)
-    labels = torch.full_like(view.ids, -100).flatten().index_copy(0, view.scored, view.targets).view_as(view.ids)
+    labels = torch.full_like(view.input_ids, -100).flatten().index_copy(0, view.label_positions, view.targets).view_as(view.input_ids)
     real = (torch.arange(tiny.WINDOW) < view.lengths[:, None]).long()
-    segments = {} if family == "modernbert" else {"token_type_ids": view.segments}
-    oracle = theirs(input_ids=view.ids, attention_mask=real, labels=labels, **segments).loss
+    segments = {} if family == "modernbert" else {"token_type_ids": view.token_type_ids}
+    oracle = theirs(input_ids=view.input_ids, attention_mask=real, labels=labels, **segments).loss
     assert tiny.loss(objective, on, view).item() == pytest.approx(oracle.item(), rel=1e-5)
 
 
@@ -110,8 +110,8 @@ def test_settings_reach_the_corruption() -> None:
 
 
 def test_settings_survive_a_checkpoint() -> None:
-    described = describe(MaskedLM([[0.0, 0.3], [1.0, 0.15]], unit="word", lengths=Geometric(0.3)))
-    assert rebuild(described).corruption == TokenMasking([[0.0, 0.3], [1.0, 0.15]], unit="word", lengths=Geometric(0.3))
+    described = to_config(MaskedLM([[0.0, 0.3], [1.0, 0.15]], unit="word", lengths=Geometric(0.3)))
+    assert from_config(described).corruption == TokenMasking([[0.0, 0.3], [1.0, 0.15]], unit="word", lengths=Geometric(0.3))
 
 
 @pytest.mark.parametrize(

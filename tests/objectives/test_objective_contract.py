@@ -55,9 +55,9 @@ def test_what_padding_holds_changes_nothing(name: str, family: str) -> None:
     objective = tiny.built(OBJECTIVES[name](), on)
     view = tiny.view(objective, 20)
     assert view.padded
-    other = view.ids.clone()
+    other = view.input_ids.clone()
     other[torch.arange(tiny.WINDOW) >= view.lengths[:, None]] = 9
-    found = [tiny.sums(objective, on, of) for of in (view, replace(view, ids=other))]
+    found = [tiny.sums(objective, on, of) for of in (view, replace(view, input_ids=other))]
     assert found[0] == found[1]
 
 
@@ -74,7 +74,7 @@ def test_sums_are_over_rows(name: str, family: str) -> None:
         arrays = {key: getattr(rows, key)[[row]] for key in ("keys", "ids", "lengths", "segments", "labels")}
         parts.append(objective.corruption.corrupt(replace(rows, **arrays), tiny.vocabulary()))
     sums = tiny.sums(objective, on, whole)
-    assert set(sums) == set(objective.parts) == set(whole.counts)
+    assert set(sums) == set(objective.loss_weights) == set(whole.counts)
     for part, total in sums.items():
         singles = [tiny.sums(objective, on, view)[part] for view in parts]
         # llama's norms compute in single precision whatever they are given
@@ -88,7 +88,7 @@ def test_fresh_model_is_near_its_initial_loss(name: str, family: str) -> None:
     """Oracle: the loss of knowing nothing. Logits of a fresh model spread by σ, which adds about σ²/2 < 0.02 nats."""
     on = tiny.backbone(family)
     objective = tiny.built(OBJECTIVES[name](), on)
-    factor = sum(objective.parts.values())
+    factor = sum(objective.loss_weights.values())
     assert tiny.loss(objective, on, tiny.view(objective, 200)).item() == pytest.approx(
         objective.initial_loss(), abs=0.03 * factor
     )
@@ -102,23 +102,23 @@ def test_observations_are_what_the_metrics_take(name: str, family: str) -> None:
     view = tiny.view(objective, 40)
     objective.target_counts = view.targets.bincount()
     tiny.built(objective, on)
-    completed = objective.complete(view, on.embeddings())
+    completed = objective.fill_in(view, on.embedding_parameters())
     [hidden] = on.encode([completed])
-    assert not objective.score(hidden, completed, on.embedding).observed
+    assert not objective.compute_loss(hidden, completed, on.embedding).metric_inputs
     objective.eval()
-    observed = objective.score(hidden, completed, on.embedding).observed
+    observed = objective.compute_loss(hidden, completed, on.embedding).metric_inputs
     metrics = objective.metrics()
     assert set(observed) == set(metrics)
     for key, metric in metrics.items():
         metric.update(*observed[key])
         value = metric.compute().item()
         if key == "perplexity":  # exp of the nats per scored position
-            sums = objective.score(hidden, completed, on.embedding).sums
+            sums = objective.compute_loss(hidden, completed, on.embedding).loss_sums
             assert value == pytest.approx(float((sums["loss"] / view.counts["loss"]).exp()), rel=1e-4)
         else:
             assert 0 <= value < (10 if key != "constant" else objective.initial_loss())
-    named = {*metrics, *objective.baselines(), *objective.parts, "loss"}
-    for key, beside in objective.yardsticks.items():
+    named = {*metrics, *objective.baselines(), *objective.loss_weights, "loss"}
+    for key, beside in objective.baseline_names.items():
         assert {key, *(mark for mark in beside if isinstance(mark, str))} <= named
 
 

@@ -11,8 +11,8 @@ from page_examples import batch_of, module_of, render
 
 from lm_objectives import objectives
 from lm_objectives.objectives import Objective
-from lm_objectives.objectives.base import loss_of
-from lm_objectives.plugin import describe, rebuild
+from lm_objectives.objectives.base import combine_losses
+from lm_objectives.plugin import to_config, from_config
 
 ROOT = Path(__file__).parents[2]
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs" / "objectives").glob("*.md"))}
@@ -44,11 +44,11 @@ def test_configs_train_and_survive_description(config: str) -> None:
     for name, asked in yaml.safe_load(config)["model"]["objectives"].items():
         objective: Any = module.objectives[name]
         assert type(objective).__name__ == (asked if isinstance(asked, str) else asked["class_path"])
-        assert describe(rebuild(describe(objective))) == describe(objective)
+        assert to_config(from_config(to_config(objective))) == to_config(objective)
     views = batch_of(module, range(4)).views
-    for name, outcome in module.outcomes(views).items():
+    for name, outcome in module.forward_views(views).items():
         objective = module.objectives[name]
-        loss = loss_of(objective.parts, outcome.sums, views[name].counts)
+        loss = combine_losses(objective.parts, outcome.loss_sums, views[name].counts)
         assert loss.item() == pytest.approx(objective.initial_loss(), rel=0.3)
         loss.backward(retain_graph=True)
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in module.parameters())

@@ -25,7 +25,7 @@ from lm_objectives.objectives import (
     SpanDenoising,
     TextDenoising,
 )
-from lm_objectives.objectives.base import loss_of
+from lm_objectives.objectives.base import combine_losses
 from lm_objectives.optimisation import Adafactor
 
 STEPS = 20
@@ -89,52 +89,52 @@ def t5_1_1() -> nn.ModuleDict:
 
 
 def inputs_of(view: View) -> dict[str, Tensor]:
-    return {"input_ids": view.ids, "attention_mask": real_of(view).long()}
+    return {"input_ids": view.input_ids, "attention_mask": real_of(view).long()}
 
 
 def real_of(view: View) -> Tensor:
-    return torch.arange(view.ids.shape[1]) < view.lengths[:, None]
+    return torch.arange(view.input_ids.shape[1]) < view.lengths[:, None]
 
 
 def token_labels(view: View) -> Tensor:
     """-100 where nothing is scored, as the references want it."""
-    return torch.full_like(view.ids, -100).flatten().index_copy(0, view.scored, view.targets).view_as(view.ids)
+    return torch.full_like(view.input_ids, -100).flatten().index_copy(0, view.label_positions, view.targets).view_as(view.input_ids)
 
 
 def causal_loss(models: Any, views: Views) -> Tensor:
     view = views["causal"]
-    return models["whole"](**inputs_of(view), labels=view.ids.masked_fill(~real_of(view), -100)).loss
+    return models["whole"](**inputs_of(view), labels=view.input_ids.masked_fill(~real_of(view), -100)).loss
 
 
 def masked_loss(models: Any, views: Views) -> Tensor:
     view = views["masked"]
-    return models["whole"](**inputs_of(view), token_type_ids=view.segments, labels=token_labels(view)).loss
+    return models["whole"](**inputs_of(view), token_type_ids=view.token_type_ids, labels=token_labels(view)).loss
 
 
 def bert_loss(models: Any, views: Views) -> Tensor:
     view, follows = views["masked"], views["next"].targets
     labels = {"labels": token_labels(view), "next_sentence_label": follows}
-    return models["whole"](**inputs_of(view), token_type_ids=view.segments, **labels).loss
+    return models["whole"](**inputs_of(view), token_type_ids=view.token_type_ids, **labels).loss
 
 
 def albert_loss(models: Any, views: Views) -> Tensor:
     view, order = views["masked"], views["order"].targets
     labels = {"labels": token_labels(view), "sentence_order_label": order}
-    return models["whole"](**inputs_of(view), token_type_ids=view.segments, **labels).loss
+    return models["whole"](**inputs_of(view), token_type_ids=view.token_type_ids, **labels).loss
 
 
 def electra_loss(models: Any, views: Views) -> Tensor:
     view, filled = views["replaced"], views["filled"]
-    generator = models["generator"](**inputs_of(view), token_type_ids=view.segments, labels=token_labels(view))
+    generator = models["generator"](**inputs_of(view), token_type_ids=view.token_type_ids, labels=token_labels(view))
     labels = filled.extra["labels"]
-    return generator.loss + 50 * models["whole"](**inputs_of(filled), token_type_ids=view.segments, labels=labels).loss
+    return generator.loss + 50 * models["whole"](**inputs_of(filled), token_type_ids=view.token_type_ids, labels=labels).loss
 
 
 def written_loss(models: Any, views: Views) -> Tensor:
     [view] = views.values()
-    assert view.decoder is not None
-    labels = torch.full_like(view.decoder, -100).flatten().index_copy(0, view.scored, view.targets)
-    return models["whole"](**inputs_of(view), labels=labels.view_as(view.decoder)).loss
+    assert view.decoder_labels is not None
+    labels = torch.full_like(view.decoder_labels, -100).flatten().index_copy(0, view.label_positions, view.targets)
+    return models["whole"](**inputs_of(view), labels=labels.view_as(view.decoder_labels)).loss
 
 
 SPECIAL = {"vocab_size": 67, "pad_token_id": 0, "eos_token_id": 2}
@@ -200,17 +200,17 @@ def views_of(module: Pretraining, step: int) -> Views:
     """Rows of a step through each objective's corruption; those that share rows get the same ids, as a batch has it."""
     rows, views = tiny.rows(8, ORDINARY, step), {}
     for name in module.names:
-        corruption = module.sources[name].corruption
-        read = replace(rows, segments=None, sentences=rows.ids % 4 == 0) if corruption.decodes else rows
+        corruption = module.rows[name].corruption
+        read = replace(rows, token_type_ids=None, sentence_starts=rows.input_ids % 4 == 0) if corruption.uses_decoder else rows
         views[name] = corruption.corrupt(read, VOCABULARY)
-    return {name: replace(view, ids=views.get("masked", view).ids) for name, view in views.items()}
+    return {name: replace(view, input_ids=views.get("masked", view).ids) for name, view in views.items()}
 
 
 def loss(module: Pretraining, views: Views) -> Tensor:
     """Our total with all weights 1."""
-    outcomes = module.outcomes(views)
+    outcomes = module.forward_views(views)
     objectives: Any = module.objectives
-    losses = [loss_of(objectives[name].parts, outcome.sums, views[name].counts) for name, outcome in outcomes.items()]
+    losses = [combine_losses(objectives[name].parts, outcome.loss_sums, views[name].counts) for name, outcome in outcomes.items()]
     return torch.stack(losses).sum()
 
 
@@ -218,7 +218,7 @@ def reference_loss(name: str, module: Pretraining, models: nn.ModuleDict, views:
     """The reference's loss, from samples of our generator where there is one."""
     if "replaced" in views:
         with torch.no_grad():
-            filled = module.objectives["replaced"].complete(views["replaced"], module.backbone.embeddings())
+            filled = module.objectives["replaced"].complete(views["replaced"], module.backbone.embedding_parameters())
         views = views | {"filled": filled}
     return SYSTEMS[name].loss(models, views)
 

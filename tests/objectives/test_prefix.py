@@ -15,14 +15,14 @@ def test_is_the_formula(family: str) -> None:
     on = tiny.backbone(family).double()
     objective = tiny.built(PrefixLM(), on).double()
     view = tiny.view(objective)
-    assert view.prefix is not None
+    assert view.prefix_lengths is not None
     weight = on.embedding if objective.head is None else objective.head.weight
     oracle = torch.zeros((), dtype=torch.double)
-    for row, (prefix, length) in enumerate(zip(view.prefix.tolist(), view.lengths.tolist(), strict=True)):
+    for row, (prefix, length) in enumerate(zip(view.prefix_lengths.tolist(), view.lengths.tolist(), strict=True)):
         mask = torch.tensor([[key <= at or key < prefix for key in range(length)] for at in range(length)])
-        hidden = on.model(input_ids=view.ids[row : row + 1, :length], attention_mask=mask[None, None])
+        hidden = on.model(input_ids=view.input_ids[row : row + 1, :length], attention_mask=mask[None, None])
         surprise = -(hidden.last_hidden_state[0] @ weight.T).log_softmax(-1)
-        oracle = oracle + sum(surprise[at, view.ids[row, at + 1]] for at in range(prefix - 1, length - 1))
+        oracle = oracle + sum(surprise[at, view.input_ids[row, at + 1]] for at in range(prefix - 1, length - 1))
     tolerance = 1e-6 if family == "llama" else 1e-10  # llama's norms compute in single precision
     torch.testing.assert_close(tiny.sums(objective, on, view)["loss"], oracle, rtol=tolerance, atol=tolerance)
 
@@ -32,7 +32,7 @@ def test_a_prefix_of_one_token_is_next_token_prediction() -> None:
     on = tiny.backbone("llama")
     prefix, causal = tiny.built(PrefixLM(), on), tiny.built(CausalLM(), on)
     view = tiny.view(causal)
-    one = replace(view, attention="prefix", prefix=torch.ones_like(view.lengths))
+    one = replace(view, attention="prefix", prefix_lengths=torch.ones_like(view.lengths))
     torch.testing.assert_close(tiny.sums(prefix, on, one), tiny.sums(causal, on, view))
 
 

@@ -16,7 +16,7 @@ from lm_objectives.objectives import ReplacedToken
 
 def generator_logits(objective: ReplacedToken, view: View, embedding: Tensor) -> Tensor:
     """The generator on every position, `(rows, time, vocab)`."""
-    embedded = objective.project_in(embedding[view.ids])
+    embedded = objective.project_in(embedding[view.input_ids])
     [hidden] = objective.generator.encode([view], embedded=embedded)
     return objective.transform(hidden) @ embedding.T + objective.bias
 
@@ -28,14 +28,14 @@ def test_is_the_formula(family: str) -> None:
     objective = ReplacedToken(0.3)
     tiny.built(objective, on).double()
     view = tiny.view(objective)
-    completed = objective.complete(view, on.embeddings())
-    rows, positions = view.scored // tiny.WINDOW, view.scored % tiny.WINDOW
+    completed = objective.fill_in(view, on.embedding_parameters())
+    rows, positions = view.label_positions // tiny.WINDOW, view.label_positions % tiny.WINDOW
     surprise = -generator_logits(objective, view, on.embedding).log_softmax(-1)
-    clean = torch.from_numpy(tiny.rows().ids)
+    clean = torch.from_numpy(tiny.rows().input_ids)
     [hidden] = on.encode([replace(completed, extra={})])
     real = torch.arange(tiny.WINDOW) < view.lengths[:, None]
     chances = objective.classifier(F.gelu(objective.dense(hidden)))[..., 0].sigmoid()[real]
-    replaced = (completed.ids != clean)[real].double()
+    replaced = (completed.input_ids != clean)[real].double()
     oracle = {
         "generator": surprise[rows, positions, clean[rows, positions]].sum(),
         "discriminator": F.binary_cross_entropy(chances, replaced, reduction="sum"),
@@ -54,9 +54,9 @@ def test_is_the_formula(family: str) -> None:
 def test_total_is_generator_plus_fifty_discriminators() -> None:
     """Oracle: λ = 50 (Clark et al. 2020, section 2); a fresh model knows nothing, ln V + 50 ln 2."""
     objective = ReplacedToken()
-    assert objective.parts == {"generator": 1.0, "discriminator": 50.0}
-    assert ReplacedToken(discriminator_factor=10.0).parts["discriminator"] == 10
-    assert ReplacedToken().parts["discriminator"] == 50
+    assert objective.loss_weights == {"generator": 1.0, "discriminator": 50.0}
+    assert ReplacedToken(discriminator_factor=10.0).loss_weights["discriminator"] == 10
+    assert ReplacedToken().loss_weights["discriminator"] == 50
     tiny.built(objective, tiny.backbone("bert", 30522))
     assert objective.initial_loss() == pytest.approx(10.3262 + 50 * math.log(2), abs=1e-4)
 
@@ -69,21 +69,21 @@ def test_samples_follow_the_generators_softmax(family: str) -> None:
     with torch.no_grad():
         objective.bias.normal_(std=2)
     view = tiny.view(objective, 1)
-    many, first = 4000, int(view.scored[0])
-    assert view.segments is not None
+    many, first = 4000, int(view.label_positions[0])
+    assert view.token_type_ids is not None
     repeated = View(
-        ids=view.ids.repeat(many, 1),
+        input_ids=view.input_ids.repeat(many, 1),
         lengths=view.lengths.expand(many),
         attention=view.attention,
-        scored=torch.arange(many) * tiny.WINDOW + first,
+        label_positions=torch.arange(many) * tiny.WINDOW + first,
         targets=view.targets[:1].expand(many),
         counts={"generator": many, "discriminator": 1},
         padded=view.padded,
-        segments=view.segments.repeat(many, 1),
-        uniforms=(torch.arange(many) + 0.5) / many,
+        token_type_ids=view.token_type_ids.repeat(many, 1),
+        sampling_noise=(torch.arange(many) + 0.5) / many,
     )
     with torch.no_grad():
-        samples = objective.complete(repeated, on.embeddings()).ids[:, first]
+        samples = objective.fill_in(repeated, on.embedding_parameters()).input_ids[:, first]
         chances = generator_logits(objective, view, on.embedding)[0, first].softmax(0)
     assert chances.max() > 0.1
     assert (torch.bincount(samples, minlength=67) - many * chances).abs().max() < 2
@@ -93,27 +93,27 @@ def test_a_sample_that_is_the_original_counts_as_original() -> None:
     """Oracle: labels tell where the filled row differs from the text."""
     on = tiny.backbone("bert")
     objective = tiny.built(ReplacedToken(0.5), on)
-    clean = torch.from_numpy(tiny.rows(40).ids)
+    clean = torch.from_numpy(tiny.rows(40).input_ids)
     view = tiny.view(objective, 40)
-    completed = objective.complete(view, on.embeddings())
-    assert torch.equal(completed.extra["labels"], (completed.ids != clean).long())
+    completed = objective.fill_in(view, on.embedding_parameters())
+    assert torch.equal(completed.extra["labels"], (completed.input_ids != clean).long())
     with torch.no_grad():
         objective.bias[view.targets[0]] = 100.0
-    certain = objective.complete(view, on.embeddings())
-    same = clean.flatten()[view.scored] == view.targets[0]
+    certain = objective.fill_in(view, on.embedding_parameters())
+    same = clean.flatten()[view.label_positions] == view.targets[0]
     assert same.any() and not same.all()
-    assert torch.equal(certain.extra["labels"].flatten()[view.scored], (~same).long())
-    assert (certain.ids.flatten()[view.scored] == view.targets[0]).all()
+    assert torch.equal(certain.extra["labels"].flatten()[view.label_positions], (~same).long())
+    assert (certain.input_ids.flatten()[view.label_positions] == view.targets[0]).all()
 
 
 def test_masked_positions_are_filled_and_no_other() -> None:
     on = tiny.backbone("bert")
     objective = tiny.built(ReplacedToken(0.5), on)
     view = tiny.view(objective, 40)
-    completed = objective.complete(view, on.embeddings())
-    elsewhere = torch.ones(view.ids.numel(), dtype=torch.bool).index_fill(0, view.scored, False)
-    assert torch.equal(completed.ids.flatten()[elsewhere], view.ids.flatten()[elsewhere])
-    assert torch.equal(objective.complete(view, on.embeddings()).ids, completed.ids)
+    completed = objective.fill_in(view, on.embedding_parameters())
+    elsewhere = torch.ones(view.input_ids.numel(), dtype=torch.bool).index_fill(0, view.label_positions, False)
+    assert torch.equal(completed.input_ids.flatten()[elsewhere], view.input_ids.flatten()[elsewhere])
+    assert torch.equal(objective.fill_in(view, on.embedding_parameters()).input_ids, completed.input_ids)
 
 
 def test_discriminator_sends_no_gradient_through_the_samples() -> None:
@@ -153,7 +153,7 @@ def test_baselines_are_the_best_constants() -> None:
     ids = torch.tensor([[1, 5, 6, 2, 0, 0]])
     extra = {"generator": torch.zeros(()), "labels": torch.tensor([[0, 1, 0, 0, 0, 0]])}
     view = View(ids, torch.tensor([4]), "bidirectional", masked, masked, {}, True, extra=extra)
-    observed, metrics = objective.score(*on.encode([view]), view, on.embedding).observed, objective.metrics()
+    observed, metrics = objective.compute_loss(*on.encode([view]), view, on.embedding).observed, objective.metrics()
     for name in ("always_original", "always_replaced", "base_rate", "constant"):
         metrics[name].update(*observed[name])
     assert metrics["always_original"].compute().item() == pytest.approx(0.75)

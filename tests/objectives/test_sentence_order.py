@@ -18,11 +18,11 @@ def test_is_the_formula(family: str, pooling: Literal["first", "difference"]) ->
     objective = SentenceOrder(pooling=pooling)
     tiny.built(objective, on).double()
     view = tiny.view(objective)
-    assert view.segments is not None
+    assert view.token_type_ids is not None
     [hidden] = on.encode([view])
     oracle = torch.zeros((), dtype=torch.double)
     for row, length in enumerate(view.lengths):
-        states, second = hidden[row, :length], view.segments[row, :length] == 1
+        states, second = hidden[row, :length], view.token_type_ids[row, :length] == 1
         pooled = states[0] if pooling == "first" else states[~second].mean(0) - states[second].mean(0)
         logits = objective.classifier(torch.tanh(objective.dense(pooled)))
         oracle = oracle - logits.log_softmax(0)[view.targets[row]]

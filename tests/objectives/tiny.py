@@ -8,7 +8,7 @@ from ragged import pad_rows
 
 from lm_objectives.backbone import Backbone
 from lm_objectives.corruption.base import Rows, View, Vocabulary
-from lm_objectives.corruption.keyed import domain, row_keys
+from lm_objectives.corruption.keyed import derive_seed, row_keys
 from lm_objectives.objectives import Objective
 
 SPECIAL = (0, 1, 2, 3)
@@ -30,13 +30,13 @@ def backbone(family: str, size: int = 67, **changes: Any) -> Backbone:
     config: dict[str, Any] = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4}
     config["n_inner" if family == "gpt2" else "intermediate_size"] = 48
     made = Backbone(family, config | CONFIGS.get(family, {}) | changes)
-    made.build(vocabulary(size), WINDOW)
+    made.setup(vocabulary(size), WINDOW)
     return made
 
 
 def built(objective: Objective, on: Backbone) -> Objective:
     torch.manual_seed(1)
-    objective.build(on, vocabulary(on.embedding.shape[0]))
+    objective.setup(on, vocabulary(on.embedding.shape[0]))
     return objective
 
 
@@ -53,8 +53,8 @@ def rows(count: int = 6, size: int = 67, seed: int = 0) -> Rows:
     ids, lengths = pad_rows(texts, WINDOW, 0)
     position = np.arange(WINDOW)
     segments = (position >= np.array(seconds)[:, None]) & (position < lengths[:, None])
-    keys = row_keys(domain("tiny", seed), np.arange(count))
-    return Rows(keys, ids, lengths, segments=segments.astype(np.int64), labels=generator.integers(0, 2, count))
+    keys = row_keys(derive_seed("tiny", seed), np.arange(count))
+    return Rows(keys, ids, lengths, token_type_ids=segments.astype(np.int64), labels=generator.integers(0, 2, count))
 
 
 def view(objective: Objective, count: int = 6, size: int = 67, seed: int = 0) -> View:
@@ -63,16 +63,16 @@ def view(objective: Objective, count: int = 6, size: int = 67, seed: int = 0) ->
 
 def sums(objective: Objective, on: Backbone, of: View) -> dict[str, torch.Tensor]:
     """What the module does: complete, encode, score."""
-    completed = objective.complete(of, on.embeddings())
+    completed = objective.fill_in(of, on.embedding_parameters())
     [hidden] = on.encode([completed])
-    return objective.score(hidden, completed, on.embedding).sums
+    return objective.compute_loss(hidden, completed, on.embedding).loss_sums
 
 
 def loss(objective: Objective, on: Backbone, of: View) -> torch.Tensor:
     """Nats per scored position, parts by their factors."""
     found = sums(objective, on, of)
     return sum(
-        (factor * found[part] / of.counts[part] for part, factor in objective.parts.items()), start=torch.zeros(())
+        (factor * found[part] / of.counts[part] for part, factor in objective.loss_weights.items()), start=torch.zeros(())
     )
 
 

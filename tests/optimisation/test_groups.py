@@ -143,7 +143,7 @@ HEADS: dict[str, tuple[str, dict[str, Any], Objective, dict[str, set[str]]]] = {
 def groups_of(objective: Objective, family: str, config: dict[str, Any], vocabulary: int = 64) -> dict[str, set[str]]:
     """Names of an objective's own layers with weights in each role but that of vectors."""
     sentinels = tuple((f"<extra_id_{n}>", n + 4) for n in range(20))
-    ids = Vocabulary(size=64, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3), named=sentinels)
+    ids = Vocabulary(size=64, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3), named_tokens=sentinels)
     module = Pretraining(Backbone(family, config), {"it": objective})
     module.build(ids, 8, 10)
     names = {id(p): name.removesuffix(".weight") for name, p in module.objectives["it"].named_parameters()}
@@ -168,8 +168,8 @@ class Probing(CausalLM):
 
     output_layers = ("probe.1", "scores")
 
-    def build(self, backbone: Backbone, vocabulary: Vocabulary) -> None:
-        super().build(backbone, vocabulary)
+    def setup(self, backbone: Backbone, vocabulary: Vocabulary) -> None:
+        super().setup(backbone, vocabulary)
         self.head = None
         self.probe = nn.Sequential(nn.Linear(backbone.dim, 5), nn.Linear(5, 3))
         self.scores = nn.Parameter(torch.zeros(3, 3))

@@ -9,7 +9,7 @@ import torch
 from singular_values import by_singular_values
 from torch import Tensor, nn
 
-from lm_objectives.optimisation import Muon, Schedule, parameter_groups
+from lm_objectives.optimisation import Muon, LRSchedule, parameter_groups
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (30, 12), (12, 30)])
@@ -70,7 +70,7 @@ def test_other_roles_equal_torch_adamw() -> None:
     groups = parameter_groups(theirs, 10)
     adamw = torch.optim.AdamW(groups, lr=5e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
     muon = Muon(parameter_groups(ours, 10), adamw_lr=5e-3, weight_decay=0.1)
-    schedules = [Schedule(warmup=3, final=0.1).lr_scheduler(optimizer, 8) for optimizer in (muon, adamw)]
+    schedules = [LRSchedule(warmup=3, min_lr_ratio=0.1).lr_scheduler(optimizer, 8) for optimizer in (muon, adamw)]
     for seed in range(8):
         for module, optimizer, schedule in zip((ours, theirs), (muon, adamw), schedules, strict=True):
             gradients(module, seed)
@@ -94,7 +94,7 @@ def test_a_resume_is_bit_identical() -> None:
 
     def make(module: nn.Module) -> tuple[Muon, Any]:
         optimizer = Muon(parameter_groups(module, 10), weight_decay=0.1)
-        return optimizer, Schedule(warmup=2).lr_scheduler(optimizer, 6)
+        return optimizer, LRSchedule(warmup=2).lr_scheduler(optimizer, 6)
 
     whole = model()
     run(whole, *make(whole), range(6))

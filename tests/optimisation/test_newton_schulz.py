@@ -4,7 +4,7 @@ import pytest
 import torch
 from singular_values import by_singular_values
 
-from lm_objectives.optimisation.newton_schulz import orthogonalize, orthogonalize_alike
+from lm_objectives.optimisation.newton_schulz import orthogonalize, orthogonalize_by_shape
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 12), (8, 16), (8, 40)])
@@ -34,7 +34,7 @@ def test_a_matrix_does_not_depend_on_its_batch() -> None:
     generator = torch.Generator().manual_seed(2)
     shapes = [(6, 6), (9, 4), (4, 9), (1, 5), (5, 1), (4, 9), (6, 6)]
     matrices = [torch.randn(shape, generator=generator) for shape in shapes]
-    for matrix, result in zip(matrices, orthogonalize_alike(matrices), strict=True):
+    for matrix, result in zip(matrices, orthogonalize_by_shape(matrices), strict=True):
         torch.testing.assert_close(result, by_singular_values(matrix).float(), rtol=0, atol=1e-4)
 
 

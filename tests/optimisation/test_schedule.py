@@ -17,7 +17,7 @@ from transformers import (
     get_wsd_schedule,
 )
 
-from lm_objectives.optimisation import Schedule
+from lm_objectives.optimisation import LRSchedule
 
 STEPS = 20
 
@@ -27,7 +27,7 @@ def optimizer() -> torch.optim.Optimizer:
 
 
 def factors(steps: int, **settings: Any) -> list[float]:
-    return [Schedule(**settings).factor(step, steps) for step in range(steps)]
+    return [LRSchedule(**settings).factor(step, steps) for step in range(steps)]
 
 
 WSD: dict[str, Any] = {"num_training_steps": STEPS}
@@ -85,8 +85,8 @@ def test_steps_equal_torch() -> None:
 
 def test_inverse_square_root_as_published() -> None:
     """T5 (Raffel et al. 2020, section 3.1.2): 1 / sqrt(max(n, k)); Vaswani et al. 2017, equation 3."""
-    t5 = Schedule("inverse_sqrt", warmup=0, hold=10_000)
-    vaswani = Schedule("inverse_sqrt", warmup=4000)
+    t5 = LRSchedule("inverse_sqrt", warmup=0, hold_steps=10_000)
+    vaswani = LRSchedule("inverse_sqrt", warmup=4000)
     for step in (1, 2, 3999, 4000, 4001, 9_999, 10_000, 10_001, 40_000, 524_288):
         assert 0.01 * t5.factor(step - 1, -1) == pytest.approx(1 / max(step, 10_000) ** 0.5)
         expected = min(step**-0.5, step * 4000**-1.5) / 4000**-0.5
@@ -107,14 +107,14 @@ def test_literal_factors() -> None:
     )
     assert factors(3, kind="wsd", warmup=0, decay=0) == [1, 1, 1]
     assert factors(5, kind="step", warmup=2, milestones=[1, 0.6], gamma=0.5) == [0.5, 1, 0.5, 0.25, 0.25]
-    assert Schedule(final=0.1).factor(105, 100) == pytest.approx(0.1)
-    assert [Schedule(kind="constant", warmup=2).factor(step, -1) for step in (0, 1, 10**9)] == [0.5, 1, 1]
+    assert LRSchedule(min_lr_ratio=0.1).factor(105, 100) == pytest.approx(0.1)
+    assert [LRSchedule(kind="constant", warmup=2).factor(step, -1) for step in (0, 1, 10**9)] == [0.5, 1, 1]
 
 
 def test_scheduler_multiplies_each_groups_own_rate() -> None:
     groups = [{"params": [nn.Parameter(torch.zeros(1))], "lr": rate} for rate in (1.0, 0.01)]
     optimizer = torch.optim.SGD(groups, lr=1.0)
-    scheduler = Schedule(kind="linear", warmup=2).lr_scheduler(optimizer, 4)
+    scheduler = LRSchedule(kind="linear", warmup=2).lr_scheduler(optimizer, 4)
     seen = []
     for _ in range(4):
         seen.append([group["lr"] for group in optimizer.param_groups])
@@ -124,13 +124,13 @@ def test_scheduler_multiplies_each_groups_own_rate() -> None:
 
 
 def test_command_line_tells_steps_from_shares() -> None:
-    def read(schedule: Schedule) -> Schedule:
+    def read(schedule: LRSchedule) -> LRSchedule:
         return schedule
 
     for text, expected in (("1", 1), ("0.1", 0.1), ("0", 0)):
         arguments = [f"--schedule.warmup={text}", "--schedule.kind=linear"]
         schedule = jsonargparse.auto_cli(read, args=arguments)
-        assert schedule == Schedule(kind="linear", warmup=expected)
+        assert schedule == LRSchedule(kind="linear", warmup=expected)
         assert type(schedule.warmup) is type(expected)
     arguments = ["--schedule.kind=step", "--schedule.milestones=[100, 0.5]"]
     milestones = jsonargparse.auto_cli(read, args=arguments).milestones
@@ -139,9 +139,9 @@ def test_command_line_tells_steps_from_shares() -> None:
 
 def test_a_saved_schedule_is_the_same_again() -> None:
     """As checkpoints and `config.yaml` keep it."""
-    for schedule in (Schedule(), Schedule("step", milestones=(0.5, 90)), Schedule("wsd", decay=10, shape="1-sqrt")):
+    for schedule in (LRSchedule(), LRSchedule("step", milestones=(0.5, 90)), LRSchedule("wsd", decay_steps=10, decay_type="1-sqrt")):
         saved = dataclasses.asdict(schedule)
-        assert Schedule(**saved) == schedule == Schedule(**saved | {"milestones": list(saved["milestones"])})
+        assert LRSchedule(**saved) == schedule == LRSchedule(**saved | {"milestones": list(saved["milestones"])})
 
 
 BAD = [
@@ -177,13 +177,13 @@ BAD = [
 @pytest.mark.parametrize(("settings", "message"), BAD)
 def test_bad_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as caught:
-        Schedule(**settings)
+        LRSchedule(**settings)
     assert str(caught.value) == message
 
 
 def test_bad_kind() -> None:
     """Set behind the constructor's back, since the type checker of the tests would speak first."""
-    schedule = Schedule()
+    schedule = LRSchedule()
     object.__setattr__(schedule, "kind", "stepp")
     with pytest.raises(ValueError) as caught:
         schedule.__post_init__()
@@ -210,7 +210,7 @@ ENDLESS = [
 @pytest.mark.parametrize(("settings", "message"), ENDLESS)
 def test_training_without_end(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as caught:
-        Schedule(**settings).lr_scheduler(optimizer(), -1)
+        LRSchedule(**settings).lr_scheduler(optimizer(), -1)
     assert str(caught.value) == message
 
 
@@ -230,5 +230,5 @@ UNFIT = [
 def test_training_too_short(settings: dict[str, Any], message: str) -> None:
     """Told at step 0, during the warmup."""
     with pytest.raises(ValueError) as caught:
-        Schedule(**settings).factor(0, STEPS)
+        LRSchedule(**settings).factor(0, STEPS)
     assert str(caught.value) == message

@@ -9,7 +9,7 @@ import yaml
 
 from lm_objectives import Backbone, Pretraining
 from lm_objectives.__main__ import main
-from lm_objectives.plugin import rebuild
+from lm_objectives.plugin import from_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = {path.stem: path for path in sorted((CONFIGS / "recipes").glob("*.yaml"))}
@@ -27,4 +27,4 @@ def settings(*configs: Path) -> dict[str, Any]:
 
 def module_of(model: dict[str, Any]) -> Pretraining:
     """The module of the settings below `model`, trained by its default optimizer."""
-    return Pretraining(Backbone(**model["backbone"]), rebuild(model["objectives"]), rebuild(model["balancer"]))
+    return Pretraining(Backbone(**model["backbone"]), from_config(model["objectives"]), from_config(model["balancer"]))

@@ -12,10 +12,10 @@ import transformers
 from small_corpus import WORDS, write_corpus
 from torch import Tensor
 
-from lm_objectives.checkpoint import Run
+from lm_objectives.checkpoint import LoadedRun
 from lm_objectives.corruption.base import View
 from lm_objectives.data.cache import open_cache
-from lm_objectives.data.plan import RowSource, host_of
+from lm_objectives.data.plan import ObjectiveRows, row_owner
 from lm_objectives.data.rows import RowDataset, RowKey, RowSettings
 
 Ids = list[int]
@@ -45,7 +45,7 @@ def write_documents(path: Path) -> None:
     path.write_text(lines + "".join(f"{json.dumps({'text': text})}\n" for text in short), encoding="utf-8")
 
 
-def documents(run: Run) -> tuple[list[Ids], list[Ids]]:
+def documents(run: LoadedRun) -> tuple[list[Ids], list[Ids]]:
     """Tokens of the documents that the run trained on, and of those that it held out."""
     assert run.cache is not None
     cache = open_cache(run.cache)
@@ -56,28 +56,28 @@ def documents(run: Run) -> tuple[list[Ids], list[Ids]]:
     return training, held_out
 
 
-def views_of(run: Run, name: str) -> dict[str, View]:
+def views_of(run: LoadedRun, name: str) -> dict[str, View]:
     """Held-out rows of an objective, one document in each, as all who share them read them."""
-    return _rows(run, host_of(name, run.module.sources), run.module.sources)
+    return _rows(run, row_owner(name, run.module.rows), run.module.rows)
 
 
-def clean_pairs(run: Run, name: str) -> View:
+def clean_pairs(run: LoadedRun, name: str) -> View:
     """Held-out rows of an objective that cuts pairs, before anything in them is masked."""
-    return _rows(run, name, {name: run.module.sources[name]})[name]
+    return _rows(run, name, {name: run.module.rows[name]})[name]
 
 
-def _rows(run: Run, name: str, sources: Mapping[str, RowSource]) -> dict[str, View]:
+def _rows(run: LoadedRun, name: str, sources: Mapping[str, ObjectiveRows]) -> dict[str, View]:
     assert run.cache is not None
-    cache, settings = open_cache(run.cache), RowSettings(run.module.window, packing=False)
+    cache, settings = open_cache(run.cache), RowSettings(run.module.seq_len, packing=False)
     dataset = RowDataset(cache.validation, sources, cache.vocabulary, settings, "validation")
     return dataset.__getitems__([RowKey(name, k) for k in range(8)]).views
 
 
 @torch.no_grad()
-def our_losses(run: Run, name: str, view: View) -> dict[str, Tensor]:
+def our_losses(run: LoadedRun, name: str, view: View) -> dict[str, Tensor]:
     """Nats per scored position of each part of an objective's loss."""
     objective: Any = run.module.objectives[name]
-    view = objective.complete(view, run.module.backbone.embeddings())
+    view = objective.complete(view, run.module.backbone.embedding_parameters())
     [hidden] = run.module.backbone.encode([view])
     sums = objective.score(hidden, view, run.module.backbone.embedding).sums
     return {part: value / view.counts[part] for part, value in sums.items()}
@@ -86,24 +86,24 @@ def our_losses(run: Run, name: str, view: View) -> dict[str, Tensor]:
 def labels_of(view: View, like: Tensor) -> Tensor:
     """What is scored of a view, -100 elsewhere, as transformers' classes take it."""
     labels = torch.full_like(like, -100)
-    labels.view(-1)[view.scored] = view.targets
+    labels.view(-1)[view.label_positions] = view.targets
     return labels
 
 
-def both_losses(run: Run, name: str, folder: Path) -> tuple[Tensor, Tensor]:
+def both_losses(run: LoadedRun, name: str, folder: Path) -> tuple[Tensor, Tensor]:
     """An objective's loss on held-out rows, and what a folder's class says of the same rows from `labels`.
 
     Classes with two heads add both losses; a folder called generator has ELECTRA's.
     """
     views, objective = views_of(run, name), run.module.objectives[name]
     view, ours = views[name], our_losses(run, name, views[name])
-    loss, ids, more = ours.get("loss"), view.ids, {}
+    loss, ids, more = ours.get("loss"), view.input_ids, {}
     kind = getattr(transformers, json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0])
     if kind.__name__ == "ElectraForPreTraining":
-        full: Any = objective.complete(view, run.module.backbone.embeddings())  # type: ignore[operator]
+        full: Any = objective.complete(view, run.module.backbone.embedding_parameters())  # type: ignore[operator]
         loss, ids, labels = ours["discriminator"], full.ids, full.extra["labels"]
-    elif view.decoder is not None:
-        labels = labels_of(view, view.decoder)
+    elif view.decoder_labels is not None:
+        labels = labels_of(view, view.decoder_labels)
     elif name == "causal":
         labels = ids.masked_fill(torch.arange(ids.shape[1]) >= view.lengths[:, None], -100)  # shifted in the class
     elif kind.__name__.endswith("ForPreTraining"):
@@ -114,8 +114,8 @@ def both_losses(run: Run, name: str, folder: Path) -> tuple[Tensor, Tensor]:
         more = {label: view.targets}
     else:
         loss, labels = ours.get("generator", loss), labels_of(view, ids)
-    if view.segments is not None:
-        more["token_type_ids"] = view.segments
+    if view.token_type_ids is not None:
+        more["token_type_ids"] = view.token_type_ids
     real = (torch.arange(ids.shape[1]) < view.lengths[:, None]).long()
     with torch.no_grad():
         theirs = kind.from_pretrained(folder).eval()(input_ids=ids, attention_mask=real, labels=labels, **more)

@@ -33,10 +33,10 @@ def made(name: str) -> Pretraining:
     module = module_of(read["model"])
     window = read["data"]["window"]
     largest = window if isinstance(window, int) else max(tokens for _, tokens in window)
-    tokens = sorted({t for source in module.sources.values() for t in source.corruption.tokens(largest)})
+    tokens = sorted({t for source in module.rows.values() for t in source.corruption.special_tokens(largest)})
     size = read["data"]["tokenizer"]
     named = tuple((token, size - 1 - number) for number, token in enumerate(tokens))
-    vocabulary = Vocabulary(size, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3), named=named)
+    vocabulary = Vocabulary(size, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3), named_tokens=named)
     module.build(vocabulary, largest, read["trainer"]["max_steps"], "meta")
     return module
 

@@ -37,28 +37,28 @@ class FirstBatch(Callback):
 
 def states(module: Pretraining, view: View, attention: str) -> Tensor:
     """Hidden states of one view by the bare model, under a mask made by hand."""
-    time = view.ids.shape[1]
+    time = view.input_ids.shape[1]
     sees = (torch.arange(time) < view.lengths[:, None])[:, None, :].expand(-1, time, -1)
-    if view.positions is not None:  # a document's part of a row sees itself alone
-        part = (view.positions == 0).cumsum(1)
+    if view.position_ids is not None:  # a document's part of a row sees itself alone
+        part = (view.position_ids == 0).cumsum(1)
         sees = sees & (part[:, :, None] == part[:, None, :])
     if attention == "causal":
         sees = sees & torch.ones(time, time, dtype=torch.bool).tril()
     mask = torch.zeros(sees.shape, dtype=torch.float64).masked_fill(~sees, float("-inf"))[:, None]
-    more = {} if view.positions is None else {"position_ids": view.positions}
-    return module.backbone.model(input_ids=view.ids, attention_mask=mask, **more).last_hidden_state
+    more = {} if view.position_ids is None else {"position_ids": view.position_ids}
+    return module.backbone.model(input_ids=view.input_ids, attention_mask=mask, **more).last_hidden_state
 
 
 def token_loss(module: Pretraining, view: View, attention: str, z_loss: float = 0.0) -> Tensor:
     """Mean cross-entropy under the tied embedding, and z_loss times the mean of (ln Z)²."""
-    hidden = states(module, view, attention).flatten(0, 1)[view.scored]
+    hidden = states(module, view, attention).flatten(0, 1)[view.label_positions]
     logits = hidden @ module.backbone.embedding.T
     return F.cross_entropy(logits, view.targets) + z_loss * logits.logsumexp(1).square().mean()
 
 
 def gpt_bert(module: Pretraining, views: dict[str, View]) -> Tensor:
     """(L_causal + 15 L_masked) / 16: the mean over 16 devices, of which 15 learn masked tokens."""
-    assert len(views["masked"].ids) == 15 * len(views["causal"].ids)
+    assert len(views["masked"].input_ids) == 15 * len(views["causal"].input_ids)
     causal = token_loss(module, views["causal"], "causal", 1e-4)
     masked = token_loss(module, views["masked"], "bidirectional", 1e-4)
     return (causal + 15 * masked) / 16
@@ -70,8 +70,8 @@ def llama_mix(module: Pretraining, views: dict[str, View]) -> Tensor:
     electra, order = objectives["replaced"], objectives["order"]
     total = 1.0 * token_loss(module, views["causal"], "causal")
 
-    filled = electra.complete(views["replaced"], module.backbone.embeddings())
-    original = views["replaced"].ids.flatten().clone()
+    filled = electra.complete(views["replaced"], module.backbone.embedding_parameters())
+    original = views["replaced"].input_ids.flatten().clone()
     original[filled.scored] = filled.targets
     replaced = (filled.ids.flatten() != original).double().view_as(filled.ids)
     hidden = states(module, filled, "bidirectional")
@@ -82,10 +82,10 @@ def llama_mix(module: Pretraining, views: dict[str, View]) -> Tensor:
     total = total + 0.5 * (generator + 10.0 * nats[real].mean())
 
     view = views["order"]
-    assert view.segments is not None
+    assert view.token_type_ids is not None
     hidden, pooled = states(module, view, "bidirectional"), []
     for row, length in enumerate(view.lengths.tolist()):
-        second = view.segments[row, :length].bool()
+        second = view.token_type_ids[row, :length].bool()
         pooled.append(hidden[row, :length][~second].mean(0) - hidden[row, :length][second].mean(0))
     logits = order.classifier(order.dense(torch.stack(pooled)).tanh())
     return total + 1.0 * F.cross_entropy(logits, view.targets)

@@ -15,7 +15,7 @@ from recipe_exports import READS, both_losses, clean_pairs, documents, write_doc
 from transformers import AutoTokenizer
 
 from lm_objectives.__main__ import main
-from lm_objectives.checkpoint import open_run
+from lm_objectives.checkpoint import load_run
 
 NAMES = {
     *("gpt", "llama", "bert", "roberta", "albert", "electra", "bart", "t5", "gpt_bert", "ul2", "ul2_t5", "llama_mix")
@@ -145,13 +145,13 @@ def test_an_exported_tokenizer_makes_of_each_document_what_the_run_made_of_it(
 ) -> None:
     """Oracle: the tokens that the run holds, in the frame that the objective's page says."""
     root = trained(name)
-    run = open_run(checkpoint_of(root))
+    run = load_run(checkpoint_of(root))
     texts = [json.loads(line)["text"] for line in (place / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
     training, held_out = documents(run)
     assert len(held_out) >= 200 and len(training) + len(held_out) == len(texts)
     for objective in EXPORTED[name]:
         tokenizer = AutoTokenizer.from_pretrained(root / "hf" / objective)
-        mode = getattr(run.module.sources[objective].corruption, "mode", None)
+        mode = getattr(run.module.rows[objective].corruption, "mode", None)
         front = [] if mode is None else [tokenizer.convert_tokens_to_ids(mode)]
         right = sorted(READS[objective](ids, front) for ids in [*training, *held_out])
         assert sorted(tokenizer(texts)["input_ids"]) == right
@@ -164,7 +164,7 @@ def test_an_exported_tokenizer_makes_of_each_document_what_the_run_made_of_it(
 def test_an_exported_class_has_the_objectives_own_loss(name: str, trained: Callable[[str], Path]) -> None:
     """Oracle: the loss that transformers computes from `labels` on the same held-out rows, one document in each."""
     root = trained(name)
-    run = open_run(checkpoint_of(root))
+    run = load_run(checkpoint_of(root))
     for config in root.glob("hf/**/config.json"):
         objective = config.relative_to(root / "hf").parts[0]
         ours, theirs = both_losses(run, objective, config.parent)
@@ -177,10 +177,10 @@ def test_an_exported_tokenizer_makes_of_two_texts_the_rows_of_pairs(
 ) -> None:
     """Oracle: rows before they are masked, with their segments."""
     root = trained(name)
-    view = clean_pairs(open_run(checkpoint_of(root)), objective)
+    view = clean_pairs(load_run(checkpoint_of(root)), objective)
     tokenizer = AutoTokenizer.from_pretrained(root / "hf" / objective)
-    assert view.segments is not None
-    for ids, segments, length in zip(view.ids, view.segments, view.lengths, strict=True):
+    assert view.token_type_ids is not None
+    for ids, segments, length in zip(view.input_ids, view.token_type_ids, view.lengths, strict=True):
         row, second = ids[:length].tolist(), segments[:length].tolist()
         cut = second.index(1)
         encoded = tokenizer(*(tokenizer.decode(part[:-1]).removeprefix(" ") for part in (row[1:cut], row[cut:])))
