@@ -22,17 +22,17 @@ import torch
 from plain_rows import PlainRows
 from transformers import DataCollatorForLanguageModeling
 
-from lm_objectives.corruption.base import Corruption, Text, Vocabulary
-from lm_objectives.corruption.infilling import TextInfilling
-from lm_objectives.corruption.keyed import derive_seed, row_keys
-from lm_objectives.corruption.lengths import NGram
-from lm_objectives.corruption.masking import TokenMasking
-from lm_objectives.corruption.pairs import SentenceOrderPairs
-from lm_objectives.corruption.permutation import permute
-from lm_objectives.corruption.spans import SpanCorruption
+from lm_objectives.corruptions.base import Corruption
+from lm_objectives.corruptions.masked_lm import TokenMasking
+from lm_objectives.corruptions.random import derive_seed, permute, row_keys
+from lm_objectives.corruptions.sentence_order import SentenceOrderPairs
+from lm_objectives.corruptions.span_denoising import SpanCorruption
+from lm_objectives.corruptions.span_lengths import NGram
+from lm_objectives.corruptions.text_denoising import TextInfilling
 from lm_objectives.data.cache import TokenText, open_cache
-from lm_objectives.data.loader import keep_freed_memory
-from lm_objectives.data.prepare import prepare
+from lm_objectives.data.preparation.prepare import prepare
+from lm_objectives.data.sampler import keep_freed_memory
+from lm_objectives.views import Text, Vocabulary
 
 _TURN = 8  # batches
 
@@ -71,7 +71,8 @@ def race(
     for number in range(-1, rounds):
         k = np.arange(number * rows * _TURN, (number + 1) * rows * _TURN).reshape(_TURN, rows) % len(windows)
         batches = [
-            (windows[permute(own, len(windows), derive_seed("order"))], row_keys(derive_seed("batches"), own)) for own in k
+            (windows[permute(own, len(windows), derive_seed("order"))], row_keys(derive_seed("batches"), own))
+            for own in k
         ]
         tokens.append(sum(ours(*batch) for batch in batches))
         for name, (prepared, make) in runs.items():
@@ -99,7 +100,9 @@ def main() -> None:
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         cache = open_cache(
-            prepare(folder, arguments.corpus, validation_share=0.05, tokens=SpanCorruption().special_tokens(512), pairs=True)
+            prepare(
+                folder, arguments.corpus, validation_share=0.05, tokens=SpanCorruption().special_tokens(512), pairs=True
+            )
         )
         tokenizer, vocabulary = cache.tokenizer, cache.vocabulary
         text = in_memory(cache.training)

@@ -26,9 +26,9 @@ from pathlib import Path
 import yaml
 
 from lm_objectives import TextDataModule
-from lm_objectives.corruption.pairs import SentenceOrderPairs
+from lm_objectives.corruptions.sentence_order import SentenceOrderPairs
+from lm_objectives.data.dataset import RowKey
 from lm_objectives.data.plan import ObjectiveRows
-from lm_objectives.data.rows import RowKey
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"
@@ -110,8 +110,12 @@ def pairs_of(root: Path) -> tuple[float, int]:
     module.open({"order": ObjectiveRows(SentenceOrderPairs())})
     rows = module.training_rows()
     view = rows.__getitems__([RowKey("order", k) for k in range(4096)]).views["order"]
-    held_out = SentenceOrderPairs().windows(module.text.validation.stream(SentenceOrderPairs()), module.seq_len, packing=False)
-    return 1 - int(view.lengths.sum()) / view.input_ids.numel(), min(len(held_out), module.validation_rows or len(held_out))
+    held_out = SentenceOrderPairs().windows(
+        module.text.validation.stream(SentenceOrderPairs()), module.seq_len, packing=False
+    )
+    return 1 - int(view.lengths.sum()) / view.input_ids.numel(), min(
+        len(held_out), module.validation_rows or len(held_out)
+    )
 
 
 def pairs(root: Path) -> str:

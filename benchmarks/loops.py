@@ -39,7 +39,9 @@ def four_objectives() -> dict[str, Objective]:
 
 def data(rows: int, window: int, vocabulary: int, kind: type[TextDataModule] = TextDataModule, **settings: Any) -> Any:
     """The shipped corpus."""
-    return kind(tokenizer=vocabulary, seq_len=window, global_batch_size=rows, batch_multiple=rows // 4, cache=CACHE, **settings)
+    return kind(
+        tokenizer=vocabulary, seq_len=window, global_batch_size=rows, batch_multiple=rows // 4, cache=CACHE, **settings
+    )
 
 
 class _EndOfStep(L.Callback):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lm_objectives.corruption.base import Text, Vocabulary
+from lm_objectives.views import Text, Vocabulary
 
 Ids = list[int]
 

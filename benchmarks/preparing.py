@@ -24,10 +24,10 @@ import time
 from pathlib import Path
 from unittest import mock
 
-from lm_objectives.data import chunks
-from lm_objectives.data.corpus import find_sources, shipped_corpus
-from lm_objectives.data.encoding import Encoder, EncoderInput
-from lm_objectives.data.reading import Documents
+from lm_objectives.data.preparation import chunks
+from lm_objectives.data.preparation.corpus import find_sources, shipped_corpus
+from lm_objectives.data.preparation.encode import Encoder, EncoderInput
+from lm_objectives.data.preparation.readers import Documents
 from lm_objectives.data.tokenizer import make_tokenizer, vocabulary_of
 
 _MIB = 2**20
@@ -103,7 +103,8 @@ def cores(corpus: str, rounds: int) -> None:
     tokenizer = make_tokenizer(8192, texts)
     encoder = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer), "en")
     several = [
-        chunks.DocumentChunk(n, 0, {"training": [EncoderInput(text) for text in texts[n::16]], "validation": []}) for n in range(16)
+        chunks.DocumentChunk(n, 0, {"training": [EncoderInput(text) for text in texts[n::16]], "validation": []})
+        for n in range(16)
     ]
     seconds: dict[int, list[float]] = {1: [], chunks.available_cores(): []}
     for _ in range(rounds):
@@ -114,7 +115,9 @@ def cores(corpus: str, rounds: int) -> None:
                 taken.append(time.perf_counter() - started)
     one, many = seconds[1], seconds[chunks.available_cores()]
     ratio = statistics.median(a / b for a, b in zip(one, many, strict=True))
-    print(f"{chunks.available_cores()} threads are {ratio:.2f} x as fast as one ({min(one):.2f} s, {min(many):.2f} s at best)")
+    print(
+        f"{chunks.available_cores()} threads are {ratio:.2f} x as fast as one ({min(one):.2f} s, {min(many):.2f} s at best)"
+    )
 
 
 def main() -> None:

@@ -19,9 +19,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lm_objectives.checkpoint import load_run
 from lm_objectives.data.cache import open_cache
 from lm_objectives.objectives import CausalLM
+from lm_objectives.training.run import load_run
 
 RECIPES = {path.stem: path for path in sorted(Path(__file__).parents[1].glob("configs/recipes/*.yaml"))}
 COLUMNS = ("recipe", "parameters", "steps", "objective", "held-out loss", "baseline", "besides")

@@ -18,10 +18,10 @@ from alternate import Alternation, Turn
 from loops import data, fit, four_objectives, module
 
 from lm_objectives import Pretraining, TextDataModule
-from lm_objectives.corruption.base import View
+from lm_objectives.data.dataset import Batch
 from lm_objectives.data.plan import ObjectiveRows
-from lm_objectives.data.rows import Batch
 from lm_objectives.objectives import CausalLM, MaskedLM
+from lm_objectives.views import View
 
 WINDOW, ROWS, VOCABULARY = 128, 32, 8192
 
@@ -63,7 +63,9 @@ class PlainLoop:
 
         view, head = views["replaced"], objectives["replaced"]
         small = head.project_in(F.embedding(view.input_ids, embedding))
-        states = head.transform(self.hidden(head.generator.model, view, inputs_embeds=small).flatten(0, 1)[view.label_positions])
+        states = head.transform(
+            self.hidden(head.generator.model, view, inputs_embeds=small).flatten(0, 1)[view.label_positions]
+        )
         logits = F.linear(states, embedding, head.bias)
         losses.append(F.cross_entropy(logits, view.targets))
         with torch.no_grad():

@@ -17,10 +17,10 @@ from typing import Any
 from loops import backbone, data, fit
 
 from lm_objectives import Pretraining, TextDataModule
-from lm_objectives.data.loader import StepLoader
-from lm_objectives.data.rows import Batch
+from lm_objectives.data.dataset import Batch
+from lm_objectives.data.sampler import StepLoader
 from lm_objectives.objectives import CausalLM, MaskedLM, ReplacedToken, SentenceOrder
-from lm_objectives.optimisation import Muon
+from lm_objectives.optim import Muon
 
 
 class Over(Exception):

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lm_objectives.backbone import Backbone as Backbone
+    from lm_objectives.backbone.backbone import Backbone as Backbone
     from lm_objectives.data.datamodule import TextDataModule as TextDataModule
-    from lm_objectives.optimisation import LRSchedule as LRSchedule
-    from lm_objectives.pretraining import Pretraining as Pretraining
+    from lm_objectives.optim import LRSchedule as LRSchedule
+    from lm_objectives.training.module import Pretraining as Pretraining
 
 _HOMES = {
     "Backbone": "backbone",
@@ -14,7 +14,9 @@ _HOMES = {
     "Schedule": "optimisation",
     "TextDataModule": "data.datamodule",
 }
-__all__ = ["Backbone", "Pretraining", "LRSchedule", "TextDataModule"]
+
+
+__all__ = ["Backbone", "LRSchedule", "Pretraining", "TextDataModule"]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,7 @@ COMMANDS = {
     "export": "write a checkpoint as Hugging Face folders",
 }
 
+
 USAGE = """usage: lm-objectives COMMAND [options]
 
 Multi-objective language-model pretraining: one backbone, many objectives, one honest total.
@@ -59,7 +60,7 @@ def _run(arguments: list[str]) -> int:
         return 2
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # a user's own objectives and balancers, by import path
-    return import_module("lm_objectives.cli").run(arguments)
+    return import_module("lm_objectives.cli.main").run(arguments)
 
 
 if __name__ == "__main__":

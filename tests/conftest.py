@@ -43,7 +43,9 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Train:
 
     def run(backbone: Backbone, objectives: dict[str, Objective], optimizer: Any = _fast, **settings: Any) -> Path:
         torch.manual_seed(0)
-        data = TextDataModule(str(corpus), tokenizer=340, seq_len=32, global_batch_size=8, batch_multiple=1, cache=str(cache))
+        data = TextDataModule(
+            str(corpus), tokenizer=340, seq_len=32, global_batch_size=8, batch_multiple=1, cache=str(cache)
+        )
         module = Pretraining(backbone, objectives, optimizer=optimizer)
         trainer = L.Trainer(
             max_steps=2,

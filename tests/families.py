@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 
-from lm_objectives.backbone import Backbone
-from lm_objectives.corruption.base import Attention, Corruption, View, Vocabulary
+from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.corruptions.base import Corruption
+from lm_objectives.views import Attention, View, Vocabulary
 
 VOCABULARY = Vocabulary(size=67, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3))
 

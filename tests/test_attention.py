@@ -7,9 +7,10 @@ import torch
 from families import FAMILIES, VOCABULARY, some_ids, view_of
 from torch import Tensor, nn
 
-from lm_objectives.backbone import Backbone
-from lm_objectives.corruption.base import Attention, Corruption
+from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.corruptions.base import Corruption
 from lm_objectives.objectives import CausalLM, MaskedLM
+from lm_objectives.views import Attention
 
 TIME, PREFIX = 12, 5
 ONE_LAYER: dict[str, dict[str, Any]] = {

@@ -9,9 +9,9 @@ import torch
 from families import COUNTING, ENCODERS, FAMILIES, SEQ2SEQ, VOCABULARY, WINDOWED, built, some_ids, view_of
 from torch import Tensor
 
-from lm_objectives.attention_probe import check_attention, find_leak
-from lm_objectives.backbone import Backbone
-from lm_objectives.corruption.base import Vocabulary
+from lm_objectives.backbone.attention_check import check_attention, find_leak
+from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.views import Vocabulary
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
 # where some layer sees the whole row; the windows of others are asked of one layer in `test_attention`
@@ -245,7 +245,9 @@ def test_blocks_are_those_of_a_copy_of_a_moved_model_and_of_one_built_anew() -> 
     backbone.setup(VOCABULARY, 12)
     assert backbone.layers == list(backbone.model.layers)
     assert len(backbone.layers) == 3
-    assert backbone.layer_parameters(-1) == [name for name in backbone.shared_parameters() if name.startswith("layers.2.")]
+    assert backbone.layer_parameters(-1) == [
+        name for name in backbone.shared_parameters() if name.startswith("layers.2.")
+    ]
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "electra"])

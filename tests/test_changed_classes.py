@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from lm_objectives.changed_classes import reset_changed_plugins, config_paths
+from lm_objectives.cli.arguments import config_paths, reset_changed_plugins
 
 FILES = {
-    "muon.yaml": "model: {optimizer: {class_path: lm_objectives.optimisation.Muon, init_args: {lr: 0.02}}}",
+    "muon.yaml": "model: {optimizer: {class_path: lm_objectives.optim.Muon, init_args: {lr: 0.02}}}",
     "adamw.yaml": "model: {optimizer: AdamW}",
     "data.yaml": "data: {window: 8}",
     "nothing.yaml": "",
@@ -33,7 +33,13 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_was_set_for_another_class_is_dropped(before: list[str], after: list[str]) -> None:
-    assert reset_changed_plugins([*before, *after, "--data.window", "8"]) == [*before, *RESET, *after, "--data.window", "8"]
+    assert reset_changed_plugins([*before, *after, "--data.window", "8"]) == [
+        *before,
+        *RESET,
+        *after,
+        "--data.window",
+        "8",
+    ]
 
 
 @pytest.mark.parametrize(

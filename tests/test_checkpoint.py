@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from lm_objectives.checkpoint import check_same_shapes, load_run, read_checkpoint
 from lm_objectives.data.cache import open_cache
+from lm_objectives.training.checkpoint import check_same_shapes, read_checkpoint
+from lm_objectives.training.run import load_run
 
 
 class Trap:

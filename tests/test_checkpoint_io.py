@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lm_objectives.checkpoint_io import AtomicCheckpointIO
+from lm_objectives.training.checkpoint import AtomicCheckpointIO
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from small_corpus import BACKBONE, ROWS, TOKENS, WINDOW, write_corpus
 
 from lm_objectives import __main__ as command_line
-from lm_objectives import cli
-from lm_objectives.checkpoint import KEY
+from lm_objectives.cli import main as cli
+from lm_objectives.training.checkpoint import KEY
 
 PROGRAM = [sys.executable, "-m", "lm_objectives"]
 REPOSITORY = Path(__file__).parents[1]
@@ -63,7 +63,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "corpus": str(place / "corpus.jsonl"),
             "tokenizer": TOKENS,
             "window": WINDOW,
-            "rows_per_step": ROWS,
+            "global_batch_size": ROWS,
             "unit": 2,
             "validation_rows": 8,
             "cache": str(place / "cache"),
@@ -243,7 +243,7 @@ def test_a_second_file_lies_over_the_first(place: Path, tmp_path: Path, capsys: 
     got = printed(capsys, "fit", *files, "--data.window", 96)
     assert list(got["model"]["objectives"]) == ["order"]
     assert got["model"]["balancer"]["class_path"] == "lm_objectives.balancers.Uncertainty"
-    assert (got["data"]["window"], got["data"]["rows_per_step"]) == (96, ROWS)
+    assert (got["data"]["window"], got["data"]["global_batch_size"]) == (96, ROWS)
 
 
 def test_short_names_by_flag(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -287,7 +287,7 @@ from lm_objectives.balancers import Balancer
 from lm_objectives.objectives import CausalLM
 from lm_objectives.objectives.base import Objective, Outcome
 from lm_objectives.corruption.shifting import {shifting}
-from lm_objectives.scoring import at_positions, vocabulary_nats
+from lm_objectives.objectives.losses import at_positions, vocabulary_nats
 
 
 class MyObjective(Objective):
@@ -792,7 +792,16 @@ def test_help_has_each_setting_with_its_meaning(capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     assert run("fit", "--help") == 0
     text = capsys.readouterr().out
-    for setting in ("corpus", "text_field", "language", "tokenizer", "window", "rows_per_step", "num_workers", "seed"):
+    for setting in (
+        "corpus",
+        "text_field",
+        "language",
+        "tokenizer",
+        "window",
+        "global_batch_size",
+        "num_workers",
+        "seed",
+    ):
         assert re.search(rf"--data\.{setting} .*\n? +[\w\W]+?\(type: ", text), setting
     for setting in ("backbone", "objectives", "balancer", "optimizer", "schedule"):
         assert f"--model.{setting} " in text, setting

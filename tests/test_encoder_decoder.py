@@ -12,16 +12,17 @@ from families import FAMILIES, SEQ2SEQ, VOCABULARY, built, some_ids, view_of
 from torch import Tensor
 
 from lm_objectives import Pretraining
-from lm_objectives.attention_probe import check_attention, find_leak
-from lm_objectives.backbone import Backbone
-from lm_objectives.configuration import new_config
-from lm_objectives.corruption.base import Corruption, View, Vocabulary
-from lm_objectives.corruption.infilling import TextInfilling
-from lm_objectives.corruption.masking import TokenMasking
-from lm_objectives.corruption.shifting import NextToken
-from lm_objectives.corruption.spans import SpanCorruption
+from lm_objectives.backbone.attention_check import check_attention, find_leak
+from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.backbone.config import new_config
+from lm_objectives.corruptions.base import Corruption
+from lm_objectives.corruptions.causal_lm import NextToken
+from lm_objectives.corruptions.masked_lm import TokenMasking
+from lm_objectives.corruptions.span_denoising import SpanCorruption
+from lm_objectives.corruptions.text_denoising import TextInfilling
 from lm_objectives.data.plan import ObjectiveRows, check_row_sharing
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken, SpanDenoising, TextDenoising
+from lm_objectives.views import View, Vocabulary
 
 every_family = pytest.mark.parametrize("family", SEQ2SEQ)
 ALL: Mapping[str, Corruption] = {"written": TextInfilling(), "spans": SpanCorruption()}
@@ -62,7 +63,9 @@ def test_is_the_familys_own_model(family: str, lengths: list[int] | None) -> Non
         encoded = backbone.model.get_encoder()(input_ids=view.input_ids, attention_mask=mask).last_hidden_state
         whole = backbone.model(input_ids=view.input_ids, attention_mask=mask, decoder_input_ids=reads).last_hidden_state
     real = mask.bool()
-    torch.testing.assert_close(state(backbone, replace(view, decoder_labels=None))[real], encoded[real], rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        state(backbone, replace(view, decoder_labels=None))[real], encoded[real], rtol=0, atol=1e-5
+    )
     torch.testing.assert_close(state(backbone, view), whole, rtol=0, atol=1e-5)
     assert state(backbone, view).shape == (2, WRITTEN, 32)
 
@@ -229,7 +232,8 @@ def test_a_decoder_learns_where_an_objective_has_it_write(
     backbone = built(family, corruptions=corruptions)
     assert backbone.has_frozen_decoder is not learns
     views = [
-        written() if corruption.uses_decoder else view_of(some_ids(), "bidirectional") for corruption in corruptions.values()
+        written() if corruption.uses_decoder else view_of(some_ids(), "bidirectional")
+        for corruption in corruptions.values()
     ]
     for view in views:
         backbone.encode([view])[0].square().sum().backward()

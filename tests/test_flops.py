@@ -15,10 +15,8 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lm_objectives import Backbone, Pretraining, flops
-from lm_objectives.corruption.base import Rows, View, Vocabulary
-from lm_objectives.corruption.keyed import derive_seed, row_keys
-from lm_objectives.flops import FlopCounter, training_flops
+from lm_objectives import Backbone, Pretraining
+from lm_objectives.corruptions.random import derive_seed, row_keys
 from lm_objectives.objectives import (
     CausalLM,
     MaskedLM,
@@ -30,6 +28,9 @@ from lm_objectives.objectives import (
     SpanDenoising,
     TextDenoising,
 )
+from lm_objectives.training import flops
+from lm_objectives.training.flops import FlopCounter, training_flops
+from lm_objectives.views import Rows, View, Vocabulary
 
 T, V, D, F, LAYERS = 12, 67, 32, 48, 2
 VOCABULARY = Vocabulary(
@@ -151,13 +152,18 @@ CASES: dict[str, tuple[str, dict[str, Objective], Hand]] = {
     "masked by ALBERT": (
         "albert",
         {"it": MaskedLM(0.3)},
-        lambda v: 3 * (len(v["it"].input_ids) * (2 * 16 * D * T + BERT) + 2 * (D * 16 + 16 * V) * len(v["it"].label_positions)),
+        lambda v: (
+            3
+            * (len(v["it"].input_ids) * (2 * 16 * D * T + BERT) + 2 * (D * 16 + 16 * V) * len(v["it"].label_positions))
+        ),
     ),
     "order": ("bert", {"it": SentenceOrder()}, lambda v: 3 * (len(v["it"].input_ids) * BERT + pairs(v["it"]))),
     "next sentence, masked on its rows": (
         "bert",
-        {"it": NextSentence(), "guest": MaskedLM(0.3, mask_share=0.0, view_of="it")},
-        lambda v: 3 * (len(v["it"].input_ids) * BERT + pairs(v["it"]) + 2 * (D * D + D * V) * len(v["guest"].label_positions)),
+        {"it": NextSentence(), "guest": MaskedLM(0.3, mask_share=0.0, shares_rows_with="it")},
+        lambda v: (
+            3 * (len(v["it"].input_ids) * BERT + pairs(v["it"]) + 2 * (D * D + D * V) * len(v["guest"].label_positions))
+        ),
     ),
     "replaced": (
         "llama",
@@ -186,7 +192,9 @@ def test_of_a_mixture_the_experts_that_a_token_goes_to() -> None:
     module = built("mixtral", {"it": CausalLM()})
     view = views_of(module)["it"]
     row = layers(3 * D * D + 4 * D + 2 * 3 * D * F)
-    assert training_flops(module, {"it": view}) == 3 * (len(view.input_ids) * row + 2 * D * V * len(view.label_positions))
+    assert training_flops(module, {"it": view}) == 3 * (
+        len(view.input_ids) * row + 2 * D * V * len(view.label_positions)
+    )
 
 
 @each

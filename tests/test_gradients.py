@@ -7,9 +7,9 @@ import torch
 from families import FAMILIES, built, some_ids, view_of
 from torch import Tensor, nn
 
-from lm_objectives.backbone import Backbone
-from lm_objectives.corruption.base import View
-from lm_objectives.gradients import GradientStore, gradient_norm
+from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.training.gradients import GradientStore, gradient_norm
+from lm_objectives.views import View
 
 HEADS: list[Callable[[Tensor, Tensor], Tensor]] = [
     lambda hidden, embedding: (hidden[..., : embedding.shape[1]] @ embedding.T).logsumexp(-1).sum(),

@@ -8,11 +8,12 @@ import torch
 from families import SEQ2SEQ, built, some_ids, view_of
 from torch import Tensor
 
-from lm_objectives.backbone import Backbone
-from lm_objectives.corruption.base import Corruption, View
-from lm_objectives.corruption.infilling import TextInfilling
-from lm_objectives.corruption.masking import TokenMasking
-from lm_objectives.gradients import GradientStore
+from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.corruptions.base import Corruption
+from lm_objectives.corruptions.masked_lm import TokenMasking
+from lm_objectives.corruptions.text_denoising import TextInfilling
+from lm_objectives.training.gradients import GradientStore
+from lm_objectives.views import View
 
 every_family = pytest.mark.parametrize("family", SEQ2SEQ)
 MIXES: dict[str, Mapping[str, Corruption]] = {

@@ -13,9 +13,8 @@ import transformers
 from families import FAMILIES, SEQ2SEQ, VOCABULARY
 
 from lm_objectives import Backbone, Pretraining
-from lm_objectives.checkpoint import load_run
 from lm_objectives.export import export
-from lm_objectives.export.conversion import convert
+from lm_objectives.export.convert import convert
 from lm_objectives.objectives import (
     CausalLM,
     MaskedLM,
@@ -27,6 +26,7 @@ from lm_objectives.objectives import (
     SpanDenoising,
     TextDenoising,
 )
+from lm_objectives.training.run import load_run
 
 SENTINELS = replace(VOCABULARY, named=tuple((f"<extra_id_{number}>", 57 + number) for number in range(10)))
 Objectives = Callable[[], dict[str, Objective]]
@@ -38,7 +38,7 @@ CASES: dict[str, tuple[str, dict[str, Any], Objectives, str]] = {
     "bert": (
         "bert",
         {},
-        lambda: {"next": NextSentence(), "masked": MaskedLM(view_of="next")},
+        lambda: {"next": NextSentence(), "masked": MaskedLM(shares_rows_with="next")},
         "BertForPreTraining",
     ),
     "next": ("bert", {}, lambda: {"next": NextSentence()}, "BertForNextSentencePrediction"),
@@ -47,7 +47,7 @@ CASES: dict[str, tuple[str, dict[str, Any], Objectives, str]] = {
     "albert": (
         "albert",
         {},
-        lambda: {"order": SentenceOrder(), "masked": MaskedLM(view_of="order")},
+        lambda: {"order": SentenceOrder(), "masked": MaskedLM(shares_rows_with="order")},
         "AlbertForPreTraining",
     ),
     "electra": ("electra", {}, lambda: {"replaced": ReplacedToken()}, "ElectraForPreTraining"),

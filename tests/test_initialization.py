@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForPreTraining
 
 from lm_objectives import Backbone, Pretraining
-from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken, SentenceOrder
+from lm_objectives.views import Vocabulary
 
 LAYERS, WIDE, HIDDEN, HEADS = 4, 128, 256, 4
 TWO_SIGMA = 0.87962566  # standard deviation of a normal that is cut at two of them

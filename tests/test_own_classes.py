@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_objectives.own_classes import check_user_classes
+from lm_objectives.cli.checks import check_user_classes
 
 FILES = {
     "own_good": "from lm_objectives.objectives import CausalLM\nclass Mine(CausalLM): pass\nclass Other: pass\n",

@@ -7,7 +7,7 @@ import pytest
 
 from lm_objectives.balancers import Curriculum, Stages, Uncertainty
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken
-from lm_objectives.plugin import Plugin, to_config, from_config
+from lm_objectives.plugin import Plugin, from_config, to_config
 
 
 class Leaf(Plugin):
@@ -44,7 +44,7 @@ def test_most_derived_class_speaks_for_all() -> None:
     [
         Branch(0.5, leaf=Leaf(2)),
         CausalLM(share=2.0),
-        MaskedLM(0.3, predict_from="previous", view_of="order"),
+        MaskedLM(0.3, predict_from="previous", shares_rows_with="order"),
         ReplacedToken(generator=0.5, discriminator_factor=10.0),
         Curriculum(pace=Stages({"causal": [[0, 0.5], [1.0, 1.0]]}), inner=Uncertainty(variant="liebel")),
     ],

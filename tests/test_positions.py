@@ -9,12 +9,12 @@ import torch
 from families import COUNTING, FAMILIES, SEQ2SEQ, VOCABULARY, built, some_ids, view_of
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
-from lm_objectives.backbone import Backbone
-from lm_objectives.corruption.base import Vocabulary
-from lm_objectives.equal_logits import equal_logits
-from lm_objectives.export.masked import masked
+from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.backbone.equal_logits import equal_logits
+from lm_objectives.backbone.positions import PositionCounting, position_counting
+from lm_objectives.export.heads import masked
 from lm_objectives.objectives import MaskedLM
-from lm_objectives.positions import PositionCounting, position_counting
+from lm_objectives.views import Vocabulary
 
 PADS = [replace(VOCABULARY, pad=pad) for pad in (0, VOCABULARY.eos, 66)]  # 66 lies beyond the table of positions
 

@@ -47,7 +47,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "corpus": str(write_corpus(tmp_path / "corpus.jsonl")),
             "tokenizer": TOKENS,
             "window": WINDOW,
-            "rows_per_step": ROWS,
+            "global_batch_size": ROWS,
             "unit": 2,
             "cache": "cache",
         },
@@ -167,7 +167,7 @@ def test_ctrl_c_says_how_to_go_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("lm_objectives.data.prepare.encode_chunks", interrupted)
+        patch.setattr("lm_objectives.data.preparation.prepare.encode_chunks", interrupted)
         assert prepare() == 130
     [partial] = (place / "cache").iterdir()
     assert (

@@ -11,9 +11,9 @@ from families import FAMILIES, VOCABULARY
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
-from lm_objectives.backbone import Backbone
-from lm_objectives.corruption.base import Vocabulary
-from lm_objectives.corruption.masking import TokenMasking
+from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.corruptions.masked_lm import TokenMasking
+from lm_objectives.views import Vocabulary
 
 
 def written(folder: Path, family: str = "llama", auto: type = AutoModelForCausalLM, **changes: object) -> Path:

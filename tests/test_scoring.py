@@ -8,8 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lm_objectives import scoring
-from lm_objectives.scoring import gather_positions, sample_tokens, correct_predictions, linear_cross_entropy_sum
+from lm_objectives.objectives import losses as scoring
+from lm_objectives.objectives.losses import (
+    correct_predictions,
+    gather_positions,
+    linear_cross_entropy_sum,
+    sample_tokens,
+)
 
 DIM, VOCAB = 6, 37
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from lightning.pytorch.loggers import WandbLogger
 
-from lm_objectives.tracking import RunCSVLogger, Tracking, save_run_id, archive_previous_run
+from lm_objectives.training.loggers import RunCSVLogger, Tracking, archive_previous_run, save_run_id
 
 
 def rows(root: Path) -> list[tuple[int, str, float]]:

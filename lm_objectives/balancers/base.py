@@ -91,3 +91,20 @@ def keep_precision(module: nn.Module, before: Mapping[str, Tensor]) -> None:
         if buffer.dtype in (torch.float16, torch.bfloat16):
             dtype = torch.promote_types(before[name].dtype, torch.float32)
             setattr(module, name, before[name].to(buffer.device, dtype))
+
+
+def masked_sum(values: Float[Tensor, " objectives"], present: Bool[Tensor, " objectives"]) -> Float[Tensor, ""]:
+    """Sum of the present objectives' values; the others may hold anything, NaN included."""
+    return torch.where(present, values, 0).sum()
+
+
+def masked_mean(values: Float[Tensor, " objectives"], present: Bool[Tensor, " objectives"]) -> Float[Tensor, ""]:
+    """Mean over the present objectives, 0 where there is none."""
+    return masked_sum(values, present) / present.sum().clamp(min=1)
+
+
+def normalize_to_count(
+    weights: Float[Tensor, " objectives"], present: Bool[Tensor, " objectives"]
+) -> Float[Tensor, " objectives"]:
+    """Weights scaled so that the present objectives' weights sum to how many they are."""
+    return weights * present.sum() / masked_sum(weights, present)

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lm_objectives.balancers.base import StepStatistics
-from lm_objectives.balancers.pace import PacingFunction, difficulty_order
+from lm_objectives.balancers.curriculum import PacingFunction, difficulty_order
 
 
 class ByDifficulty(PacingFunction):
@@ -67,10 +67,12 @@ class ByDifficulty(PacingFunction):
             )
         goals = [self.target_loss.get(name, -math.inf) for name in names]
         self.register_buffer("ranking", torch.tensor(difficulty_order(self.order, names)), persistent=False)
-        self.register_buffer("goal", torch.tensor(goals).to(initial_losses), persistent=False)
+        self.register_buffer("threshold", torch.tensor(goals).to(initial_losses), persistent=False)
         self.register_buffer("smoothed", torch.zeros_like(initial_losses))  # before the correction
         self.register_buffer("count", torch.zeros_like(initial_losses))
-        self.register_buffer("mark", torch.full_like(initial_losses, math.inf))  # smoothed loss at the last look
+        self.register_buffer(
+            "previous_mean", torch.full_like(initial_losses, math.inf)
+        )  # smoothed loss at the last look
         self.register_buffer("learned", torch.zeros_like(initial_losses, dtype=torch.bool))
 
     def factors(self, step: int) -> Float[Tensor, " objectives"]:

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_objectives.balancers.pace import PacingFunction, difficulty_order
-from lm_objectives.ramps import fraction_to_step
+from lm_objectives.balancers.curriculum import PacingFunction, difficulty_order
+from lm_objectives.schedules import fraction_to_step
 
 
 class Competence(PacingFunction):

@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lm_objectives.balancers.base import Balancer, StepStatistics
-from lm_objectives.balancers.present import masked_sum, normalize_to_count
+from lm_objectives.balancers.base import Balancer, StepStatistics, masked_sum, normalize_to_count
 
 _FIRST, _SECOND, _TINY = 0.9, 0.999, 1e-8  # Adam as published
 

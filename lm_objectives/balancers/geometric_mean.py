@@ -6,8 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lm_objectives.balancers.base import Balancer, StepStatistics
-from lm_objectives.balancers.present import masked_mean
+from lm_objectives.balancers.base import Balancer, StepStatistics, masked_mean
 
 
 class GeometricMean(Balancer):

@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_objectives.balancers.base import Balancer, StepStatistics
-from lm_objectives.balancers.present import masked_mean, normalize_to_count
+from lm_objectives.balancers.base import Balancer, StepStatistics, masked_mean, normalize_to_count
 
 _LEAST = 1e-3  # a weight of 0 would have no gradient norm to come back by
 

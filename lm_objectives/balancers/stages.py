@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_objectives.balancers.pace import PacingFunction
-from lm_objectives.ramps import Interpolation, Points, check_points, interpolate, points_at_steps
+from lm_objectives.balancers.curriculum import PacingFunction
+from lm_objectives.schedules import Interpolation, Points, check_points, interpolate, points_at_steps
 
 
 class Stages(PacingFunction):

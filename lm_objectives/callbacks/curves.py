@@ -20,7 +20,7 @@ class Curves(L.Callback):
         for logger in trainer.loggers:
             logger.save()
         if table.is_file():
-            marks = {name: _named(objective.yardsticks) for name, objective in pl_module.objectives.items()}
+            marks = {name: _named(objective.baseline_names) for name, objective in pl_module.objectives.items()}
             draw(table, table.with_name("curves.png"), marks)
 
 

@@ -68,5 +68,5 @@ class Progress(ProgressBar):
 
 def _losses(module: Any) -> str:
     last = module.last_step
-    pairs = zip(module.names, last.losses.tolist(), last.present, strict=True)
+    pairs = zip(module.names, last.losses.tolist(), last.has_rows, strict=True)
     return " ".join(f"{name} {loss:.3f}" for name, loss, present in pairs if present)

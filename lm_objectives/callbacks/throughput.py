@@ -5,7 +5,7 @@ from typing import Any
 
 import lightning.pytorch as L
 
-from lm_objectives.flops import FlopCounter
+from lm_objectives.training.flops import FlopCounter
 
 
 class Throughput(L.Callback):

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lm_objectives.corruption.base import Corruption, Vocabulary
+from lm_objectives.corruptions.base import Corruption
 from lm_objectives.data.tokenizer import load_tokenizer
+from lm_objectives.views import Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 SPLITS = ("training", "validation")
+
+
 PAIRS = "pairs"
 """Folder, below a split's, of the same documents with each sentence encoded alone."""
 

@@ -13,17 +13,16 @@ from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.data.cache import open_cache
-from lm_objectives.data.loader import MicroBatches, StepLoader, keep_freed_memory
+from lm_objectives.data.dataset import Batch, RowDataset, RowKey, RowSettings, check_scored
 from lm_objectives.data.mixture import mixing_rates
-from lm_objectives.data.plan import ACTIVITY_DELAY, ActivityLog, RowPlan, ObjectiveRows
-from lm_objectives.data.prepare import prepare
-from lm_objectives.data.rows import Batch, RowDataset, RowKey, RowSettings
+from lm_objectives.data.plan import ACTIVITY_DELAY, ActivityLog, ObjectiveRows, RowPlan
+from lm_objectives.data.preparation.prepare import prepare
+from lm_objectives.data.preparation.text_files import TxtDocuments
+from lm_objectives.data.sampler import MicroBatches, StepLoader, keep_freed_memory
 from lm_objectives.data.target_counts import count_targets
-from lm_objectives.data.text_files import TxtDocuments
-from lm_objectives.data.unscored import check_scored
-from lm_objectives.ramps import Points, depends_on_length, check_points
+from lm_objectives.schedules import Points, check_points, depends_on_length
+from lm_objectives.views import Vocabulary
 
 
 def default_cache() -> str:
@@ -123,8 +122,13 @@ class TextDataModule(L.LightningDataModule):
             validation_share=self.validation_share,
             split_seed=self.split_seed,
             txt_documents=self.txt_documents,
-            tokens=tuple(token for source in sources.values() for token in source.corruption.special_tokens(self.seq_len)),
-            pairs=any(source.corruption.reads_sentence_pairs and source.shares_rows_with is None for source in sources.values()),
+            tokens=tuple(
+                token for source in sources.values() for token in source.corruption.special_tokens(self.seq_len)
+            ),
+            pairs=any(
+                source.corruption.reads_sentence_pairs and source.shares_rows_with is None
+                for source in sources.values()
+            ),
         )
 
     def setup(self, stage: str | None = None) -> None:
@@ -136,7 +140,7 @@ class TextDataModule(L.LightningDataModule):
                 "`open(sources)`"
             )
         module: Any = trainer.lightning_module
-        self.open(module.sources, module.backbone.packs, trainer)
+        self.open(module.sources, module.backbone.supports_packing, trainer)
 
     def open(self, sources: Mapping[str, ObjectiveRows], packs: bool = True, trainer: L.Trainer | None = None) -> None:
         """Make ready to read.
@@ -235,7 +239,7 @@ class TextDataModule(L.LightningDataModule):
         if trainer is not None:
             accumulate, world, rank = trainer.accumulate_grad_batches, trainer.world_size, trainer.global_rank
             module: Any = trainer.lightning_module
-            decisions = module.decisions
+            decisions = module.activity
             self.check(trainer)
         self.plan = plan = self._plan(decisions)
         self.check_scored()
@@ -264,7 +268,8 @@ class TextDataModule(L.LightningDataModule):
     def _validating(self) -> dict[str, ObjectiveRows]:
         """Sources of rows that are made as held-out ones are."""
         return {
-            name: replace(source, corruption=source.corruption.for_validation()) for name, source in self._sources.items()
+            name: replace(source, corruption=source.corruption.for_validation())
+            for name, source in self._sources.items()
         }
 
     def target_counts(self) -> dict[str, Tensor]:

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lm_objectives.corruption.keyed import derive_seed, row_keys
-from lm_objectives.corruption.permutation import permute
+from lm_objectives.corruptions.random import derive_seed, permute, row_keys
 
 _BLOCK = 1024  # rows within which the rates hold exactly
 

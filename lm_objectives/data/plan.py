@@ -10,15 +10,20 @@ from math import ceil, inf, lcm
 import numpy as np
 from jaxtyping import Float, Int
 
-from lm_objectives.corruption.base import Corruption
-from lm_objectives.data.apportionment import Growth, distribute_units, distribute_constant
-from lm_objectives.ramps import Schedulable, points_at_steps
+from lm_objectives.corruptions.base import Corruption
+from lm_objectives.data.apportionment import Growth, distribute_constant, distribute_units
+from lm_objectives.schedules import Schedulable, points_at_steps
 
 ACTIVITY_DELAY = 16
 """Steps from a decision that depends on losses to the rows it changes: more than any prefetching looks ahead."""
 
+
 _FINE = 2**40  # parts of a unit that shares count in while they move
+
+
 _SOON = 16  # steps that are looked ahead at a time
+
+
 _BLOCK = 4096  # steps whose moving shares are worked out together
 
 
@@ -179,7 +184,10 @@ class RowPlan:
 
     def before(self, step: int) -> dict[str, int]:
         """Rows that each objective has read before `step`."""
-        return {name: units * self.batch_multiple for name, units in zip(self.shares, self._standing(step).given, strict=True)}
+        return {
+            name: units * self.batch_multiple
+            for name, units in zip(self.shares, self._standing(step).given, strict=True)
+        }
 
     def _standing(self, step: int) -> _Standing:
         known = self._standings
@@ -238,7 +246,9 @@ class RowPlan:
             self._refuse_none(np.array([shares], dtype=float), start)
             common = lcm(*(share.denominator for share in shares))
             weights = [int(share * common) for share in shares]
-            rates = [Fraction(self.global_batch_size // self.batch_multiple * weight, sum(weights)) for weight in weights]
+            rates = [
+                Fraction(self.global_batch_size // self.batch_multiple * weight, sum(weights)) for weight in weights
+            ]
             scale = lcm(*(rate.denominator for rate in rates))
             self._steady[hosts] = [int(rate * scale) for rate in rates], scale
         return self._steady[hosts]

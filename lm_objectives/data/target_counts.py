@@ -12,20 +12,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lm_objectives.corruption.base import Corruption, Vocabulary
+from lm_objectives.corruptions.base import Corruption
 from lm_objectives.data.cache import TokenText
-from lm_objectives.data.fingerprint import digest_of, fingerprint
+from lm_objectives.data.dataset import RowDataset, RowKey, RowSettings
 from lm_objectives.data.plan import ObjectiveRows
-from lm_objectives.data.rows import RowDataset, RowKey, RowSettings
+from lm_objectives.data.preparation.fingerprint import digest_of, fingerprint
+from lm_objectives.files import atomic_write
 from lm_objectives.plugin import Plugin
-from lm_objectives.whole_file import atomic_write
+from lm_objectives.views import Vocabulary
 
 # Raise it when the same corruptions and settings come to give other counts: what they call is not hashed.
 _FORMAT = 1
 
+
 # Read for an objective at most: a second or two. An estimate from N targets costs a unigram model some V / 2N nats,
 # which for 32,768 tokens is 0.004 where each is a target, and 0.03 where 15 % are.
 _TOKENS = 2**22
+
+
 _AT_ONCE = 2**16  # tokens of the rows that are made together
 
 

@@ -8,17 +8,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lm_objectives.corruption.base import Vocabulary
-from lm_objectives.data.hub import may_be_on_hub
 from lm_objectives.data.words import breaks_line, is_byte_level, starts_word
+from lm_objectives.files import may_be_on_hub
+from lm_objectives.views import Vocabulary
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
 _SPECIAL = ["[PAD]", "[BOS]", "[EOS]", "[MASK]"]
+
+
 _BYTES = 256
+
+
 _TEXT_FILES = (".json", ".txt", ".jinja")  # what a fast tokenizer is saved as
+
 
 _log = logging.getLogger("lm_objectives")
 
@@ -147,7 +152,9 @@ def _load(name: str, tokens: tuple[str, ...]) -> tuple["PreTrainedTokenizerFast"
     tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in tokens], special_tokens=True)
     after = tokenizer.get_vocab()
     add_leading_space(tokenizer.backend_tokenizer)
-    return to_fast_tokenizer(tokenizer.backend_tokenizer, **kinds), sorted(after.keys() - before.keys(), key=after.__getitem__)
+    return to_fast_tokenizer(tokenizer.backend_tokenizer, **kinds), sorted(
+        after.keys() - before.keys(), key=after.__getitem__
+    )
 
 
 def add_leading_space(tokenizer: "Tokenizer") -> None:

@@ -15,7 +15,11 @@ _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff]"
 )
+
+
 _UNSPACED_COST = 64
+
+
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 
 

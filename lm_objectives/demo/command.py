@@ -4,12 +4,12 @@ from typing import Any
 
 import torch
 
-from lm_objectives.checkpoint import load_run
-from lm_objectives.demo.layout import paint, wrapped
-from lm_objectives.demo.sampling import Sampling
-from lm_objectives.demo.stage import DemoContext, make_context
+from lm_objectives.cli.messages import is_about_input
+from lm_objectives.demo.context import DemoContext, make_context
+from lm_objectives.demo.generate import Sampling
+from lm_objectives.demo.terminal import paint, wrapped
 from lm_objectives.demo.texts import given_text
-from lm_objectives.explain import is_about_input
+from lm_objectives.training.run import load_run
 
 
 def demo(

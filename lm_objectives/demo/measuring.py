@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lm_objectives.corruption.keyed import derive_seed, row_keys
+from lm_objectives.corruptions.random import derive_seed, row_keys
 from lm_objectives.objectives.base import Objective, baseline_metrics, combine_losses
 
 if TYPE_CHECKING:
-    from lm_objectives.demo.stage import DemoContext
+    from lm_objectives.demo.context import DemoContext
 
 _ROWS = 16
 

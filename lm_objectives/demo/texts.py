@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lm_objectives.corruption.base import Vocabulary
-from lm_objectives.corruption.keyed import derive_seed
+from lm_objectives.corruptions.random import derive_seed
 from lm_objectives.data.cache import TokenText
-from lm_objectives.data.encoding import Encoder, TokenArrays, EncoderInput
+from lm_objectives.data.preparation.encode import Encoder, EncoderInput, TokenArrays
+from lm_objectives.views import Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

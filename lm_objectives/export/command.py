@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lm_objectives.checkpoint import LoadedRun, load_run
-from lm_objectives.corruption.base import Corruption
+from lm_objectives.backbone.pretrained import silence_transformers
+from lm_objectives.corruptions.base import Corruption
 from lm_objectives.data.tokenizer import exported_tokenizer
-from lm_objectives.export.conversion import convert
+from lm_objectives.export.convert import convert
 from lm_objectives.export.reference import NotExportableError
-from lm_objectives.pretrained import silence_transformers
+from lm_objectives.training.run import LoadedRun, load_run
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lm_objectives.backbone import Backbone
-from lm_objectives.configuration import first_position
-from lm_objectives.corruption.base import View
-from lm_objectives.heads import Names
+from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.backbone.config import first_position
+from lm_objectives.objectives.hf_heads import Names
+from lm_objectives.views import View
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

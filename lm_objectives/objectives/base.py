@@ -10,15 +10,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from lm_objectives.corruption.base import Corruption, View, Vocabulary
-from lm_objectives.objectives.baselines import ConstantAccuracy, ConstantNats
+from lm_objectives.corruptions.base import Corruption
+from lm_objectives.objectives.metrics import ConstantAccuracy, ConstantNats
 from lm_objectives.plugin import Plugin
-from lm_objectives.ramps import Schedulable, check_points
+from lm_objectives.schedules import Schedulable, check_points
+from lm_objectives.views import View, Vocabulary
 
 if TYPE_CHECKING:
-    from lm_objectives.backbone import Backbone
-    from lm_objectives.demo.stage import DemoContext
-
+    from lm_objectives.backbone.backbone import Backbone
+    from lm_objectives.demo.context import DemoContext
 
 BaselineNames = dict[str, tuple[str | tuple[str, float], ...]]
 """For each metric, the names of other metrics, or a name and the value that it always has."""
@@ -38,7 +38,9 @@ class LossOutput:
     metric_inputs: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
 
 
-def combine_losses(parts: Mapping[str, float], sums: Mapping[str, Tensor], totals: Mapping[str, int | Tensor]) -> Tensor:
+def combine_losses(
+    parts: Mapping[str, float], sums: Mapping[str, Tensor], totals: Mapping[str, int | Tensor]
+) -> Tensor:
     """Sum over parts of factor × sum / count, in nats per scored position; a part that scores nothing adds nothing.
 
     Args:

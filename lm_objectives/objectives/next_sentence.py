@@ -9,15 +9,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import Metric
 
-from lm_objectives.corruption.base import View, Vocabulary
-from lm_objectives.corruption.next_sentence import NextSentencePairs
-from lm_objectives.demo.judging import successions_judged
-from lm_objectives.objectives.base import Objective, LossOutput
-from lm_objectives.objectives.pairs import pair_layers, pair_metrics, score_pairs
+from lm_objectives.corruptions.next_sentence import NextSentencePairs
+from lm_objectives.demo.show_pairs import successions_judged
+from lm_objectives.objectives.base import LossOutput, Objective
+from lm_objectives.objectives.classification import pair_layers, pair_metrics, score_pairs
+from lm_objectives.views import View, Vocabulary
 
 if TYPE_CHECKING:
-    from lm_objectives.backbone import Backbone
-    from lm_objectives.demo.stage import DemoContext
+    from lm_objectives.backbone.backbone import Backbone
+    from lm_objectives.demo.context import DemoContext
 
 
 class NextSentence(Objective):

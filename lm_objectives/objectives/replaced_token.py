@@ -13,18 +13,18 @@ from torchmetrics import Metric
 from torchmetrics.classification import BinaryAUROC, BinaryF1Score
 from torchmetrics.wrappers.abstract import WrapperMetric
 
-from lm_objectives.corruption.base import Frame, View, Vocabulary
-from lm_objectives.corruption.masking import TokenReplacement
-from lm_objectives.demo.detecting import detected
-from lm_objectives.objectives.base import Objective, LossOutput, BaselineNames
-from lm_objectives.objectives.baselines import ConstantNats, over_vocabulary, token_baselines
-from lm_objectives.objectives.mean import Mean
-from lm_objectives.ramps import Schedulable
-from lm_objectives.scoring import gather_positions, sample_tokens, linear_cross_entropy_sum
+from lm_objectives.corruptions.replaced_token import TokenReplacement
+from lm_objectives.corruptions.windows import Frame
+from lm_objectives.demo.show_tokens import detected
+from lm_objectives.objectives.base import BaselineNames, LossOutput, Objective
+from lm_objectives.objectives.losses import gather_positions, linear_cross_entropy_sum, sample_tokens
+from lm_objectives.objectives.metrics import ConstantNats, Mean, over_vocabulary, token_baselines
+from lm_objectives.schedules import Schedulable
+from lm_objectives.views import View, Vocabulary
 
 if TYPE_CHECKING:
-    from lm_objectives.backbone import Backbone
-    from lm_objectives.demo.stage import DemoContext
+    from lm_objectives.backbone.backbone import Backbone
+    from lm_objectives.demo.context import DemoContext
 
 
 class ReplacedToken(Objective):
@@ -103,7 +103,11 @@ class ReplacedToken(Objective):
         states = self.transform(gather_positions(hidden, view.label_positions))
         nats = linear_cross_entropy_sum(states, embedding, view.targets, self.bias)
         samples = sample_tokens(states, embedding, view.sampling_noise, self.bias)
-        labels = torch.zeros_like(view.input_ids).view(-1).index_copy(0, view.label_positions, (samples != view.targets).long())
+        labels = (
+            torch.zeros_like(view.input_ids)
+            .view(-1)
+            .index_copy(0, view.label_positions, (samples != view.targets).long())
+        )
         filled = view.input_ids.view(-1).index_copy(0, view.label_positions, samples).view_as(view.input_ids)
         return replace(view, input_ids=filled, extra={"generator": nats, "labels": labels.view_as(view.input_ids)})
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lm_objectives.corruption.base import Layout
-from lm_objectives.corruption.spans import SpanCorruption
-from lm_objectives.demo.restoring import restored
-from lm_objectives.objectives.own_head import OwnHead
+from lm_objectives.corruptions.base import Layout
+from lm_objectives.corruptions.span_denoising import SpanCorruption
+from lm_objectives.demo.show_seq2seq import restored
+from lm_objectives.objectives.language_model import OwnHead
 
 if TYPE_CHECKING:
-    from lm_objectives.demo.stage import DemoContext
+    from lm_objectives.demo.context import DemoContext
 
 
 class SpanDenoising(OwnHead):

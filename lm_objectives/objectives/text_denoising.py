@@ -4,15 +4,15 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lm_objectives.corruption.base import Frame
-from lm_objectives.corruption.infilling import TextInfilling
-from lm_objectives.corruption.lengths import Poisson, SpanLengths
-from lm_objectives.corruption.units import Unit
-from lm_objectives.demo.rewriting import rewritten
-from lm_objectives.objectives.own_head import OwnHead
+from lm_objectives.corruptions.span_lengths import Poisson, SpanLengths
+from lm_objectives.corruptions.text_denoising import TextInfilling
+from lm_objectives.corruptions.windows import Frame
+from lm_objectives.corruptions.word_units import Unit
+from lm_objectives.demo.show_seq2seq import rewritten
+from lm_objectives.objectives.language_model import OwnHead
 
 if TYPE_CHECKING:
-    from lm_objectives.demo.stage import DemoContext
+    from lm_objectives.demo.context import DemoContext
 
 
 class TextDenoising(OwnHead):

@@ -11,7 +11,7 @@ from balancer_cases import CLASSES, INITIAL, NAMES, OWN, make, totals
 from torch import Tensor
 
 from lm_objectives.balancers import Balancer, StepStatistics
-from lm_objectives.plugin import to_config, from_config
+from lm_objectives.plugin import from_config, to_config
 
 EVERY = list(CLASSES)
 SUM_TO_COUNT = ("Fixed", "GradNorm", "RandomWeights", "DynamicWeightAverage", "FAMO")
@@ -98,7 +98,9 @@ def test_the_order_of_objectives_does_not_matter(name: str, order: list[int]) ->
         told = totals(step, torch.tensor([True, step != 5, True]))
         torch.testing.assert_close(other.weights(step), balancer.weights(step)[shuffle], rtol=1e-12, atol=1e-12)
         first = balancer.update(told)
-        second = other.update(StepStatistics(step, told.losses[shuffle], told.trained[shuffle], told.gradients[shuffle]))
+        second = other.update(
+            StepStatistics(step, told.losses[shuffle], told.trained[shuffle], told.gradients[shuffle])
+        )
         if first is not None:
             torch.testing.assert_close(second, first[shuffle], rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(other.weights(8), balancer.weights(8)[shuffle], rtol=1e-12, atol=1e-12)

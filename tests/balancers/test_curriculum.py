@@ -51,7 +51,9 @@ def test_an_objective_that_the_inner_balancer_leaves_out_is_not_active() -> None
 
 def test_by_difficulty_waits_for_losses_of_the_step() -> None:
     balancer = built(ByDifficulty(list(NAMES), target_loss={"causal": 3.0}, smoothing=0.0))
-    balancer.update(StepStatistics(0, torch.tensor([2.9, 0, 0], dtype=torch.double), torch.tensor([True, False, False])))
+    balancer.update(
+        StepStatistics(0, torch.tensor([2.9, 0, 0], dtype=torch.double), torch.tensor([True, False, False]))
+    )
     assert balancer.active(1).tolist() == [True, True, False]
 
 
@@ -92,6 +94,8 @@ def test_a_deferred_inner_balancer_has_its_weights_multiplied() -> None:
         (Stages({"causal": [[30, 1.0], [40, 0.0]]}), Fixed({"causal": 1.0, "masked": 0.0, "order": 0.0}), 40),
     ],
 )
-def test_a_step_without_any_objective_is_one_clear_line(pace: PacingFunction, inner: Balancer | None, step: int) -> None:
+def test_a_step_without_any_objective_is_one_clear_line(
+    pace: PacingFunction, inner: Balancer | None, step: int
+) -> None:
     with pytest.raises(ValueError, match=f"at every step, found none at step {step}: let one in"):
         built(pace, inner)

@@ -5,15 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from lm_objectives.balancers import (
-    FAMO,
-    Balancer,
-    DynamicWeightAverage,
-    GradNorm,
-    StepStatistics,
-    TorchJD,
-    Uncertainty,
-)
+from lm_objectives.balancers import FAMO, Balancer, DynamicWeightAverage, GradNorm, StepStatistics, TorchJD, Uncertainty
 
 BOTH = torch.ones(2, dtype=torch.bool)
 J = torch.tensor([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]], dtype=torch.double)

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from small_corpus import BACKBONE, ROWS, TOKENS, WINDOW
 from torch import Tensor
 
-from lm_objectives import Backbone, Pretraining, LRSchedule, TextDataModule
+from lm_objectives import Backbone, LRSchedule, Pretraining, TextDataModule
 from lm_objectives.balancers import Balancer
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, SentenceOrder
 

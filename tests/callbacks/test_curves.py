@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from lm_objectives.callbacks.curves import Curves, draw, read_column
-from lm_objectives.tracking import RunCSVLogger
+from lm_objectives.training.loggers import RunCSVLogger
 
 TABLE = """step,train/causal/loss,train/causal/weight,val/causal/loss,val/causal/uniform
 0,5.5,1.0,,

@@ -74,7 +74,7 @@ class Step(Callback):
         found = {}
         for name in self.module.names:
             loss = sum(
-                self.module.outcomes(batch.views)[name].sums["loss"] / batch.totals[name]["loss"]
+                self.module.forward_views(batch.views)[name].loss_sums["loss"] / batch.totals[name]["loss"]
                 for batch in self.batches
             )
             found[name] = torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
@@ -106,7 +106,7 @@ def test_cosines_and_norms_are_autograds(name: str, accumulate: int, text: Path,
 
 def test_objectives_on_one_view_are_told_apart(text: Path, tmp_path: Path) -> None:
     step, numbers = Step(), Numbers()
-    shared = {"order": SentenceOrder(), "masked": MaskedLM(view_of="order")}
+    shared = {"order": SentenceOrder(), "masked": MaskedLM(shares_rows_with="order")}
     settings: dict[str, Any] = {"logger": numbers, "precision": "64-true", "max_steps": 1}
     fit(text, tmp_path, [GradientConflict(), step], objectives=shared, **settings)
     for name, gradient in step.gradients().items():

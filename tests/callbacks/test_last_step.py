@@ -7,7 +7,7 @@ import torch
 from callback_runs import STEPS, different, fit, state
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lm_objectives.callbacks.last_step import FinalCheckpoint
+from lm_objectives.callbacks.finish import FinalCheckpoint
 from lm_objectives.callbacks.throughput import Throughput
 
 

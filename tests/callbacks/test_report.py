@@ -1,6 +1,6 @@
 """The table of a validation, letter by letter."""
 
-from lm_objectives.callbacks.report import table
+from lm_objectives.callbacks.validation_table import table
 
 VALUES = {
     "val/causal/loss": 4.95,

@@ -9,7 +9,7 @@ import pytest
 from callback_runs import STEPS, different, fit, interrupted, state
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from lm_objectives.callbacks.stop_cleanly import GracefulInterrupt
+from lm_objectives.callbacks.interrupt import GracefulInterrupt
 from lm_objectives.callbacks.throughput import Throughput
 
 pytestmark = pytest.mark.usefixtures("own_signals")

@@ -23,8 +23,8 @@ class Totals(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         for name, view in batch.views.items():
-            self.rows[name] = self.rows.get(name, 0) + len(view.ids)
-            self.scored[name] = self.scored.get(name, 0) + len(view.scored)
+            self.rows[name] = self.rows.get(name, 0) + len(view.input_ids)
+            self.scored[name] = self.scored.get(name, 0) + len(view.label_positions)
         self.logged.append({key: float(value) for key, value in trainer.callback_metrics.items()})
 
 
@@ -57,7 +57,7 @@ def test_three_times_the_forward_arithmetic(accumulate: int, text: Path, tmp_pat
 
 
 def test_a_shared_view_costs_one_pass(text: Path, tmp_path: Path) -> None:
-    totals, module = run(text, tmp_path, {"order": SentenceOrder(), "masked": MaskedLM(view_of="order")})
+    totals, module = run(text, tmp_path, {"order": SentenceOrder(), "masked": MaskedLM(shares_rows_with="order")})
     assert totals.rows["order"] == totals.rows["masked"]
     heads = sum(head_flops(module, name, totals.scored[name]) for name in module.names)
     expected = 3 * (backbone_flops(totals.rows["order"]) + heads)

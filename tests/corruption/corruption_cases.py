@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from ragged import pad_rows
 
-from lm_objectives.corruption.base import Rows, Vocabulary, position_ids_from
-from lm_objectives.corruption.keyed import derive_seed, row_keys
+from lm_objectives.corruptions.random import derive_seed, row_keys
+from lm_objectives.corruptions.windows import position_ids_from
+from lm_objectives.views import Rows, Vocabulary
 
 PAD, BOS, EOS, MASK = range(4)
 VOCABULARY = Vocabulary(

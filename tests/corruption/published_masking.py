@@ -13,9 +13,9 @@ from random import Random
 
 import numpy as np
 
-from lm_objectives.corruption.keyed import derive_seed, row_keys
-from lm_objectives.corruption.lengths import Geometric, NGram, Poisson, SpanLengths, Uniform
-from lm_objectives.corruption.runs import sample_spans
+from lm_objectives.corruptions.random import derive_seed, row_keys
+from lm_objectives.corruptions.sampling import sample_spans
+from lm_objectives.corruptions.span_lengths import Geometric, NGram, Poisson, SpanLengths, Uniform
 
 UNITS = 128
 

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 from corruption_cases import keys
 
-from lm_objectives.corruption.choosing import random_partition, concatenated_ranges, sample_subset
+from lm_objectives.corruptions.sampling import concatenated_ranges, random_partition, sample_subset
 
 
 def test_ranges() -> None:

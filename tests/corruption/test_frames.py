@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from corruption_cases import BOS, EOS, PAD, VOCABULARY, keys, toy_text
 
-from lm_objectives.corruption.base import Corruption, Frame, frame_length
-from lm_objectives.corruption.infilling import TextInfilling
-from lm_objectives.corruption.masking import TokenMasking, TokenReplacement
-from lm_objectives.corruption.shifting import NextToken
+from lm_objectives.corruptions.base import Corruption
+from lm_objectives.corruptions.causal_lm import NextToken
+from lm_objectives.corruptions.masked_lm import TokenMasking
+from lm_objectives.corruptions.replaced_token import TokenReplacement
+from lm_objectives.corruptions.text_denoising import TextInfilling
+from lm_objectives.corruptions.windows import Frame, frame_length
 
 WINDOW = 16
 generator = np.random.default_rng(0)

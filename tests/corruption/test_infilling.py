@@ -9,12 +9,12 @@ import pytest
 import torch
 from corruption_cases import BOS, EOS, MASK, PAD, VOCABULARY, keys, random_rows, rows_of
 
-from lm_objectives.corruption.base import Rows
-from lm_objectives.corruption.infilling import TextInfilling, infill, permute_sentences
-from lm_objectives.corruption.lengths import NGram, Poisson
-from lm_objectives.corruption.masking import mask_counts
-from lm_objectives.corruption.runs import sample_spans
-from lm_objectives.corruption.units import units_of
+from lm_objectives.corruptions.masked_lm import mask_counts
+from lm_objectives.corruptions.sampling import sample_spans
+from lm_objectives.corruptions.span_lengths import NGram, Poisson
+from lm_objectives.corruptions.text_denoising import TextInfilling, infill, permute_sentences
+from lm_objectives.corruptions.word_units import units_of
+from lm_objectives.views import Rows
 
 
 def sentences_of(rows: Rows, seed: int = 0) -> Rows:
@@ -111,7 +111,9 @@ def test_a_row_is_the_same_alone(corruption: TextInfilling) -> None:
     whole = corruption.corrupt(ROWS, VOCABULARY)
     assert ROWS.sentence_starts is not None
     for row in (0, 7, 199):
-        own = Rows(ROWS.keys[[row]], ROWS.input_ids[[row]], ROWS.lengths[[row]], sentence_starts=ROWS.sentence_starts[[row]])
+        own = Rows(
+            ROWS.keys[[row]], ROWS.input_ids[[row]], ROWS.lengths[[row]], sentence_starts=ROWS.sentence_starts[[row]]
+        )
         assert torch.equal(corruption.corrupt(own, VOCABULARY).input_ids[0], whole.input_ids[row])
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lm_objectives.corruption.keyed import randint, derive_seed, random_bits, splitmix64, row_keys, uniform
+from lm_objectives.corruptions.random import derive_seed, randint, random_bits, row_keys, splitmix64, uniform
 
 GOLDEN = 0x9E3779B97F4A7C15
 
@@ -57,7 +57,9 @@ def test_keys_of_rows_do_not_depend_on_who_asks() -> None:
 def test_domains_are_the_same_everywhere_and_words_do_not_run_together() -> None:
     assert derive_seed("training", 0, "causal") == derive_seed("training", "0", "causal")
     assert derive_seed("ab", "c") != derive_seed("a", "bc")
-    assert int(derive_seed("training", 0, "causal")) == 2833500289497080799  # another number would change every run's rows
+    assert (
+        int(derive_seed("training", 0, "causal")) == 2833500289497080799
+    )  # another number would change every run's rows
 
 
 @pytest.mark.parametrize("purpose", [0, 1, 7])

@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from corruption_cases import VOCABULARY, ToyText, keys
 
-from lm_objectives.corruption.base import Corruption, Rows, Text, Vocabulary
-from lm_objectives.corruption.next_sentence import NextSentencePairs
-from lm_objectives.corruption.pairs import SentenceOrderPairs
+from lm_objectives.corruptions.base import Corruption
+from lm_objectives.corruptions.next_sentence import NextSentencePairs
+from lm_objectives.corruptions.sentence_order import SentenceOrderPairs
 from lm_objectives.data.cache import TokenCache, open_cache
-from lm_objectives.data.prepare import prepare
+from lm_objectives.data.preparation.prepare import prepare
+from lm_objectives.views import Rows, Text, Vocabulary
 
 ROWS = 20_000
 QUOTES = "\"'\u201c\u201d\u2018\u2019"

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from corruption_cases import keys
 
-from lm_objectives.corruption.keyed import random_bits
-from lm_objectives.corruption.lengths import Geometric, NGram, Poisson, SpanLengths, Uniform, sample_lengths
-from lm_objectives.corruption.runs import sample_spans
-from lm_objectives.plugin import to_config, from_config
+from lm_objectives.corruptions.random import random_bits
+from lm_objectives.corruptions.sampling import sample_spans
+from lm_objectives.corruptions.span_lengths import Geometric, NGram, Poisson, SpanLengths, Uniform, sample_lengths
+from lm_objectives.plugin import from_config, to_config
 
 LEAVES: list[SpanLengths] = [Geometric(), Geometric(0.5, 4), Poisson(), Poisson(0.3), Uniform(), Uniform(2, 5), NGram()]
 each = pytest.mark.parametrize("lengths", LEAVES, ids=lambda lengths: type(lengths).__name__)

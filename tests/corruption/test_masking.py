@@ -12,11 +12,12 @@ import torch
 import yaml
 from corruption_cases import BOS, EOS, MASK, PAD, VOCABULARY, packed_rows, random_rows, rows_of
 
-from lm_objectives.corruption.base import Rows, View
-from lm_objectives.corruption.lengths import Geometric, NGram, Poisson, Uniform
-from lm_objectives.corruption.masking import TokenMasking, TokenReplacement
-from lm_objectives.corruption.units import units_of
+from lm_objectives.corruptions.masked_lm import TokenMasking
+from lm_objectives.corruptions.replaced_token import TokenReplacement
+from lm_objectives.corruptions.span_lengths import Geometric, NGram, Poisson, Uniform
+from lm_objectives.corruptions.word_units import units_of
 from lm_objectives.objectives import Objective
+from lm_objectives.views import Rows, View
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SINGLY = [TokenMasking(), TokenMasking(0.3, predict_from="previous"), TokenReplacement(), TokenReplacement(0.4)]
@@ -76,7 +77,7 @@ def test_exact_counts(corruption: Any) -> None:
     for row, length in enumerate(rows.lengths):
         maskable = sum(token not in VOCABULARY.special for token in rows.input_ids[row, back:length])
         assert found[row] == round(corruption.rate * maskable)
-    assert next(iter(view.counts.values())) == len(view.scored) == found.sum()
+    assert next(iter(view.counts.values())) == len(view.label_positions) == found.sum()
 
 
 @pytest.mark.parametrize("corruption", TOGETHER, ids=name_of)
@@ -102,7 +103,7 @@ def test_in_packed_rows_no_target_is_predicted_from_another_document(corruption:
     view = corruption.corrupt(rows, VOCABULARY)
     row, position = positions(view, back_of(corruption)).T
     assert rows.position_ids is not None and (rows.position_ids[row, position] >= back_of(corruption)).all()
-    assert view.positions is not None and np.array_equal(view.positions, rows.position_ids)
+    assert view.position_ids is not None and np.array_equal(view.position_ids, rows.position_ids)
     assert not np.isin(view.targets, VOCABULARY.special).any()
 
 
@@ -146,7 +147,7 @@ def test_only_ordinary_tokens_are_scored_and_each_once(corruption: Any) -> None:
     row, position = positions(view, back_of(corruption)).T
     assert not np.isin(view.targets, VOCABULARY.special).any()
     assert np.array_equal(view.targets, rows.input_ids[row, position])
-    assert (np.diff(view.scored) > 0).all()
+    assert (np.diff(view.label_positions) > 0).all()
     assert (position < rows.lengths[row]).all()
 
 
@@ -155,7 +156,7 @@ def test_padding_is_known_by_length_whatever_it_holds(corruption: Any) -> None:
     rows = random_rows(50, 64)
     ids = rows.input_ids.copy()
     ids[np.arange(64) >= rows.lengths[:, None]] = 9
-    scored = [corruption.corrupt(of, VOCABULARY).scored for of in (rows, replace(rows, input_ids=ids))]
+    scored = [corruption.corrupt(of, VOCABULARY).label_positions for of in (rows, replace(rows, input_ids=ids))]
     assert torch.equal(*scored)
 
 
@@ -165,7 +166,7 @@ def test_nothing_else_changes(corruption: Any) -> None:
     before = rows.input_ids.copy()
     view = corruption.corrupt(rows, VOCABULARY)
     row, position = positions(view, back_of(corruption)).T
-    changed = view.ids.numpy().copy()
+    changed = view.input_ids.numpy().copy()
     changed[row, position] = before[row, position]
     assert np.array_equal(changed, before)
     assert np.array_equal(rows.input_ids, before)
@@ -178,19 +179,19 @@ def test_a_row_is_the_same_alone(corruption: Any) -> None:
     whole = corruption.corrupt(rows, VOCABULARY)
     for number in (0, 7, 19):
         alone = corruption.corrupt(take(rows, [number]), VOCABULARY)
-        own = whole.scored // 64 == number
-        assert torch.equal(alone.ids[0], whole.ids[number])
-        assert torch.equal(alone.scored, whole.scored[own] - 64 * number)
-        if whole.uniforms is not None:
-            assert torch.equal(alone.uniforms, whole.uniforms[own])
+        own = whole.label_positions // 64 == number
+        assert torch.equal(alone.input_ids[0], whole.input_ids[number])
+        assert torch.equal(alone.label_positions, whole.label_positions[own] - 64 * number)
+        if whole.sampling_noise is not None:
+            assert torch.equal(alone.sampling_noise, whole.sampling_noise[own])
 
 
 @each
 def test_other_keys_mask_otherwise(corruption: Any) -> None:
     rows = random_rows(20, 64)
     assert not torch.equal(
-        corruption.corrupt(rows, VOCABULARY).scored,
-        corruption.corrupt(replace(rows, keys=rows.keys + np.uint64(1)), VOCABULARY).scored,
+        corruption.corrupt(rows, VOCABULARY).label_positions,
+        corruption.corrupt(replace(rows, keys=rows.keys + np.uint64(1)), VOCABULARY).label_positions,
     )
 
 
@@ -214,7 +215,7 @@ def test_shares_of_mask_random_and_kept(corruption: Any, mask_share: float, rand
     rows = rows_of(*[[*range(4, 44)]] * 4000)
     view = corruption.corrupt(rows, VOCABULARY)
     row, position = positions(view).T
-    now = view.ids.numpy()[row, position]
+    now = view.input_ids.numpy()[row, position]
     masked, kept = now == MASK, now == view.targets.numpy()
     assert masked.mean() == pytest.approx(mask_share, abs=0.015)
     assert kept.mean() == pytest.approx(1 - mask_share - random_share * 95 / 96, abs=0.015)
@@ -247,7 +248,8 @@ def test_marginal_rates_of_hugging_faces_collator() -> None:
     torch.manual_seed(0)
     collator = DataCollatorForLanguageModeling(Tokenizer(), mlm_probability=0.15)  # type: ignore[arg-type]
     theirs_ids, theirs_labels = collator.torch_mask_tokens(
-        torch.from_numpy(rows.input_ids.copy()), special_tokens_mask=torch.from_numpy(np.isin(rows.input_ids, VOCABULARY.special))
+        torch.from_numpy(rows.input_ids.copy()),
+        special_tokens_mask=torch.from_numpy(np.isin(rows.input_ids, VOCABULARY.special)),
     )
     ours = TokenMasking().corrupt(rows, VOCABULARY)
     scored = theirs_labels != -100
@@ -274,7 +276,7 @@ def test_prediction_from_the_previous_position_never_comes_from_before_the_row()
 def test_rows_without_anything_to_mask(corruption: Any) -> None:
     view = corruption.corrupt(rows_of([BOS, EOS], [BOS, 7, EOS], window=4), VOCABULARY)
     assert view.targets.tolist() == [7]
-    assert corruption.corrupt(rows_of([BOS, EOS]), VOCABULARY).scored.tolist() == []
+    assert corruption.corrupt(rows_of([BOS, EOS]), VOCABULARY).label_positions.tolist() == []
 
 
 def test_counts_and_uniforms_of_replacement() -> None:
@@ -300,7 +302,9 @@ def test_rates_follow_their_points(kind: Any) -> None:
     moving = kind([[0.0, 0.3], [1.0, 0.15]])
     assert [moving.at(step, 1000).rate for step in (0, 500, 1000)] == pytest.approx([0.3, 0.225, 0.15])
     rows = random_rows(20, 64)
-    assert torch.equal(moving.at(0, 9).corrupt(rows, VOCABULARY).scored, kind(0.3).corrupt(rows, VOCABULARY).scored)
+    assert torch.equal(
+        moving.at(0, 9).corrupt(rows, VOCABULARY).label_positions, kind(0.3).corrupt(rows, VOCABULARY).label_positions
+    )
     assert kind(0.2).at(7, -1) == kind(0.2)
     assert moving.validating() == kind(0.15)
     assert pickle.loads(pickle.dumps(moving)) == moving

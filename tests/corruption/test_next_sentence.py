@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from corruption_cases import BOS, EOS, PAD, VOCABULARY, ToyText, keys, toy_text
 
-from lm_objectives.corruption import next_sentence
-from lm_objectives.corruption.base import Rows
-from lm_objectives.corruption.keyed import random_bits
-from lm_objectives.corruption.next_sentence import NextSentencePairs, reachable
+from lm_objectives.corruptions import next_sentence
+from lm_objectives.corruptions.next_sentence import NextSentencePairs, reachable
+from lm_objectives.corruptions.random import random_bits
+from lm_objectives.views import Rows
 
 GENERATOR = np.random.default_rng(0)
 TEXT = toy_text(

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from corruption_cases import BOS, EOS, PAD, VOCABULARY, ToyText, keys, toy_text
 
-from lm_objectives.corruption import pairs
-from lm_objectives.corruption.base import Rows
-from lm_objectives.corruption.pairs import SentenceOrderPairs
-from lm_objectives.corruption.sentence_units import split_into_units
+from lm_objectives.corruptions import sentence_order as pairs
+from lm_objectives.corruptions.segment_pairs import split_into_units
+from lm_objectives.corruptions.sentence_order import SentenceOrderPairs
+from lm_objectives.views import Rows
 
 GENERATOR = np.random.default_rng(0)
 TEXT = toy_text(

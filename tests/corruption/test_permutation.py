@@ -5,8 +5,7 @@ from math import factorial
 import numpy as np
 import pytest
 
-from lm_objectives.corruption.keyed import derive_seed, row_keys
-from lm_objectives.corruption.permutation import permute
+from lm_objectives.corruptions.random import derive_seed, permute, row_keys
 
 
 @pytest.mark.parametrize("size", [*range(1, 40), 63, 64, 65, 255, 256, 257, 1000, 1024, 1025, 1999, 2000, 100_003])
@@ -38,7 +37,9 @@ def test_every_order_of_few_comes_as_often(size: int, limit: float, number: int)
 @pytest.mark.parametrize("size", [6, 7, 8, 16])
 def test_every_pair_of_places_of_two_items_comes_as_often(size: int) -> None:
     """Oracle: χ² of where items 0 and 1 go, and 1 and n - 1; 3.3 standard deviations above its degrees of freedom."""
-    orders = np.stack([permute(np.arange(size), size, key) for key in row_keys(derive_seed("pairs"), np.arange(20_000))])
+    orders = np.stack(
+        [permute(np.arange(size), size, key) for key in row_keys(derive_seed("pairs"), np.arange(20_000))]
+    )
     for one, other in ((0, 1), (1, size - 1)):
         counts = np.bincount(orders[:, one] * size + orders[:, other], minlength=size**2).reshape(size, size)
         assert not counts.diagonal().any()

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from corruption_cases import BOS, EOS, VOCABULARY, keys, toy_text
 
-from lm_objectives.corruption.base import Corruption
-from lm_objectives.corruption.infilling import TextInfilling
-from lm_objectives.corruption.masking import TokenMasking, TokenReplacement
-from lm_objectives.corruption.next_sentence import NextSentencePairs
-from lm_objectives.corruption.pairs import SentenceOrderPairs
-from lm_objectives.corruption.shifting import NextToken, PrefixNextToken
-from lm_objectives.corruption.spans import SpanCorruption
+from lm_objectives.corruptions.base import Corruption
+from lm_objectives.corruptions.causal_lm import NextToken
+from lm_objectives.corruptions.masked_lm import TokenMasking
+from lm_objectives.corruptions.next_sentence import NextSentencePairs
+from lm_objectives.corruptions.prefix_lm import PrefixNextToken
+from lm_objectives.corruptions.replaced_token import TokenReplacement
+from lm_objectives.corruptions.sentence_order import SentenceOrderPairs
+from lm_objectives.corruptions.span_denoising import SpanCorruption
+from lm_objectives.corruptions.text_denoising import TextInfilling
 
 MODE, WINDOW = 90, 40
 CORRUPTIONS: dict[Corruption, tuple[list[int], list[int]]] = {

@@ -8,8 +8,8 @@ import pytest
 from corruption_cases import keys
 from published_masking import CASES, Case, places
 
-from lm_objectives.corruption.lengths import Geometric, NGram, Placement, Poisson, SpanLengths, Uniform
-from lm_objectives.corruption.runs import SampledSpans, sample_spans
+from lm_objectives.corruptions.sampling import SampledSpans, sample_spans
+from lm_objectives.corruptions.span_lengths import Geometric, NGram, Placement, Poisson, SpanLengths, Uniform
 
 LENGTHS = [Geometric(), Poisson(), Uniform(), NGram()]
 each = pytest.mark.parametrize("lengths", LENGTHS, ids=lambda lengths: type(lengths).__name__)

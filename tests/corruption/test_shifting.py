@@ -9,8 +9,10 @@ import pytest
 import torch
 from corruption_cases import BOS, EOS, PAD, VOCABULARY, keys, packed_rows, random_rows, rows_of, toy_text
 
-from lm_objectives.corruption.base import Layout, Rows
-from lm_objectives.corruption.shifting import NextToken, PrefixNextToken
+from lm_objectives.corruptions.base import Layout
+from lm_objectives.corruptions.causal_lm import NextToken
+from lm_objectives.corruptions.prefix_lm import PrefixNextToken
+from lm_objectives.views import Rows
 
 LAYOUTS: tuple[Layout, ...] = ("prefix", "encoder-decoder")
 MODES = replace(VOCABULARY, named=(("[S]", 50),))
@@ -104,7 +106,9 @@ def test_both_layouts_write_the_same_tokens(settings: tuple[Any, ...]) -> None:
         assert two.input_ids[row].tolist() == [*one.input_ids[row, :prefix], *[PAD] * (two.input_ids.shape[1] - prefix)]
         rest = length - prefix
         assert two.decoder_labels[row].tolist() == [*one.input_ids[row, prefix:length], *[PAD] * (width - rest)]
-        assert two.label_positions[two.label_positions // width == row].tolist() == [row * width + place for place in range(rest)]
+        assert two.label_positions[two.label_positions // width == row].tolist() == [
+            row * width + place for place in range(rest)
+        ]
 
 
 @pytest.mark.parametrize("mode", [None, "[S]"])

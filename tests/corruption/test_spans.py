@@ -9,8 +9,8 @@ import pytest
 import torch
 from corruption_cases import BOS, EOS, MASK, PAD, VOCABULARY, keys, rows_of, toy_text
 
-from lm_objectives.corruption.base import Rows, View, Vocabulary
-from lm_objectives.corruption.spans import SpanCorruption
+from lm_objectives.corruptions.span_denoising import SpanCorruption
+from lm_objectives.views import Rows, View, Vocabulary
 
 FIRST = 5000  # T5's sentinels stand at the end of the vocabulary, the first one last
 
@@ -60,7 +60,9 @@ def test_literal_example() -> None:
     assert first == second + 1
     view = corruption.corrupt(replace(rows, keys=keys(1, 17)), vocabulary)
     assert view.input_ids.tolist() == [[thank, you, first, me, to, your, party, second, EOS]]
-    assert view.decoder_labels is not None and view.decoder_labels.tolist() == [[first, for_, inviting, second, last, week, EOS]]
+    assert view.decoder_labels is not None and view.decoder_labels.tolist() == [
+        [first, for_, inviting, second, last, week, EOS]
+    ]
     assert view.label_positions.tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert view.targets.tolist() == [first, for_, inviting, second, last, week, EOS]
     assert (view.attention, view.prefix_lengths, view.counts) == ("bidirectional", None, {"loss": 7})
@@ -89,7 +91,11 @@ def test_lengths_are_t5s(window: int, rate: float, mean: float, raw: int, target
     assert [int(length[0]) for length in corruption.input_and_target_lengths(np.array([raw]))] == [window, target]
     view = corruption.corrupt(read(corruption, window, 1), vocabulary_for(corruption, window))
     assert view.input_ids.shape == (1, window) and view.lengths.tolist() == [window] and not view.padded
-    assert view.decoder_labels is not None and view.decoder_labels.shape == (1, target) and len(view.label_positions) == target
+    assert (
+        view.decoder_labels is not None
+        and view.decoder_labels.shape == (1, target)
+        and len(view.label_positions) == target
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,9 +114,14 @@ def test_lengths_are_seqios_for_each_of_ul2s_denoisers(rate: float, mean: float)
         tokens += 1
     corruption = SpanCorruption(rate, mean)
     assert corruption.raw_length(512) == tokens
-    assert tuple(int(length[0]) for length in corruption.input_and_target_lengths(np.array([tokens]))) == lengths(tokens)
+    assert tuple(int(length[0]) for length in corruption.input_and_target_lengths(np.array([tokens]))) == lengths(
+        tokens
+    )
     with_mode = SpanCorruption(rate, mean, mode="[X]")
-    assert max(int(length[0]) for length in with_mode.input_and_target_lengths(np.array([with_mode.raw_length(512)]))) == 512
+    assert (
+        max(int(length[0]) for length in with_mode.input_and_target_lengths(np.array([with_mode.raw_length(512)])))
+        == 512
+    )
 
 
 @each
@@ -123,7 +134,9 @@ def test_every_row_fits_and_has_a_sentinel_for_each_span(corruption: SpanCorrupt
     assert (room[:-1] <= window).all() and room[-1] > window
     sentinels = [token for token in corruption.special_tokens(window) if token.startswith("<extra_id_")]
     assert len(sentinels) == corruption.noise_counts(np.arange(2, raw + 1))[1].max()
-    assert corruption.special_tokens(window)[len(sentinels) :] == (() if corruption.mode is None else (corruption.mode,))
+    assert corruption.special_tokens(window)[len(sentinels) :] == (
+        () if corruption.mode is None else (corruption.mode,)
+    )
 
 
 @each
@@ -161,7 +174,9 @@ def test_what_is_scored_is_the_target_and_no_padding(corruption: SpanCorruption)
         assert (view.decoder_labels != PAD).sum() == len(view.label_positions)
     else:  # a token is predicted from the one before it
         assert torch.equal(view.input_ids.flatten()[view.label_positions + 1], view.targets)
-        assert view.prefix_lengths is not None and torch.equal(view.lengths - view.prefix_lengths, torch.bincount(view.label_positions // 64))
+        assert view.prefix_lengths is not None and torch.equal(
+            view.lengths - view.prefix_lengths, torch.bincount(view.label_positions // 64)
+        )
     assert ((view.input_ids != PAD).sum(1) == view.lengths).all()
 
 
@@ -205,7 +220,11 @@ def test_rows_of_special_tokens_lose_no_more_of_their_ends_than_they_must(
     ids = np.where(ordinary, 10 + rows.input_ids % 80, unknown)
     ids[np.arange(ids.shape[1]) >= rows.lengths[:, None]] = PAD
     view = corruption.corrupt(replace(rows, input_ids=ids), vocabulary)
-    widest = 64 if corruption.layout == "prefix" else int(corruption.input_and_target_lengths(np.array([ids.shape[1]]))[0][0])
+    widest = (
+        64
+        if corruption.layout == "prefix"
+        else int(corruption.input_and_target_lengths(np.array([ids.shape[1]]))[0][0])
+    )
     assert view.input_ids.shape[1] == widest
     sentinels = [number for token, number in vocabulary.named_tokens if token.startswith("<extra_id_")]
     for row, length in enumerate(rows.lengths):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lm_objectives.corruption.splicing import insert_tokens
+from lm_objectives.corruptions.editing import insert_tokens
 
 
 def test_literal_example() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from corruption_cases import BOS, EOS, MASK, PAD, VOCABULARY, packed_rows, random_rows, rows_of
 
-from lm_objectives.corruption.base import Rows
-from lm_objectives.corruption.units import Units, units_of
+from lm_objectives.corruptions.word_units import Units, units_of
+from lm_objectives.views import Rows
 
 
 def words(units: Units, row: int) -> list[list[int]]:

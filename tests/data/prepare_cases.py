@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_objectives.data.cache import TokenCache, TokenText
-from lm_objectives.data.prepare import prepare
+from lm_objectives.data.preparation.prepare import prepare
 
 # Each document has a word of its own, often enough to be merged where it is seen.
 WORDS = ["zebra", "quokka", "walrus", "ibex", "jackal", "python", "gibbon", "marmot"]

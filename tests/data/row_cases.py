@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from lm_objectives.corruption.base import View, Vocabulary
-from lm_objectives.corruption.masking import TokenMasking, TokenReplacement
-from lm_objectives.corruption.pairs import SentenceOrderPairs
-from lm_objectives.corruption.shifting import NextToken
+from lm_objectives.corruptions.causal_lm import NextToken
+from lm_objectives.corruptions.masked_lm import TokenMasking
+from lm_objectives.corruptions.replaced_token import TokenReplacement
+from lm_objectives.corruptions.sentence_order import SentenceOrderPairs
 from lm_objectives.data.cache import PAIRS, TokenText
+from lm_objectives.data.dataset import RowSettings
 from lm_objectives.data.plan import ObjectiveRows
-from lm_objectives.data.rows import RowSettings
+from lm_objectives.views import View, Vocabulary
 
 VOCABULARY = Vocabulary(size=80, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3))
 WINDOW = 32

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_objectives.data.corpus import find_sources, shipped_corpus
+from lm_objectives.data.preparation.corpus import find_sources, shipped_corpus
 
 
 def _write(folder: Path, *names: str) -> None:

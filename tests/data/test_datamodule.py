@@ -8,10 +8,10 @@ from row_cases import tensors
 from small_corpus import write_corpus
 
 from lm_objectives import TextDataModule
-from lm_objectives.corruption.masking import TokenMasking
-from lm_objectives.corruption.shifting import NextToken
+from lm_objectives.corruptions.causal_lm import NextToken
+from lm_objectives.corruptions.masked_lm import TokenMasking
+from lm_objectives.data.dataset import RowKey
 from lm_objectives.data.plan import ObjectiveRows
-from lm_objectives.data.rows import RowKey
 
 SOURCES = {"causal": ObjectiveRows(NextToken()), "masked": ObjectiveRows(TokenMasking())}
 
@@ -24,7 +24,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(place: Path, seed: int, split_seed: int | None) -> TextDataModule:
-    settings = {"tokenizer": 300, "window": 32, "rows_per_step": 8, "unit": 1, "cache": str(place / "cache")}
+    settings = {"tokenizer": 300, "window": 32, "global_batch_size": 8, "unit": 1, "cache": str(place / "cache")}
     data = TextDataModule(str(place / "corpus.jsonl"), **settings, seed=seed, split_seed=split_seed)
     data.open(SOURCES)
     return data

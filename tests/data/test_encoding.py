@@ -10,11 +10,17 @@ from text_cases import KINDS, split_document
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from lm_objectives.corruption.base import Vocabulary
-from lm_objectives.data import encoding
-from lm_objectives.data.encoding import EncodedDocuments, Encoder, TokenArrays, EncoderInput
-from lm_objectives.data.pieces import cut_document
-from lm_objectives.data.tokenizer import add_leading_space, load_tokenizer, make_tokenizer, save_tokenizer, vocabulary_of
+from lm_objectives.data.preparation import encode as encoding
+from lm_objectives.data.preparation.documents import cut_document
+from lm_objectives.data.preparation.encode import EncodedDocuments, Encoder, EncoderInput, TokenArrays
+from lm_objectives.data.tokenizer import (
+    add_leading_space,
+    load_tokenizer,
+    make_tokenizer,
+    save_tokenizer,
+    vocabulary_of,
+)
+from lm_objectives.views import Vocabulary
 
 VOCABULARY = Vocabulary(size=10, pad=0, bos=1, eos=2, mask=3)
 DOCUMENTS = ["One two. Three!\n\nFour [MASK] [EOS] five. 你好。好。", "Six.", "Seven.\n\nEight?\n\nNine."]
@@ -129,7 +135,7 @@ def test_tokens_do_not_depend_on_where_long_documents_are_cut(
         for tokenizer in (byte_level(), loaded(sentence_piece(), tmp_path), loaded(unigram(), tmp_path / "unigram")):
             whole = inner(read(tokenizer, text))
             monkeypatch.setattr(encoding, "_LONGEST", longest)
-            monkeypatch.setattr("lm_objectives.data.pieces.PIECE", 3 * longest)
+            monkeypatch.setattr("lm_objectives.data.preparation.documents.PIECE", 3 * longest)
             pieces = [piece.text for piece in cut_document([text])]
             assert len(pieces) > 2 and "".join(pieces) == text
             assert inner(read(tokenizer, *pieces)) == whole
@@ -226,7 +232,9 @@ def test_what_is_left_out_is_not_counted(tmp_path: Path) -> None:
     model = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
     model.normalizer, model.pre_tokenizer = normalizers.Replace("x", ""), pre_tokenizers.Whitespace()
     tokenizer = loaded(model, tmp_path)
-    made = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer), "en")([EncoderInput("a a"), EncoderInput("x" * 100)])
+    made = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer), "en")(
+        [EncoderInput("a a"), EncoderInput("x" * 100)]
+    )
     assert (made.bytes, made.characters, made.words, made.without_tokens) == (3, 3, 2, 1)
 
 

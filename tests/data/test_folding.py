@@ -5,7 +5,7 @@ from unicodedata import category, normalize
 
 import pytest
 
-from lm_objectives.data.folding import fold_text
+from lm_objectives.data.preparation.split import fold_text
 
 TEXTS = [
     "Ms. O\u2019Neil's co-operative “paid” $3.50 — on 1/2/2001!",

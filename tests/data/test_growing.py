@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lm_objectives.data.growing import AppendableArray
+from lm_objectives.data.preparation.arrays import AppendableArray
 
 
 @pytest.mark.parametrize(("dtype", "row"), [("uint16", ()), ("uint32", ()), ("int64", (2,))])

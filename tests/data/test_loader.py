@@ -10,10 +10,10 @@ import torch
 from row_cases import NAMES, SETTINGS, SOURCES, VOCABULARY, tensors, write
 from torch.utils.data import DataLoader
 
-from lm_objectives.corruption.base import View
-from lm_objectives.data.loader import MicroBatches, StepLoader
+from lm_objectives.data.dataset import Batch, RowDataset, RowKey
 from lm_objectives.data.plan import ActivityLog, RowPlan
-from lm_objectives.data.rows import Batch, RowDataset, RowKey
+from lm_objectives.data.sampler import MicroBatches, StepLoader
+from lm_objectives.views import View
 
 ARRANGEMENTS = [(1, 1), (2, 1), (1, 2), (2, 2), (8, 1), (4, 2)]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from text_cases import KINDS
 
-from lm_objectives.data.places import locate_sentences, token_offsets
+from lm_objectives.data.preparation.sentences import locate_sentences, token_offsets
 from lm_objectives.data.tokenizer import make_tokenizer
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from row_cases import NAMES, SOURCES
 
-from lm_objectives.corruption.masking import TokenMasking
-from lm_objectives.corruption.pairs import SentenceOrderPairs
-from lm_objectives.data.plan import ActivityLog, RowPlan, ObjectiveRows, check_row_sharing
-from lm_objectives.ramps import value_at
+from lm_objectives.corruptions.masked_lm import TokenMasking
+from lm_objectives.corruptions.sentence_order import SentenceOrderPairs
+from lm_objectives.data.plan import ActivityLog, ObjectiveRows, RowPlan, check_row_sharing
+from lm_objectives.schedules import value_at
 
 Log = Sequence[tuple[int, Sequence[str]]]
 

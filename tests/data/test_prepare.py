@@ -15,10 +15,11 @@ from prepare_cases import DOCUMENTS, WORDS, content, make, texts, write
 from tokenizers import Regex, Tokenizer, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
-from lm_objectives.data import chunks, words
-from lm_objectives.data import prepare as preparing
+from lm_objectives.data import words
 from lm_objectives.data.cache import TokenText, open_cache
-from lm_objectives.data.prepare import prepare
+from lm_objectives.data.preparation import chunks
+from lm_objectives.data.preparation import prepare as preparing
+from lm_objectives.data.preparation.prepare import prepare
 from lm_objectives.data.tokenizer import make_tokenizer, save_tokenizer
 
 
@@ -96,8 +97,8 @@ def test_long_documents_are_as_short_ones(tmp_path: Path, corpus: str, monkeypat
     """Oracle: the same corpus with all documents in one piece and one chunk."""
     tokenizer = str(make(tmp_path / "trained", corpus) / "tokenizer")
     oracle = content(make(tmp_path / "a", corpus, tokenizer=tokenizer, pairs=True))
-    monkeypatch.setattr("lm_objectives.data.pieces.PIECE", 100)
-    monkeypatch.setattr("lm_objectives.data.encoding._LONGEST", 60)
+    monkeypatch.setattr("lm_objectives.data.preparation.documents.PIECE", 100)
+    monkeypatch.setattr("lm_objectives.data.preparation.encode._LONGEST", 60)
     monkeypatch.setattr(chunks, "_CHUNK", 50)
     assert content(make(tmp_path / "b", corpus, tokenizer=tokenizer, pairs=True)) == oracle
 
@@ -200,7 +201,7 @@ def test_content_alone_tells_documents_from_others(
     tmp_path: Path, corpus: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also those of a corpus that is too large for its content to name the cache."""
-    monkeypatch.setattr("lm_objectives.data.fingerprint._HASHED_BYTES", 0)
+    monkeypatch.setattr("lm_objectives.data.preparation.fingerprint._HASHED_BYTES", 0)
     folders = [make(tmp_path / "caches", corpus)]
     moved = Path(corpus).rename(tmp_path / "moved")
     folders += [make(tmp_path / "caches", str(moved), tokenizer=301)]
@@ -242,7 +243,7 @@ def test_found_again_quickly_and_without_the_libraries_that_made_it(tmp_path: Pa
     code = f"""
 import sys, time
 from lm_objectives.data.cache import open_cache
-from lm_objectives.data.prepare import prepare
+from lm_objectives.data.preparation.prepare import prepare
 start = time.perf_counter()
 open_cache(prepare({str(tmp_path)!r}, tokenizer=300, validation_share=0.25))
 print(time.perf_counter() - start, *{{"datasets", "sentencex", "tokenizers", "transformers"}} & {{*sys.modules}})

@@ -9,11 +9,12 @@ from typing import Any
 import datasets
 import pytest
 
-from lm_objectives.data import pieces, text_files
-from lm_objectives.data.corpus import find_sources, shipped_corpus
-from lm_objectives.data.pieces import DocumentPiece, cut_document, drop_empty_documents
-from lm_objectives.data.reading import Documents
-from lm_objectives.data.split import read_keys, write_keys
+from lm_objectives.data.preparation import documents as pieces
+from lm_objectives.data.preparation import text_files
+from lm_objectives.data.preparation.corpus import find_sources, shipped_corpus
+from lm_objectives.data.preparation.documents import DocumentPiece, cut_document, drop_empty_documents
+from lm_objectives.data.preparation.readers import Documents
+from lm_objectives.data.preparation.split import read_keys, write_keys
 
 TEXTS = ["One.\n\nTwo.", "Three é 你好。"]
 
@@ -139,7 +140,14 @@ def test_where_documents_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_white_space_is_text_where_a_document_holds_more() -> None:
     """Only documents without anything else are left out."""
-    found = [DocumentPiece(" "), DocumentPiece("\n", False), DocumentPiece("a", False), DocumentPiece("\n\n", False), DocumentPiece(""), DocumentPiece(" ", False)]
+    found = [
+        DocumentPiece(" "),
+        DocumentPiece("\n", False),
+        DocumentPiece("a", False),
+        DocumentPiece("\n\n", False),
+        DocumentPiece(""),
+        DocumentPiece(" ", False),
+    ]
     assert list(drop_empty_documents(found)) == found[:4]
 
 

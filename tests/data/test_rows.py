@@ -9,11 +9,11 @@ import pytest
 import torch
 from row_cases import SETTINGS, SOURCES, VOCABULARY, WINDOW, tensors, write
 
-from lm_objectives.corruption.base import FixedLengthWindows, frame_length, read_stream
-from lm_objectives.corruption.keyed import derive_seed, row_keys
-from lm_objectives.corruption.masking import TokenMasking
+from lm_objectives.corruptions.masked_lm import TokenMasking
+from lm_objectives.corruptions.random import derive_seed, row_keys
+from lm_objectives.corruptions.windows import FixedLengthWindows, SplitWindows, frame_length, read_stream
 from lm_objectives.data.cache import TokenText
-from lm_objectives.data.rows import SplitWindows, RowDataset, RowKey, RowSettings
+from lm_objectives.data.dataset import RowDataset, RowKey, RowSettings
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,9 @@ def test_sentences_are_marked_where_they_start(text: TokenText) -> None:
     spans = np.array([[3, 20], [100, 132], [0, 1]])
     rows = read_stream(text, spans, np.zeros(3, np.uint64), WINDOW, VOCABULARY.pad, marks_sentences=True)
     assert rows.sentence_starts is not None
-    marked = [(start + np.flatnonzero(row)).tolist() for (start, _), row in zip(spans, rows.sentence_starts, strict=True)]
+    marked = [
+        (start + np.flatnonzero(row)).tolist() for (start, _), row in zip(spans, rows.sentence_starts, strict=True)
+    ]
     starts = text.sentences[:, 0]
     assert marked == [starts[(starts >= start) & (starts < stop)].tolist() for start, stop in spans]
 
@@ -224,7 +226,7 @@ def test_cut_windows_without_tokens_are_left_out() -> None:
 
 def real(view: Any) -> Any:
     """All tokens that are not padding, one after another."""
-    return view.ids[torch.arange(view.ids.shape[1]) < view.lengths[:, None]]
+    return view.input_ids[torch.arange(view.input_ids.shape[1]) < view.lengths[:, None]]
 
 
 # Corpora mixed at rates of their own.

@@ -3,7 +3,7 @@
 import pytest
 from text_cases import split_document
 
-from lm_objectives.data.sentences import find_paragraphs, find_sentences
+from lm_objectives.data.preparation.sentences import find_paragraphs, find_sentences
 
 
 @pytest.mark.parametrize(

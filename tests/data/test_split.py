@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from lm_objectives.data import split
-from lm_objectives.data.pieces import DocumentPiece
-from lm_objectives.data.split import (
+from lm_objectives.data.preparation import split
+from lm_objectives.data.preparation.documents import DocumentPiece
+from lm_objectives.data.preparation.split import (
     DocumentKey,
     check_validation_share,
-    split_document,
-    held_out_threshold,
     count_training_paragraphs,
+    held_out_threshold,
+    label_held_out,
     read_keys,
     scan_corpus,
-    label_held_out,
+    split_document,
     write_keys,
 )
 
@@ -141,7 +141,11 @@ def test_identity_is_of_the_exact_documents_and_their_order() -> None:
     one = [DocumentPiece("One. Two."), DocumentPiece("Three.")]
     documents, cost, identity = scan_corpus(one)
     assert (documents, cost) == (2, 15)
-    assert scan_corpus([DocumentPiece("One. "), DocumentPiece("Two.", False), DocumentPiece("Three.")]) == (2, 15, identity)
+    assert scan_corpus([DocumentPiece("One. "), DocumentPiece("Two.", False), DocumentPiece("Three.")]) == (
+        2,
+        15,
+        identity,
+    )
     for other in (
         [DocumentPiece("One.  Two."), DocumentPiece("Three.")],
         [DocumentPiece("One. two."), DocumentPiece("Three.")],

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 from row_cases import VOCABULARY
 
-from lm_objectives.corruption.base import Text, FixedLengthWindows
-from lm_objectives.corruption.masking import TokenMasking
-from lm_objectives.corruption.pairs import SentenceOrderPairs
-from lm_objectives.corruption.shifting import NextToken
+from lm_objectives.corruptions.causal_lm import NextToken
+from lm_objectives.corruptions.masked_lm import TokenMasking
+from lm_objectives.corruptions.sentence_order import SentenceOrderPairs
+from lm_objectives.corruptions.windows import FixedLengthWindows
 from lm_objectives.data.cache import CorpusStatistics, TokenCache, TokenText
+from lm_objectives.data.dataset import RowDataset, RowSettings
 from lm_objectives.data.plan import ObjectiveRows
-from lm_objectives.data.rows import RowDataset, RowSettings
-from lm_objectives.data.summary import summary
+from lm_objectives.data.preparation.summary import summary
+from lm_objectives.views import Text
 
 
 def text(documents: list[list[list[int]]]) -> TokenText:
@@ -87,7 +88,9 @@ def test_numbers() -> None:
 
 def test_words_of_scripts_without_spaces_are_not_counted() -> None:
     split = text([[[8]]])
-    found = TokenCache(Path("caches/a"), split, split, VOCABULARY, CorpusStatistics(2, 20, 40, 0, 11, 0, 0, 0, 1.0, 0.0), "")
+    found = TokenCache(
+        Path("caches/a"), split, split, VOCABULARY, CorpusStatistics(2, 20, 40, 0, 11, 0, 0, 0, 1.0, 0.0), ""
+    )
     lines = summary(
         found, RowDataset(split, {"causal": ObjectiveRows(NextToken())}, VOCABULARY, RowSettings(8), "training")
     )

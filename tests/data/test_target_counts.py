@@ -14,18 +14,21 @@ import pytest
 import torch
 
 from lm_objectives import TextDataModule
-from lm_objectives.corruption.base import Corruption, Rows, View, Vocabulary
-from lm_objectives.corruption.infilling import TextInfilling
-from lm_objectives.corruption.masking import TokenMasking, TokenReplacement
-from lm_objectives.corruption.next_sentence import NextSentencePairs
-from lm_objectives.corruption.pairs import SentenceOrderPairs
-from lm_objectives.corruption.shifting import NextToken, PrefixNextToken
-from lm_objectives.corruption.spans import SpanCorruption
+from lm_objectives.corruptions.base import Corruption
+from lm_objectives.corruptions.causal_lm import NextToken
+from lm_objectives.corruptions.masked_lm import TokenMasking
+from lm_objectives.corruptions.next_sentence import NextSentencePairs
+from lm_objectives.corruptions.prefix_lm import PrefixNextToken
+from lm_objectives.corruptions.replaced_token import TokenReplacement
+from lm_objectives.corruptions.sentence_order import SentenceOrderPairs
+from lm_objectives.corruptions.span_denoising import SpanCorruption
+from lm_objectives.corruptions.text_denoising import TextInfilling
 from lm_objectives.data import target_counts
+from lm_objectives.data.dataset import RowDataset, RowKey, RowSettings
 from lm_objectives.data.plan import ObjectiveRows
-from lm_objectives.data.rows import RowDataset, RowKey, RowSettings
 from lm_objectives.data.target_counts import count_targets
-from lm_objectives.objectives.baselines import ConstantNats, over_vocabulary
+from lm_objectives.objectives.metrics import ConstantNats, over_vocabulary
+from lm_objectives.views import Rows, View, Vocabulary
 
 WINDOW = 32
 SETTINGS = RowSettings(WINDOW)
@@ -62,7 +65,12 @@ def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     lines = [json.dumps({"text": text}) + "\n" for text in documents(request.param)]
     (folder / "text.jsonl").write_text("".join(lines), encoding="utf-8")
     made = TextDataModule(
-        str(folder / "text.jsonl"), tokenizer=340, seq_len=WINDOW, global_batch_size=16, batch_multiple=1, cache=str(folder)
+        str(folder / "text.jsonl"),
+        tokenizer=340,
+        seq_len=WINDOW,
+        global_batch_size=16,
+        batch_multiple=1,
+        cache=str(folder),
     )
     made.open(SOURCES | (PAIRS if request.param == "whole" else {}))
     return made
@@ -124,7 +132,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> TextDataModule:
     folder = tmp_path_factory.mktemp("small")
     (folder / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in documents("whole")))
     made = TextDataModule(
-        str(folder / "a.jsonl"), tokenizer=340, seq_len=WINDOW, global_batch_size=16, batch_multiple=1, cache=str(folder)
+        str(folder / "a.jsonl"),
+        tokenizer=340,
+        seq_len=WINDOW,
+        global_batch_size=16,
+        batch_multiple=1,
+        cache=str(folder),
     )
     made.open(SOURCES | PAIRS)
     return made
@@ -267,7 +280,7 @@ def test_what_has_no_plain_data_is_counted_each_time(count: Count, tmp_path: Pat
 
 
 OWN = """
-from lm_objectives.corruption.shifting import NextToken
+from lm_objectives.corruptions.causal_lm import NextToken
 
 class Own(NextToken):
     def corrupt(self, rows, vocabulary):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from row_cases import SETTINGS, SOURCES, VOCABULARY, write
 
-from lm_objectives.corruption.base import Corruption, Rows, View, Vocabulary
-from lm_objectives.corruption.masking import TokenMasking
+from lm_objectives.corruptions.base import Corruption
+from lm_objectives.corruptions.masked_lm import TokenMasking
+from lm_objectives.data.dataset import RowDataset, check_scored
 from lm_objectives.data.plan import ObjectiveRows
-from lm_objectives.data.rows import RowDataset
-from lm_objectives.data.unscored import check_scored
+from lm_objectives.views import Rows, View, Vocabulary
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 from prepare_cases import DOCUMENTS, content, make, write
 
-from lm_objectives.data import chunks, encoding
-from lm_objectives.data import prepare as preparing
 from lm_objectives.data.cache import open_cache
+from lm_objectives.data.preparation import chunks
+from lm_objectives.data.preparation import encode as encoding
+from lm_objectives.data.preparation import prepare as preparing
 
 SCRIPT = """
 import logging, sys
 logging.basicConfig(level="INFO", format="%(message)s")
-from lm_objectives.data import chunks
-from lm_objectives.data.prepare import prepare
+from lm_objectives.data.preparation import chunks
+from lm_objectives.data.preparation.prepare import prepare
 chunks._CHUNK = int(sys.argv[3])
 prepare(sys.argv[1], sys.argv[2], tokenizer=300, validation_share=0.25)
 """

@@ -1,6 +1,6 @@
 """Texts of many kinds, by what is hard in them, and their sentences."""
 
-from lm_objectives.data.sentences import find_sentences, sentences_at
+from lm_objectives.data.preparation.sentences import find_sentences, sentences_at
 
 KINDS = {
     "english": 'Dr. Smith came in.  "Really?" she asked.\n\nNobody  knew.\n',

@@ -8,10 +8,10 @@ import pytest
 from families import FAMILIES, SEQ2SEQ
 
 from lm_objectives import Backbone
-from lm_objectives.checkpoint import load_run
-from lm_objectives.demo.sampling import Sampling
-from lm_objectives.demo.stage import DemoContext, make_context
+from lm_objectives.demo.context import DemoContext, make_context
+from lm_objectives.demo.generate import Sampling
 from lm_objectives.objectives import Objective
+from lm_objectives.training.run import load_run
 
 TEXT = "The dog ran home. A cat sat away. My son came to the sea. One bird went to the hill."
 StageFor = Callable[..., DemoContext]

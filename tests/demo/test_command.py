@@ -7,7 +7,7 @@ import pytest
 
 from lm_objectives.__main__ import main
 from lm_objectives.demo.command import demo, show
-from lm_objectives.demo.stage import DemoContext
+from lm_objectives.demo.context import DemoContext
 from lm_objectives.objectives import (
     CausalLM,
     MaskedLM,
@@ -41,7 +41,7 @@ def test_one_seed_prints_the_same_and_another_does_not(tiny_run: Path, capsys: p
         ("gpt2", {"causal": CausalLM(), "replaced": ReplacedToken()}),
         ("modernbert", {"causal": CausalLM(), "replaced": ReplacedToken()}),
         ("electra", {"replaced": ReplacedToken(), "order": SentenceOrder()}),
-        ("bert", {"next": NextSentence(), "masked": MaskedLM(view_of="next")}),
+        ("bert", {"next": NextSentence(), "masked": MaskedLM(shares_rows_with="next")}),
         ("llama", {"prefix": PrefixLM(), "spans": SpanDenoising(layout="prefix")}),
         ("t5", {"spans": SpanDenoising(), "masked": MaskedLM()}),
         ("bart", {"text": TextDenoising(), "masked": MaskedLM()}),

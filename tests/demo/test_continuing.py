@@ -8,15 +8,14 @@ import pytest
 import torch
 import transformers
 
-from lm_objectives.backbone import Backbone
-from lm_objectives.checkpoint import load_run
-from lm_objectives.corruption.base import View
-from lm_objectives.demo import continuing
-from lm_objectives.demo.sampling import Sampling
-from lm_objectives.demo.stage import DemoContext, make_context
-from lm_objectives.demo.writing import input_view, generate
-from lm_objectives.export.conversion import convert
+from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.demo import show_seq2seq as continuing
+from lm_objectives.demo.context import DemoContext, make_context
+from lm_objectives.demo.generate import Sampling, generate, input_view
+from lm_objectives.export.convert import convert
 from lm_objectives.objectives import CausalLM, PrefixLM
+from lm_objectives.training.run import load_run
+from lm_objectives.views import View
 
 
 def said(lines: list[str]) -> str:
@@ -89,9 +88,11 @@ def test_a_prefix_is_continued_within_the_window_by_its_likeliest_tokens(
         assert len(prefix) == min(len(front) + len(made.prompt), made.seq_len - 8) and len(told) <= 8
         whole = input_view([*prefix, *told], "prefix")
         scored = torch.arange(len(prefix) - 1, len(prefix) + len(told) - 1)
-        view = replace(whole, prefix_lengths=torch.tensor([len(prefix)]), label_positions=scored, targets=torch.tensor(told))
-        outcome = objective.score(made.hidden(view), view, made.backbone.embedding)
-        assert outcome.observed["accuracy"][0].all()
+        view = replace(
+            whole, prefix_lengths=torch.tensor([len(prefix)]), label_positions=scored, targets=torch.tensor(told)
+        )
+        outcome = objective.compute_loss(made.hidden(view), view, made.backbone.embedding)
+        assert outcome.metric_inputs["accuracy"][0].all()
         assert lines[0].startswith("  prefix:    ") and " continued:" in said(lines)
         assert mode is None or mode not in said(lines)
 

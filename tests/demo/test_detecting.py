@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from lm_objectives.demo.stage import DemoContext
+from lm_objectives.demo.context import DemoContext
 
 
 @torch.no_grad()
@@ -12,7 +12,7 @@ def test_replaced_tokens_are_all_shown_with_what_they_were(stage: DemoContext) -
     """Oracle: the discriminator's labels and scores on the same view."""
     objective: Any = stage.module.objectives["replaced"]
     rows, embeddings = stage.excerpt(objective.corruption), stage.backbone.embedding_parameters()
-    view = objective.complete(objective.corruption.validating().corrupt(rows, stage.vocabulary), embeddings)
+    view = objective.fill_in(objective.corruption.validating().corrupt(rows, stage.vocabulary), embeddings)
     scores = objective.logits(stage.hidden(view)).sigmoid()[0]
     lines = list(objective.exhibit(stage))
     replaced = view.extra["labels"][0].bool()
@@ -22,5 +22,5 @@ def test_replaced_tokens_are_all_shown_with_what_they_were(stage: DemoContext) -
     assert words.count("alarm") == int((~replaced & (scores > 0.5)).sum())
     assert words.count("hit") + words.count("miss") > 0
     for at in replaced.nonzero().flatten().tolist():
-        token, was = stage.token(int(view.ids[0, at])), stage.token(int(rows.input_ids[0, at]))
+        token, was = stage.token(int(view.input_ids[0, at])), stage.token(int(rows.input_ids[0, at]))
         assert any(token in line and line.endswith(f"was {was}") for line in lines)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from lm_objectives.corruption.lengths import Geometric, NGram
-from lm_objectives.demo.stage import DemoContext
-from lm_objectives.export.conversion import convert
+from lm_objectives.corruptions.span_lengths import Geometric, NGram
+from lm_objectives.demo.context import DemoContext
+from lm_objectives.export.convert import convert
 from lm_objectives.objectives import MaskedLM
 
 
@@ -30,7 +30,9 @@ def test_the_five_guesses_are_the_likeliest_of_the_reference_class(family: str, 
     all_masked = replace(objective.corruption, mask_share=1.0, random_share=0.0)
     view = all_masked.corrupt(made.excerpt(all_masked), made.vocabulary)
     model: Any = convert(made.module, "masked")[""]
-    logits = model(input_ids=view.ids, attention_mask=torch.ones_like(view.ids)).logits[0, view.scored]
+    logits = model(input_ids=view.input_ids, attention_mask=torch.ones_like(view.input_ids)).logits[
+        0, view.label_positions
+    ]
     best, tokens = logits.softmax(1).topk(5)
     expected = [
         "  ".join(f"{made.token(t)} {p:.0%}" for p, t in zip(*row, strict=True))
@@ -46,14 +48,14 @@ def test_guesses_are_the_heads_own(name: str, stage: DemoContext) -> None:
     objective: Any = stage.module.objectives[name]
     all_masked = replace(objective.corruption, rate=0.15, mask_share=1.0, random_share=0.0)
     view = all_masked.corrupt(stage.excerpt(all_masked), stage.vocabulary)
-    scored = objective.score(stage.hidden(view), view, stage.backbone.embedding)
+    scored = objective.compute_loss(stage.hidden(view), view, stage.backbone.embedding)
     lines = list(objective.exhibit(stage))
     hits = [line for line in lines if "guesses:" in line]
-    assert [line.split()[1] == "hit" for line in hits] == scored.observed["accuracy"][0].bool().tolist()
+    assert [line.split()[1] == "hit" for line in hits] == scored.metric_inputs["accuracy"][0].bool().tolist()
     shares = [int(line.split("guesses:")[0].rstrip().rsplit(" ", 1)[1].rstrip("%")) / 100 for line in hits]
     for at, share in enumerate(shares):
-        one = replace(view, label_positions=view.scored[at : at + 1], targets=view.targets[at : at + 1])
-        nats = objective.score(stage.hidden(one), one, stage.backbone.embedding).sums["loss"]
+        one = replace(view, label_positions=view.label_positions[at : at + 1], targets=view.targets[at : at + 1])
+        nats = objective.compute_loss(stage.hidden(one), one, stage.backbone.embedding).loss_sums["loss"]
         assert float(nats.neg().exp()) == pytest.approx(share, abs=0.00501)
     assert f"[{len(hits)}]" in " ".join(line for line in lines if "guesses:" not in line)
 

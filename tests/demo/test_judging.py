@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from lm_objectives.corruption.base import Rows, View
-from lm_objectives.demo.judging import swap
-from lm_objectives.demo.stage import DemoContext
+from lm_objectives.demo.context import DemoContext
+from lm_objectives.demo.show_pairs import swap
 from lm_objectives.demo.texts import tokenize
-from lm_objectives.objectives import NextSentence, LossOutput
+from lm_objectives.objectives import LossOutput, NextSentence
+from lm_objectives.views import Rows, View
 
 TEXT = "The dog ran home. A cat sat away. My son came to the sea. One bird went to the hill."
 
@@ -81,7 +81,7 @@ def test_rows_of_next_sentences_are_bos_two_segments_and_their_ends(
 ) -> None:
     """Oracle: the layout of BERT's pairs, written out."""
     objective, read = next_on(stage), []
-    score = objective.score
+    score = objective.compute_loss
 
     def recorded(hidden: Tensor, view: View, embedding: Tensor) -> LossOutput:
         read.append(view)
@@ -91,11 +91,11 @@ def test_rows_of_next_sentences_are_bos_two_segments_and_their_ends(
     list(objective.exhibit(stage))
     bos, eos = stage.vocabulary.bos, stage.vocabulary.eos
     for label, view in enumerate(read):
-        row = view.ids[0, : int(view.lengths)].tolist()
+        row = view.input_ids[0, : int(view.lengths)].tolist()
         ends = [at for at, token in enumerate(row) if token == eos]
         assert row[0] == bos and len(ends) == 2 and ends[1] == len(row) - 1 and view.targets.tolist() == [label]
-        assert view.segments[0, : len(row)].tolist() == [0] * (ends[0] + 1) + [1] * (ends[1] - ends[0])
-    assert read[0].ids[0, :5].tolist() == read[1].ids[0, :5].tolist()
+        assert view.token_type_ids[0, : len(row)].tolist() == [0] * (ends[0] + 1) + [1] * (ends[1] - ends[0])
+    assert read[0].input_ids[0, :5].tolist() == read[1].input_ids[0, :5].tolist()
 
 
 @pytest.mark.parametrize("text", ["One sentence.", "dog " * 60, "dog " * 60 + ". Short. Short too."])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lm_objectives.demo.layout import listed, paint, wrapped
+from lm_objectives.demo.terminal import listed, paint, wrapped
 
 
 def test_items_go_on_below_the_first_where_the_width_ends(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lm_objectives.corruption.base import View, Vocabulary
-from lm_objectives.corruption.shifting import NextToken
+from lm_objectives.corruptions.causal_lm import NextToken
+from lm_objectives.demo.context import DemoContext
+from lm_objectives.demo.generate import input_view
 from lm_objectives.demo.measuring import measured
-from lm_objectives.demo.stage import DemoContext
-from lm_objectives.demo.writing import input_view
-from lm_objectives.objectives import Objective, LossOutput
+from lm_objectives.objectives import LossOutput, Objective
 from lm_objectives.objectives.base import baseline_metrics
+from lm_objectives.views import View, Vocabulary
 
 
 class EvenToken(Objective):

@@ -7,14 +7,14 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from lm_objectives.backbone import Backbone
-from lm_objectives.corruption.base import View
-from lm_objectives.demo import restoring
-from lm_objectives.demo.restoring import by_sentinel
-from lm_objectives.demo.stage import DemoContext
-from lm_objectives.demo.writing import generate
-from lm_objectives.export.conversion import convert
+from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.demo import show_seq2seq as restoring
+from lm_objectives.demo.context import DemoContext
+from lm_objectives.demo.generate import generate
+from lm_objectives.demo.show_seq2seq import by_sentinel
+from lm_objectives.export.convert import convert
 from lm_objectives.objectives import SpanDenoising
+from lm_objectives.views import View
 
 END, FIRST, SECOND = 2, 90, 91
 

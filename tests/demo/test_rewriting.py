@@ -9,14 +9,14 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from lm_objectives.backbone import Backbone
-from lm_objectives.corruption.base import View
-from lm_objectives.demo import rewriting
-from lm_objectives.demo.rewriting import len_common
-from lm_objectives.demo.stage import DemoContext
-from lm_objectives.demo.writing import generate
-from lm_objectives.export.conversion import convert
+from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.demo import show_seq2seq as rewriting
+from lm_objectives.demo.context import DemoContext
+from lm_objectives.demo.generate import generate
+from lm_objectives.demo.show_seq2seq import len_common
+from lm_objectives.export.convert import convert
 from lm_objectives.objectives import TextDenoising
+from lm_objectives.views import View
 
 
 def is_within(part: tuple[int, ...], whole: list[int]) -> bool:

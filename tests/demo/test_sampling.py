@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
-from lm_objectives.demo.sampling import Sampling, greedy_token, nucleus, sample_token
+from lm_objectives.demo.generate import Sampling, greedy_token, nucleus, sample_token
 
 
 @pytest.mark.parametrize("temperature", [0.3, 0.8, 1.0, 2.5])

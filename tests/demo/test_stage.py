@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
-from lm_objectives.checkpoint import load_run
-from lm_objectives.corruption.infilling import TextInfilling
-from lm_objectives.corruption.masking import TokenMasking
-from lm_objectives.corruption.shifting import NextToken
-from lm_objectives.demo.sampling import Sampling
-from lm_objectives.demo.stage import DemoContext, make_context
+from lm_objectives.corruptions.causal_lm import NextToken
+from lm_objectives.corruptions.masked_lm import TokenMasking
+from lm_objectives.corruptions.text_denoising import TextInfilling
+from lm_objectives.demo.context import DemoContext, make_context
+from lm_objectives.demo.generate import Sampling
+from lm_objectives.training.run import load_run
 
 
 def test_the_excerpt_ends_with_a_sentence(stage: DemoContext) -> None:
@@ -25,7 +25,11 @@ def test_a_corruption_reads_the_same_excerpt_with_what_it_asks_for(stage: DemoCo
         rows = stage.excerpt_for(TextInfilling(), first)
         length = int(rows.lengths[0])
         assert rows.input_ids[0, :length].tolist() == stage.text.tokens[first : first + length].tolist()
-        assert length == plain.input_ids.shape[1] - first and rows.sentence_starts is not None and rows.sentence_starts.sum() > 1
+        assert (
+            length == plain.input_ids.shape[1] - first
+            and rows.sentence_starts is not None
+            and rows.sentence_starts.sum() > 1
+        )
     assert int(stage.excerpt_for(TextInfilling(), most=3).lengths[0]) == 3
 
 
@@ -35,7 +39,9 @@ def test_the_excerpt_is_framed_as_rows_are(stage: DemoContext) -> None:
     assert framed == [*plain, stage.vocabulary.eos]
 
 
-def test_a_given_text_is_continued_whole_and_another_from_its_first_sentence(stage: DemoContext, tiny_run: Path) -> None:
+def test_a_given_text_is_continued_whole_and_another_from_its_first_sentence(
+    stage: DemoContext, tiny_run: Path
+) -> None:
     assert stage.prompt == stage.text.tokens[:-1].tolist() and stage.origin == "your text"
     other = make_context(load_run(str(tiny_run)), None, Sampling())
     assert other.prompt == other.text.tokens[: other.text.sentences[0, 1]].tolist()

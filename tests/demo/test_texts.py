@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lm_objectives.checkpoint import load_run
 from lm_objectives.demo.texts import given_text, held_out_paragraphs, tokenize
+from lm_objectives.training.run import load_run
 
 
 def test_a_text_comes_from_the_command_line_or_a_file(tmp_path: Path) -> None:

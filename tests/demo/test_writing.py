@@ -16,11 +16,10 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from lm_objectives.backbone import Backbone
-from lm_objectives.corruption.spans import SpanCorruption
-from lm_objectives.demo.sampling import greedy_token
-from lm_objectives.demo.writing import input_view, generate
-from lm_objectives.objectives.own_head import new_lm_head
+from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.corruptions.span_denoising import SpanCorruption
+from lm_objectives.demo.generate import generate, greedy_token, input_view
+from lm_objectives.objectives.language_model import new_lm_head
 
 MOST, WINDOW, PROMPT = 12, 24, 8
 DECODERS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -125,7 +124,9 @@ def test_a_row_longer_than_the_window_forgets_its_first_tokens() -> None:
     backbone, head = lively("llama", {})
     ids = some_ids(1, WINDOW + 5)[0].tolist()
     long, short = (
-        generate(backbone, input_view(read, "causal"), head_of(backbone, head), greedy_token, MOST, VOCABULARY.eos, WINDOW)
+        generate(
+            backbone, input_view(read, "causal"), head_of(backbone, head), greedy_token, MOST, VOCABULARY.eos, WINDOW
+        )
         for read in (ids, ids[5:])
     )
     assert long == short

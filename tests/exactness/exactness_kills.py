@@ -18,14 +18,14 @@ import yaml
 from exactness_runs import tensors_in
 from small_corpus import TOKENS
 
-from lm_objectives.checkpoint import KEY, read_checkpoint
+from lm_objectives.training.checkpoint import KEY, read_checkpoint
 
 STEPS, UNIT = 24, 4
 _BERT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}  # has dropout
 _CLOCK = "train/tokens_per_second"
 _PATIENCE = 120.0  # seconds that one process may take
 _FORKS = get_context("forkserver")
-_FORKS.set_forkserver_preload(["lm_objectives.cli"])
+_FORKS.set_forkserver_preload(["lm_objectives.cli.main"])
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def settings(place: Path, balancer: str | dict[str, Any], **data: Any) -> dict[s
             "corpus": str(place / "corpus.jsonl"),
             "tokenizer": TOKENS,
             "window": [[0, 8], [5, 16], [11, 32]],
-            "rows_per_step": 5 * UNIT,
+            "global_batch_size": 5 * UNIT,
             "unit": UNIT,
             "validation_rows": 4,
             "cache": str(place / "cache"),

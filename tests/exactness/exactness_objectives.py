@@ -9,11 +9,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from lm_objectives.backbone import Backbone
-from lm_objectives.corruption.base import Attention, Corruption, Rows, View, Vocabulary, as_view
-from lm_objectives.corruption.keyed import random_bits, uniform
-from lm_objectives.objectives.base import Objective, LossOutput
-from lm_objectives.scoring import gather_positions, linear_cross_entropy_sum
+from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.corruptions.base import Corruption
+from lm_objectives.corruptions.random import random_bits, uniform
+from lm_objectives.objectives.base import LossOutput, Objective
+from lm_objectives.objectives.losses import gather_positions, linear_cross_entropy_sum
+from lm_objectives.views import Attention, Rows, View, Vocabulary
 
 Poison = Literal["nan", "inf", "gradient"]
 
@@ -30,7 +31,9 @@ class UnequalCounts(Corruption):
         size = uniform(random_bits(rows.keys, 0, np.zeros(len(rows.keys), dtype=np.uint64)))
         scored_of = np.minimum(np.exp(size * np.log(most)), rows.lengths - 1)
         scored = np.flatnonzero(np.arange(rows.input_ids.shape[1])[None] < scored_of[:, None])
-        return as_view(rows, rows.input_ids, self.attention, scored, rows.input_ids.ravel()[scored + 1], {"loss": len(scored)})
+        return rows.to_view(
+            rows.input_ids, self.attention, scored, rows.input_ids.ravel()[scored + 1], {"loss": len(scored)}
+        )
 
 
 class UnequalTokens(Objective):
@@ -66,7 +69,9 @@ class SilentCounts(Corruption):
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
         del vocabulary
         scored = np.arange(0 if self.silent else len(rows.input_ids)) * rows.input_ids.shape[1]
-        return as_view(rows, rows.input_ids, self.attention, scored, rows.input_ids.ravel()[scored + 1], {"loss": len(scored)})
+        return rows.to_view(
+            rows.input_ids, self.attention, scored, rows.input_ids.ravel()[scored + 1], {"loss": len(scored)}
+        )
 
 
 class SilentTokens(UnequalTokens):

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lm_objectives.corruption.base import View
-from lm_objectives.data.rows import Batch
+from lm_objectives.data.dataset import Batch
+from lm_objectives.views import View
 
 
 def row_digests(batch: Batch) -> list[bytes]:

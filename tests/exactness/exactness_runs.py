@@ -21,7 +21,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from lm_objectives import Backbone, Pretraining, LRSchedule, TextDataModule
+from lm_objectives import Backbone, LRSchedule, Pretraining, TextDataModule
 from lm_objectives.balancers import (
     FAMO,
     IMTLL,
@@ -38,11 +38,11 @@ from lm_objectives.balancers import (
     TorchJD,
     Uncertainty,
 )
-from lm_objectives.data.rows import Batch
+from lm_objectives.data.dataset import Batch
 from lm_objectives.objectives import CausalLM, MaskedLM, ReplacedToken, SentenceOrder, TextDenoising
 from lm_objectives.objectives.base import Objective
-from lm_objectives.optimisation import Adafactor, Muon
-from lm_objectives.whole_step import StepMetrics
+from lm_objectives.optim import Adafactor, Muon
+from lm_objectives.training.step import StepMetrics
 
 WINDOW, ROWS, UNIT = 24, 32, 4
 STEPS = 20
@@ -95,7 +95,7 @@ OBJECTIVES: dict[str, Callable[[], dict[str, Objective]]] = {
     # ALBERT's pair on one pass, and two with rows of their own
     "shared": lambda: {
         "unequal": UnequalTokens(share=3.0),
-        "masked": MaskedLM(0.3, view_of="order"),
+        "masked": MaskedLM(0.3, shares_rows_with="order"),
         "order": SentenceOrder(share=2.0),
         "replaced": ReplacedToken(generator=0.5, discriminator_factor=10.0, share=1.0),
     },
@@ -294,7 +294,9 @@ def make_module(run: Run) -> Pretraining:
         OBJECTIVES[run.objectives](),
         Fixed() if run.balancer == "Equal" else BALANCERS[run.balancer](),
         optimizer=OPTIMIZERS[run.optimizer],
-        schedule=LRSchedule("constant", 0) if run.optimizer == "plain" else LRSchedule("cosine", warmup=4, min_lr_ratio=0.1),
+        schedule=LRSchedule("constant", 0)
+        if run.optimizer == "plain"
+        else LRSchedule("cosine", warmup=4, min_lr_ratio=0.1),
         on_nonfinite=run.on_nonfinite,  # type: ignore[arg-type]
     )
 

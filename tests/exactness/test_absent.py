@@ -28,7 +28,7 @@ def test_a_step_without_a_scored_position_leaves_the_balancer_alone(balancer: st
         module = make_module(run)
         make_trainer(run, 1, [seen]).fit(module, make_data(run, folder))
     silent = module.names.index("silent")
-    assert [record.present for record in seen.records] == 4 * [(False, True), (True, True)]
+    assert [record.has_rows for record in seen.records] == 4 * [(False, True), (True, True)]
     assert silent == 0
     for before, after in zip(seen.records[::2], seen.records[1::2], strict=True):
         if not module.balancer.deferred:

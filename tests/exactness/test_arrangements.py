@@ -14,8 +14,8 @@ import torch
 from exactness_pair import Pair
 from exactness_runs import BALANCERS, STEPS, Run, State, distance, make_data, make_module
 
-from lm_objectives.data.loader import MicroBatches
-from lm_objectives.data.rows import RowDataset
+from lm_objectives.data.dataset import RowDataset
+from lm_objectives.data.sampler import MicroBatches
 
 Alone = Callable[[Run], State]
 
@@ -94,7 +94,7 @@ def test_all_arrangements_give_the_same_weights(run: Run, alone: Alone, pair: Pa
     for name, state in variants(run, alone, pair).items():
         assert distance(state.model, oracle.model) <= tolerance, name
         assert distance(state.balancer, oracle.balancer) <= tolerance, name
-        assert (state.decisions, state.tokens) == (oracle.decisions, oracle.tokens), name
+        assert (state.activity, state.tokens) == (oracle.activity, oracle.tokens), name
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from families import FAMILIES, SEQ2SEQ
 
-from lm_objectives.backbone import Backbone
+from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.objectives import (
     CausalLM,
     MaskedLM,
@@ -19,7 +19,7 @@ from lm_objectives.objectives import (
     SpanDenoising,
     TextDenoising,
 )
-from lm_objectives.optimisation.choice import TESTED_OPTIMIZERS
+from lm_objectives.optim import TESTED_OPTIMIZERS
 
 CASES: dict[str, tuple[str, Callable[[], dict[str, Objective]]]] = {
     "llama": (
@@ -28,8 +28,8 @@ CASES: dict[str, tuple[str, Callable[[], dict[str, Objective]]]] = {
     ),
     "prefix": ("llama", lambda: {"prefix": PrefixLM(), "spans": SpanDenoising(layout="prefix")}),
     "previous": ("gpt2", lambda: {"masked": MaskedLM(predict_from="previous")}),
-    "bert": ("bert", lambda: {"next": NextSentence(), "masked": MaskedLM(view_of="next")}),
-    "albert": ("albert", lambda: {"order": SentenceOrder(), "masked": MaskedLM(view_of="order")}),
+    "bert": ("bert", lambda: {"next": NextSentence(), "masked": MaskedLM(shares_rows_with="next")}),
+    "albert": ("albert", lambda: {"order": SentenceOrder(), "masked": MaskedLM(shares_rows_with="order")}),
     "electra": ("electra", lambda: {"replaced": ReplacedToken()}),
     "t5": ("t5", lambda: {"spans": SpanDenoising(), "masked": MaskedLM()}),
     "bart": ("bart", lambda: {"text": TextDenoising(), "spans": SpanDenoising()}),

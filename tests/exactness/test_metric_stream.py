@@ -13,11 +13,10 @@ import pytest
 from exactness_runs import Run, make_data, make_module, quiet
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-from lm_objectives.callbacks.last_validation import FinalValidation
+from lm_objectives.callbacks.finish import FinalValidation
 from lm_objectives.callbacks.throughput import Throughput
-from lm_objectives.checkpoint_io import AtomicCheckpointIO
-from lm_objectives.metrics_table import MetricsTable
-from lm_objectives.tracking import RunCSVLogger
+from lm_objectives.training.checkpoint import AtomicCheckpointIO
+from lm_objectives.training.loggers import MetricsTable, RunCSVLogger
 
 STEPS, EPOCH = 10, 4
 # Each validates and saves at moments of its own; epochs end at steps 4 and 8.

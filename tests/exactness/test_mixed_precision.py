@@ -14,7 +14,7 @@ import pytest
 from exactness_pair import Pair
 from exactness_runs import BALANCERS, Run, State, distance, flat, train
 
-from lm_objectives.whole_step import StepAccumulator
+from lm_objectives.training.step import StepAccumulator
 
 Alone = Callable[[Run], State]
 
@@ -54,7 +54,9 @@ def test_the_loss_scale_reaches_no_balancer(name: str, alone: Alone) -> None:
 
 def test_a_loss_scale_that_leaks_fails_the_same_test(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     close = StepAccumulator.reduce
-    monkeypatch.setattr(StepAccumulator, "close", lambda step, ranks, reduce, scale: close(step, ranks, reduce, scale=1.0))
+    monkeypatch.setattr(
+        StepAccumulator, "close", lambda step, ranks, reduce, scale: close(step, ranks, reduce, scale=1.0)
+    )
     runs = [Run("GradNorm", precision="16-mixed", optimizer="sgd", scale=scale) for scale in (LOW, HIGH)]
     low, high = (train(run, folder) for run in runs)
     assert distance(high.balancer, low.balancer) > 40 * UNIT_ROUNDOFF["16-mixed"]

@@ -11,7 +11,7 @@ from exactness_runs import Run, State, balancer_state, flat, tensors_in, train
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from lm_objectives.pretraining import NonFiniteError
+from lm_objectives.training.module import NonFiniteError
 
 BAD_STEP = 6
 BALANCERS = ["Uncertainty", "GradNorm", "FAMO", "DynamicWeightAverage", "UPGrad", "ExcessMTL"]

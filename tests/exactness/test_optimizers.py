@@ -11,7 +11,7 @@ from exactness_runs import OPTIMIZERS, Run, State, train
 from lightning.pytorch.callbacks import Callback
 
 from lm_objectives import Pretraining
-from lm_objectives.gradients import gradient_norm
+from lm_objectives.training.gradients import gradient_norm
 
 CLIP = 0.5  # what `make_trainer` clips to
 NAMES = [name for name in OPTIMIZERS if name != "plain"]

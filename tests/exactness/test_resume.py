@@ -72,7 +72,7 @@ def test_a_resumed_run_ends_in_the_same_bits(
 
 
 def test_a_decision_was_pending_at_the_stops(alone: Callable[[Run], State]) -> None:
-    log = alone(RUNS["pending"]).decisions
+    log = alone(RUNS["pending"]).activity
     assert [step for step, _ in log][:2] == [0, 1 + ACTIVITY_DELAY]
     assert any(step < 1 + ACTIVITY_DELAY for step in STOPS)
 

@@ -20,9 +20,9 @@ from exactness_rows import row_digests
 from exactness_runs import ROWS, WINDOW, Run, State, make_data, make_module, train
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from lm_objectives.corruption.base import View
+from lm_objectives.data.dataset import Batch
 from lm_objectives.data.plan import ACTIVITY_DELAY
-from lm_objectives.data.rows import Batch
+from lm_objectives.views import View
 
 STEPS = 12  # two bookkeeping epochs
 SETTINGS = {
@@ -35,7 +35,10 @@ SETTINGS = {
     "by difficulty": Run("ByDifficulty", steps=ACTIVITY_DELAY + 6),
 }
 QUICK = {"ramps", "by difficulty"}
-STOPS = (4, ACTIVITY_DELAY + 2)  # in the middle of an epoch; before and after what ByDifficulty decides at the first step
+STOPS = (
+    4,
+    ACTIVITY_DELAY + 2,
+)  # in the middle of an epoch; before and after what ByDifficulty decides at the first step
 
 Way = tuple[int, int, int]  # workers, ranks, micro-batches of a step
 WAYS: list[Way] = [way for way in product((0, 1, 3), (1, 2), (1, 2)) if way != (0, 1, 1)]
@@ -116,7 +119,7 @@ def test_the_steps_have_rows_to_tell_apart(name: str, alone: Callable[[Run], Sta
 def test_what_the_curriculum_reads_depended_on_losses(folder: Path, alone: Callable[[Run], State]) -> None:
     """Oracle: the log of decisions, of which the run's own first one reaches the rows LAG steps later."""
     run = SETTINGS["by difficulty"]
-    log = alone(run).decisions
+    log = alone(run).activity
     assert [step for step, _ in log][:2] == [0, 1 + ACTIVITY_DELAY] and set(log[0][1]) < set(log[1][1])
 
 

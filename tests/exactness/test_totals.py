@@ -11,11 +11,11 @@ from exactness_runs import Run, make_data, make_module, make_trainer, quiet
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from lm_objectives import Backbone, Pretraining, LRSchedule
-from lm_objectives.corruption.base import View, Vocabulary
-from lm_objectives.data.loader import StepLoader
+from lm_objectives import Backbone, LRSchedule, Pretraining
+from lm_objectives.data.dataset import Batch
 from lm_objectives.data.plan import RowPlan
-from lm_objectives.data.rows import Batch
+from lm_objectives.data.sampler import StepLoader
+from lm_objectives.views import View, Vocabulary
 
 
 def given_view(count: int, nats: int) -> View:

@@ -11,10 +11,10 @@ import transformers
 from families import SEQ2SEQ, some_ids, view_of
 from torch import Tensor
 
-from lm_objectives.backbone import Backbone
-from lm_objectives.checkpoint import LoadedRun, load_run
+from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.export import export
 from lm_objectives.objectives import Objective, PrefixLM, SpanDenoising, TextDenoising
+from lm_objectives.training.run import LoadedRun, load_run
 
 UNTIED = {"tie_word_embeddings": False}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in SEQ2SEQ} | {

@@ -13,13 +13,13 @@ import transformers
 from families import ENCODERS, FAMILIES
 from torch import Tensor
 
-from lm_objectives.backbone import Backbone
-from lm_objectives.checkpoint import LoadedRun, load_run
-from lm_objectives.corruption.base import Rows, View
+from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.data.cache import open_cache
 from lm_objectives.data.tokenizer import read_tokenizer_files, tokenizer_from_files
 from lm_objectives.export import export
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, PrefixLM, ReplacedToken, SpanDenoising
+from lm_objectives.training.run import LoadedRun, load_run
+from lm_objectives.views import Rows, View
 
 _AUTO = {
     "causal": transformers.AutoModelForCausalLM,
@@ -75,10 +75,10 @@ def both_losses(run: LoadedRun, name: str, model: Any) -> tuple[Tensor, Tensor]:
     objective: Any = run.module.objectives[name]
     embedding = run.module.backbone.embedding
     view: View = objective.corruption.corrupt(rows_of(run), run.module.vocabulary)
-    view = objective.complete(view, run.module.backbone.embedding_parameters())
+    view = objective.fill_in(view, run.module.backbone.embedding_parameters())
     [hidden] = run.module.backbone.encode([view])
     part = "discriminator" if name == "replaced" else "loss"
-    ours = objective.score(hidden, view, embedding).sums[part] / view.counts[part]
+    ours = objective.compute_loss(hidden, view, embedding).loss_sums[part] / view.counts[part]
     real = torch.arange(view.input_ids.shape[1]) < view.lengths[:, None]
     labels = torch.full_like(view.input_ids, -100)
     if name == "causal":

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from families import VOCABULARY, view_of
 
 import lm_objectives.objectives
-from lm_objectives.checkpoint import load_run
 from lm_objectives.export import export
+from lm_objectives.training.run import load_run
 
 PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
 

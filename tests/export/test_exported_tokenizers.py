@@ -13,14 +13,14 @@ from small_corpus import write_corpus
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast, pipeline
 
-from lm_objectives.backbone import Backbone
-from lm_objectives.checkpoint import LoadedRun, load_run
+from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.data.cache import open_cache
-from lm_objectives.data.encoding import Encoder, EncoderInput
-from lm_objectives.data.prepare import prepare
-from lm_objectives.data.tokenizer import make_tokenizer, exported_tokenizer, vocabulary_of
+from lm_objectives.data.preparation.encode import Encoder, EncoderInput
+from lm_objectives.data.preparation.prepare import prepare
+from lm_objectives.data.tokenizer import exported_tokenizer, make_tokenizer, vocabulary_of
 from lm_objectives.export import export
 from lm_objectives.objectives import MaskedLM
+from lm_objectives.training.run import LoadedRun, load_run
 
 TEXT = "The dog ran home. A cat came to the sea."
 BOTH = {"add_bos_token": True, "add_eos_token": True}
@@ -35,7 +35,9 @@ def causal(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lo
 
 
 @pytest.fixture(scope="module", params=["bert", "roberta", "electra", "albert", "modernbert"])
-def masked(request: pytest.FixtureRequest, train: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[LoadedRun, Path]:
+def masked(
+    request: pytest.FixtureRequest, train: Any, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[LoadedRun, Path]:
     """A run of an encoder and the folder of its masked objective; RoBERTa with one kind of segment, as published."""
     changes = {"type_vocab_size": 1} if request.param == "roberta" else {}
     folder = tmp_path_factory.mktemp("export") / "masked"
@@ -87,7 +89,9 @@ def test_a_whole_document_scores_what_the_objective_says(causal: tuple[LoadedRun
 
 
 @pytest.mark.parametrize("context", ["", "The dog ran home."])
-def test_lm_eval_scores_a_continuation_that_training_could_have_read(causal: tuple[LoadedRun, Path], context: str) -> None:
+def test_lm_eval_scores_a_continuation_that_training_could_have_read(
+    causal: tuple[LoadedRun, Path], context: str
+) -> None:
     """What `HFLM` of lm-eval 0.4.13 encodes in `loglikelihood`, written down here, since it is no dependency.
 
     An empty context is the prefix token, bos where there is one, and the continuation is encoded without special
@@ -141,7 +145,9 @@ def test_what_looks_like_a_special_token_is_the_text_of_training_where_asked(cau
     assert AutoTokenizer.from_pretrained(folder, split_special_tokens=True, **BOTH)(text)["input_ids"] == right
 
 
-def test_the_folder_as_datas_tokenizer_makes_the_same_tokens_again(causal: tuple[LoadedRun, Path], tmp_path: Path) -> None:
+def test_the_folder_as_datas_tokenizer_makes_the_same_tokens_again(
+    causal: tuple[LoadedRun, Path], tmp_path: Path
+) -> None:
     """Documents keep the end that the folder's own tokenizer leaves open."""
     run, folder = causal
     corpus = write_corpus(tmp_path / "corpus.jsonl")

@@ -11,10 +11,10 @@ import torch
 import yaml
 
 from lm_objectives import Backbone, Pretraining
-from lm_objectives.corruption.base import View, Vocabulary
 from lm_objectives.data.cache import TokenText
-from lm_objectives.data.rows import Batch, RowDataset, RowKey, RowSettings
+from lm_objectives.data.dataset import Batch, RowDataset, RowKey, RowSettings
 from lm_objectives.objectives import Objective, ReplacedToken
+from lm_objectives.views import View, Vocabulary
 
 WINDOW = 16
 DOCUMENTS = [["it rain ##ed all day .", "we stay ##ed in ."], ["price ##s rose .", "nobody mind ##ed ."]]

@@ -11,18 +11,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from lm_objectives.corruption.base import View, Vocabulary
-from lm_objectives.corruption.shifting import NextToken
-from lm_objectives.objectives import CausalLM, MaskedLM, NextSentence, Objective, LossOutput, PrefixLM, SentenceOrder
+from lm_objectives.corruptions.causal_lm import NextToken
+from lm_objectives.objectives import CausalLM, LossOutput, MaskedLM, NextSentence, Objective, PrefixLM, SentenceOrder
 from lm_objectives.objectives.base import BaselineNames, baseline_metrics
-from lm_objectives.objectives.baselines import (
+from lm_objectives.objectives.metrics import (
     ConstantAccuracy,
     ConstantNats,
     ConstantPerplexity,
+    Mean,
     over_vocabulary,
     token_baselines,
 )
-from lm_objectives.objectives.mean import Mean
+from lm_objectives.views import View, Vocabulary
 
 COUNTS = torch.tensor([0, 2, 5])
 OBJECTIVES: dict[str, Callable[[], Objective]] = {

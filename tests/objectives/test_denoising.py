@@ -12,13 +12,13 @@ import tiny
 import torch
 from torch import Tensor
 
-from lm_objectives.backbone import Backbone
-from lm_objectives.corruption.base import View
-from lm_objectives.corruption.infilling import TextInfilling
-from lm_objectives.corruption.lengths import Poisson, Uniform
-from lm_objectives.corruption.spans import SpanCorruption
+from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.corruptions.span_denoising import SpanCorruption
+from lm_objectives.corruptions.span_lengths import Poisson, Uniform
+from lm_objectives.corruptions.text_denoising import TextInfilling
 from lm_objectives.objectives import MaskedLM, Objective, PrefixLM, SpanDenoising, TextDenoising
-from lm_objectives.plugin import to_config, from_config
+from lm_objectives.plugin import from_config, to_config
+from lm_objectives.views import View
 
 VOCABULARY = replace(tiny.vocabulary(), named=tuple((f"<extra_id_{number}>", 57 + number) for number in range(10)))
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM
 
-from lm_objectives.corruption.lengths import Geometric, NGram, Poisson
-from lm_objectives.corruption.masking import TokenMasking
+from lm_objectives.corruptions.masked_lm import TokenMasking
+from lm_objectives.corruptions.span_lengths import Geometric, NGram, Poisson
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective
-from lm_objectives.plugin import to_config, from_config
+from lm_objectives.plugin import from_config, to_config
 
 
 def head(objective: MaskedLM, hidden: Tensor, embedding: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def test_is_the_formula(family: str, back: int) -> None:
     rows, positions = view.label_positions // tiny.WINDOW, view.label_positions % tiny.WINDOW
     clean = torch.from_numpy(tiny.rows().input_ids)
     oracle = surprise[rows, positions, clean[rows, positions + back]].sum()
-    ours = tiny.sums(objective, on, view)["loss"]
+    ours = tiny.loss_sums(objective, on, view)["loss"]
     torch.testing.assert_close(ours, oracle, rtol=1e-10, atol=1e-10)
     tolerance = 1e-6 if family == "llama" else 1e-10  # llama's norms compute in single precision
     for own, other in zip(tiny.gradients(ours, on, objective), tiny.gradients(oracle, on, objective), strict=True):
@@ -69,7 +69,12 @@ def test_is_hugging_faces_loss_of_the_same_weights(family: str) -> None:
         decoder.weight.copy_(on.embedding)
         decoder.bias.copy_(objective.bias)
     view = tiny.view(objective)
-    labels = torch.full_like(view.input_ids, -100).flatten().index_copy(0, view.label_positions, view.targets).view_as(view.input_ids)
+    labels = (
+        torch.full_like(view.input_ids, -100)
+        .flatten()
+        .index_copy(0, view.label_positions, view.targets)
+        .view_as(view.input_ids)
+    )
     real = (torch.arange(tiny.WINDOW) < view.lengths[:, None]).long()
     segments = {} if family == "modernbert" else {"token_type_ids": view.token_type_ids}
     oracle = theirs(input_ids=view.input_ids, attention_mask=real, labels=labels, **segments).loss
@@ -111,7 +116,9 @@ def test_settings_reach_the_corruption() -> None:
 
 def test_settings_survive_a_checkpoint() -> None:
     described = to_config(MaskedLM([[0.0, 0.3], [1.0, 0.15]], unit="word", lengths=Geometric(0.3)))
-    assert from_config(described).corruption == TokenMasking([[0.0, 0.3], [1.0, 0.15]], unit="word", lengths=Geometric(0.3))
+    assert from_config(described).corruption == TokenMasking(
+        [[0.0, 0.3], [1.0, 0.15]], unit="word", lengths=Geometric(0.3)
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from lm_objectives.objectives.mean import Mean
-from lm_objectives.objectives.tokens import Perplexity
+from lm_objectives.objectives.language_model import Perplexity
+from lm_objectives.objectives.metrics import Mean
 
 
 def test_batches_weigh_by_what_they_score() -> None:

@@ -22,9 +22,11 @@ def test_is_berts_head_of_the_same_weights() -> None:
     theirs.cls.seq_relationship.load_state_dict(objective.classifier.state_dict())
     view = tiny.view(objective, 30)
     real = (torch.arange(tiny.WINDOW) < view.lengths[:, None]).long()
-    logits = theirs(input_ids=view.input_ids, attention_mask=real, token_type_ids=view.token_type_ids).seq_relationship_logits
+    logits = theirs(
+        input_ids=view.input_ids, attention_mask=real, token_type_ids=view.token_type_ids
+    ).seq_relationship_logits
     oracle = F.cross_entropy(logits, view.targets, reduction="sum")
-    ours = tiny.sums(objective, on, view)["loss"]
+    ours = tiny.loss_sums(objective, on, view)["loss"]
     torch.testing.assert_close(ours, oracle, rtol=1e-6, atol=1e-6)
     gradients = tiny.gradients(ours, objective)
     pooler, head = theirs.bert.pooler.dense, theirs.cls.seq_relationship

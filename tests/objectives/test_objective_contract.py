@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 
-from lm_objectives.corruption.lengths import NGram
+from lm_objectives.corruptions.span_lengths import NGram
 from lm_objectives.objectives import CausalLM, MaskedLM, NextSentence, Objective, PrefixLM, ReplacedToken, SentenceOrder
 
 OBJECTIVES: dict[str, Callable[[], Objective]] = {
@@ -57,7 +57,7 @@ def test_what_padding_holds_changes_nothing(name: str, family: str) -> None:
     assert view.padded
     other = view.input_ids.clone()
     other[torch.arange(tiny.WINDOW) >= view.lengths[:, None]] = 9
-    found = [tiny.sums(objective, on, of) for of in (view, replace(view, input_ids=other))]
+    found = [tiny.loss_sums(objective, on, of) for of in (view, replace(view, input_ids=other))]
     assert found[0] == found[1]
 
 
@@ -73,10 +73,10 @@ def test_sums_are_over_rows(name: str, family: str) -> None:
     for row in range(5):
         arrays = {key: getattr(rows, key)[[row]] for key in ("keys", "ids", "lengths", "segments", "labels")}
         parts.append(objective.corruption.corrupt(replace(rows, **arrays), tiny.vocabulary()))
-    sums = tiny.sums(objective, on, whole)
+    sums = tiny.loss_sums(objective, on, whole)
     assert set(sums) == set(objective.loss_weights) == set(whole.counts)
     for part, total in sums.items():
-        singles = [tiny.sums(objective, on, view)[part] for view in parts]
+        singles = [tiny.loss_sums(objective, on, view)[part] for view in parts]
         # llama's norms compute in single precision whatever they are given
         torch.testing.assert_close(total, torch.stack(singles).sum(), rtol=1e-6, atol=1e-6)
         assert whole.counts[part] == sum(view.counts[part] for view in parts)

@@ -12,7 +12,7 @@ from page_examples import batch_of, module_of, render
 from lm_objectives import objectives
 from lm_objectives.objectives import Objective
 from lm_objectives.objectives.base import combine_losses
-from lm_objectives.plugin import to_config, from_config
+from lm_objectives.plugin import from_config, to_config
 
 ROOT = Path(__file__).parents[2]
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs" / "objectives").glob("*.md"))}

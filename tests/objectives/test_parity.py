@@ -13,8 +13,6 @@ from families import SEQ2SEQ
 from torch import Tensor, nn
 
 from lm_objectives import Backbone, Pretraining
-from lm_objectives.corruption.base import View
-from lm_objectives.heads import generator_names, head_names
 from lm_objectives.objectives import (
     CausalLM,
     MaskedLM,
@@ -26,7 +24,9 @@ from lm_objectives.objectives import (
     TextDenoising,
 )
 from lm_objectives.objectives.base import combine_losses
-from lm_objectives.optimisation import Adafactor
+from lm_objectives.objectives.hf_heads import generator_names, head_names
+from lm_objectives.optim import Adafactor
+from lm_objectives.views import View
 
 STEPS = 20
 SIZES: dict[str, Any] = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "vocab_size": 67}
@@ -98,7 +98,12 @@ def real_of(view: View) -> Tensor:
 
 def token_labels(view: View) -> Tensor:
     """-100 where nothing is scored, as the references want it."""
-    return torch.full_like(view.input_ids, -100).flatten().index_copy(0, view.label_positions, view.targets).view_as(view.input_ids)
+    return (
+        torch.full_like(view.input_ids, -100)
+        .flatten()
+        .index_copy(0, view.label_positions, view.targets)
+        .view_as(view.input_ids)
+    )
 
 
 def causal_loss(models: Any, views: Views) -> Tensor:
@@ -127,7 +132,10 @@ def electra_loss(models: Any, views: Views) -> Tensor:
     view, filled = views["replaced"], views["filled"]
     generator = models["generator"](**inputs_of(view), token_type_ids=view.token_type_ids, labels=token_labels(view))
     labels = filled.extra["labels"]
-    return generator.loss + 50 * models["whole"](**inputs_of(filled), token_type_ids=view.token_type_ids, labels=labels).loss
+    return (
+        generator.loss
+        + 50 * models["whole"](**inputs_of(filled), token_type_ids=view.token_type_ids, labels=labels).loss
+    )
 
 
 def written_loss(models: Any, views: Views) -> Tensor:
@@ -156,7 +164,7 @@ SYSTEMS = {
     "bert_masked": System(model_of("BertForMaskedLM", **ENCODER), lambda: {"masked": MaskedLM(0.3)}, masked_loss),
     "bert": System(
         model_of("BertForPreTraining", **ENCODER),
-        lambda: {"next": NextSentence(), "masked": MaskedLM(0.3, view_of="next")},
+        lambda: {"next": NextSentence(), "masked": MaskedLM(0.3, shares_rows_with="next")},
         bert_loss,
     ),
     "roberta": System(
@@ -164,7 +172,7 @@ SYSTEMS = {
     ),
     "albert": System(
         model_of("AlbertForPreTraining", **ALBERT),
-        lambda: {"order": SentenceOrder(), "masked": MaskedLM(0.3, view_of="order")},
+        lambda: {"order": SentenceOrder(), "masked": MaskedLM(0.3, shares_rows_with="order")},
         albert_loss,
     ),
     "electra": System(electra, lambda: {"replaced": ReplacedToken(0.3)}, electra_loss),
@@ -201,16 +209,23 @@ def views_of(module: Pretraining, step: int) -> Views:
     rows, views = tiny.rows(8, ORDINARY, step), {}
     for name in module.names:
         corruption = module.rows[name].corruption
-        read = replace(rows, token_type_ids=None, sentence_starts=rows.input_ids % 4 == 0) if corruption.uses_decoder else rows
+        read = (
+            replace(rows, token_type_ids=None, sentence_starts=rows.input_ids % 4 == 0)
+            if corruption.uses_decoder
+            else rows
+        )
         views[name] = corruption.corrupt(read, VOCABULARY)
-    return {name: replace(view, input_ids=views.get("masked", view).ids) for name, view in views.items()}
+    return {name: replace(view, input_ids=views.get("masked", view).input_ids) for name, view in views.items()}
 
 
 def loss(module: Pretraining, views: Views) -> Tensor:
     """Our total with all weights 1."""
     outcomes = module.forward_views(views)
     objectives: Any = module.objectives
-    losses = [combine_losses(objectives[name].parts, outcome.loss_sums, views[name].counts) for name, outcome in outcomes.items()]
+    losses = [
+        combine_losses(objectives[name].parts, outcome.loss_sums, views[name].counts)
+        for name, outcome in outcomes.items()
+    ]
     return torch.stack(losses).sum()
 
 
@@ -218,7 +233,7 @@ def reference_loss(name: str, module: Pretraining, models: nn.ModuleDict, views:
     """The reference's loss, from samples of our generator where there is one."""
     if "replaced" in views:
         with torch.no_grad():
-            filled = module.objectives["replaced"].complete(views["replaced"], module.backbone.embedding_parameters())
+            filled = module.objectives["replaced"].fill_in(views["replaced"], module.backbone.embedding_parameters())
         views = views | {"filled": filled}
     return SYSTEMS[name].loss(models, views)
 

@@ -24,7 +24,7 @@ def test_is_the_formula(family: str) -> None:
         surprise = -(hidden.last_hidden_state[0] @ weight.T).log_softmax(-1)
         oracle = oracle + sum(surprise[at, view.input_ids[row, at + 1]] for at in range(prefix - 1, length - 1))
     tolerance = 1e-6 if family == "llama" else 1e-10  # llama's norms compute in single precision
-    torch.testing.assert_close(tiny.sums(objective, on, view)["loss"], oracle, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(tiny.loss_sums(objective, on, view)["loss"], oracle, rtol=tolerance, atol=tolerance)
 
 
 def test_a_prefix_of_one_token_is_next_token_prediction() -> None:
@@ -33,7 +33,7 @@ def test_a_prefix_of_one_token_is_next_token_prediction() -> None:
     prefix, causal = tiny.built(PrefixLM(), on), tiny.built(CausalLM(), on)
     view = tiny.view(causal)
     one = replace(view, attention="prefix", prefix_lengths=torch.ones_like(view.lengths))
-    torch.testing.assert_close(tiny.sums(prefix, on, one), tiny.sums(causal, on, view))
+    torch.testing.assert_close(tiny.loss_sums(prefix, on, one), tiny.loss_sums(causal, on, view))
 
 
 def test_settings_reach_the_corruption() -> None:

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.classification import BinaryF1Score
 
-from lm_objectives.corruption.base import View
 from lm_objectives.objectives import ReplacedToken
+from lm_objectives.views import View
 
 
 def generator_logits(objective: ReplacedToken, view: View, embedding: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ def test_is_the_formula(family: str) -> None:
     }
     assert len(chances) == view.counts["discriminator"] > 0
     assert 0 < replaced.sum() <= view.counts["generator"]
-    ours = tiny.sums(objective, on, view)
+    ours = tiny.loss_sums(objective, on, view)
     for part, total in oracle.items():
         torch.testing.assert_close(ours[part], total, rtol=1e-10, atol=1e-10)
         tolerance = 1e-6 if family == "llama" else 1e-10  # llama's norms compute in single precision
@@ -119,7 +119,7 @@ def test_masked_positions_are_filled_and_no_other() -> None:
 def test_discriminator_sends_no_gradient_through_the_samples() -> None:
     on = tiny.backbone("llama")
     objective = tiny.built(ReplacedToken(), on)
-    sums = tiny.sums(objective, on, tiny.view(objective))
+    sums = tiny.loss_sums(objective, on, tiny.view(objective))
     sums["discriminator"].backward()
     owned = {key for key, parameter in objective.named_parameters() if parameter.grad is not None}
     assert owned == {"dense.weight", "dense.bias", "classifier.weight", "classifier.bias"}
@@ -128,7 +128,7 @@ def test_discriminator_sends_no_gradient_through_the_samples() -> None:
 def test_generator_learns_and_reads_the_shared_embedding() -> None:
     on = tiny.backbone("llama")
     objective = tiny.built(ReplacedToken(), on)
-    tiny.sums(objective, on, tiny.view(objective))["generator"].backward()
+    tiny.loss_sums(objective, on, tiny.view(objective))["generator"].backward()
     reached = {key for key, parameter in on.model.named_parameters() if parameter.grad is not None}
     assert reached == {"embed_tokens.weight"}
     shapes = {key: tuple(value.shape) for key, value in objective.state_dict().items() if 67 in value.shape}
@@ -153,7 +153,10 @@ def test_baselines_are_the_best_constants() -> None:
     ids = torch.tensor([[1, 5, 6, 2, 0, 0]])
     extra = {"generator": torch.zeros(()), "labels": torch.tensor([[0, 1, 0, 0, 0, 0]])}
     view = View(ids, torch.tensor([4]), "bidirectional", masked, masked, {}, True, extra=extra)
-    observed, metrics = objective.compute_loss(*on.encode([view]), view, on.embedding).observed, objective.metrics()
+    observed, metrics = (
+        objective.compute_loss(*on.encode([view]), view, on.embedding).metric_inputs,
+        objective.metrics(),
+    )
     for name in ("always_original", "always_replaced", "base_rate", "constant"):
         metrics[name].update(*observed[name])
     assert metrics["always_original"].compute().item() == pytest.approx(0.75)

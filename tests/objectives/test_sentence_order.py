@@ -26,7 +26,7 @@ def test_is_the_formula(family: str, pooling: Literal["first", "difference"]) ->
         pooled = states[0] if pooling == "first" else states[~second].mean(0) - states[second].mean(0)
         logits = objective.classifier(torch.tanh(objective.dense(pooled)))
         oracle = oracle - logits.log_softmax(0)[view.targets[row]]
-    ours = tiny.sums(objective, on, view)["loss"]
+    ours = tiny.loss_sums(objective, on, view)["loss"]
     torch.testing.assert_close(ours, oracle, rtol=1e-10, atol=1e-10)
     tolerance = 1e-6 if family == "llama" else 1e-10  # llama's norms compute in single precision
     for own, other in zip(tiny.gradients(ours, on, objective), tiny.gradients(oracle, on, objective), strict=True):
@@ -40,4 +40,4 @@ def test_initial_loss_is_that_of_a_coin() -> None:
 def test_half_precision_is_scored_in_single() -> None:
     on = tiny.backbone("bert").bfloat16()
     objective = tiny.built(SentenceOrder(pooling="difference"), on).bfloat16()
-    assert tiny.sums(objective, on, tiny.view(objective))["loss"].dtype == torch.float32
+    assert tiny.loss_sums(objective, on, tiny.view(objective))["loss"].dtype == torch.float32

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from ragged import pad_rows
 
-from lm_objectives.backbone import Backbone
-from lm_objectives.corruption.base import Rows, View, Vocabulary
-from lm_objectives.corruption.keyed import derive_seed, row_keys
+from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.corruptions.random import derive_seed, row_keys
 from lm_objectives.objectives import Objective
+from lm_objectives.views import Rows, View, Vocabulary
 
 SPECIAL = (0, 1, 2, 3)
 WINDOW = 12
@@ -61,7 +61,7 @@ def view(objective: Objective, count: int = 6, size: int = 67, seed: int = 0) ->
     return objective.corruption.corrupt(rows(count, size, seed), vocabulary(size))
 
 
-def sums(objective: Objective, on: Backbone, of: View) -> dict[str, torch.Tensor]:
+def loss_sums(objective: Objective, on: Backbone, of: View) -> dict[str, torch.Tensor]:
     """What the module does: complete, encode, score."""
     completed = objective.fill_in(of, on.embedding_parameters())
     [hidden] = on.encode([completed])
@@ -70,9 +70,10 @@ def sums(objective: Objective, on: Backbone, of: View) -> dict[str, torch.Tensor
 
 def loss(objective: Objective, on: Backbone, of: View) -> torch.Tensor:
     """Nats per scored position, parts by their factors."""
-    found = sums(objective, on, of)
+    found = loss_sums(objective, on, of)
     return sum(
-        (factor * found[part] / of.counts[part] for part, factor in objective.loss_weights.items()), start=torch.zeros(())
+        (factor * found[part] / of.counts[part] for part, factor in objective.loss_weights.items()),
+        start=torch.zeros(()),
     )
 
 

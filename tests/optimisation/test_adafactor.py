@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lm_objectives.optimisation import Adafactor
+from lm_objectives.optim import Adafactor
 
 
 def rms(x: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForPreTraini
 
 from lm_objectives import Backbone, Pretraining
 from lm_objectives.balancers import Uncertainty
-from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.objectives import (
     CausalLM,
     MaskedLM,
@@ -22,7 +21,8 @@ from lm_objectives.objectives import (
     SpanDenoising,
     TextDenoising,
 )
-from lm_objectives.optimisation import parameter_groups
+from lm_objectives.optim import parameter_groups
+from lm_objectives.views import Vocabulary
 
 VOCABULARY = 40
 COMMON = {"vocab_size": VOCABULARY, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}

@@ -9,7 +9,7 @@ import torch
 from singular_values import by_singular_values
 from torch import Tensor, nn
 
-from lm_objectives.optimisation import Muon, LRSchedule, parameter_groups
+from lm_objectives.optim import LRSchedule, Muon, parameter_groups
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (30, 12), (12, 30)])

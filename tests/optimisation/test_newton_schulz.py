@@ -4,7 +4,7 @@ import pytest
 import torch
 from singular_values import by_singular_values
 
-from lm_objectives.optimisation.newton_schulz import orthogonalize, orthogonalize_by_shape
+from lm_objectives.optim.muon import orthogonalize, orthogonalize_by_shape
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 12), (8, 16), (8, 40)])

@@ -17,7 +17,7 @@ from transformers import (
     get_wsd_schedule,
 )
 
-from lm_objectives.optimisation import LRSchedule
+from lm_objectives.optim import LRSchedule
 
 STEPS = 20
 
@@ -139,7 +139,11 @@ def test_command_line_tells_steps_from_shares() -> None:
 
 def test_a_saved_schedule_is_the_same_again() -> None:
     """As checkpoints and `config.yaml` keep it."""
-    for schedule in (LRSchedule(), LRSchedule("step", milestones=(0.5, 90)), LRSchedule("wsd", decay_steps=10, decay_type="1-sqrt")):
+    for schedule in (
+        LRSchedule(),
+        LRSchedule("step", milestones=(0.5, 90)),
+        LRSchedule("wsd", decay_steps=10, decay_type="1-sqrt"),
+    ):
         saved = dataclasses.asdict(schedule)
         assert LRSchedule(**saved) == schedule == LRSchedule(**saved | {"milestones": list(saved["milestones"])})
 

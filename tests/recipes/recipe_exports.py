@@ -12,11 +12,11 @@ import transformers
 from small_corpus import WORDS, write_corpus
 from torch import Tensor
 
-from lm_objectives.checkpoint import LoadedRun
-from lm_objectives.corruption.base import View
 from lm_objectives.data.cache import open_cache
+from lm_objectives.data.dataset import RowDataset, RowKey, RowSettings
 from lm_objectives.data.plan import ObjectiveRows, row_owner
-from lm_objectives.data.rows import RowDataset, RowKey, RowSettings
+from lm_objectives.training.run import LoadedRun
+from lm_objectives.views import View
 
 Ids = list[int]
 READS: dict[str, Callable[[Ids, Ids], Ids]] = {
@@ -77,9 +77,9 @@ def _rows(run: LoadedRun, name: str, sources: Mapping[str, ObjectiveRows]) -> di
 def our_losses(run: LoadedRun, name: str, view: View) -> dict[str, Tensor]:
     """Nats per scored position of each part of an objective's loss."""
     objective: Any = run.module.objectives[name]
-    view = objective.complete(view, run.module.backbone.embedding_parameters())
+    view = objective.fill_in(view, run.module.backbone.embedding_parameters())
     [hidden] = run.module.backbone.encode([view])
-    sums = objective.score(hidden, view, run.module.backbone.embedding).sums
+    sums = objective.compute_loss(hidden, view, run.module.backbone.embedding).loss_sums
     return {part: value / view.counts[part] for part, value in sums.items()}
 
 
@@ -100,8 +100,8 @@ def both_losses(run: LoadedRun, name: str, folder: Path) -> tuple[Tensor, Tensor
     loss, ids, more = ours.get("loss"), view.input_ids, {}
     kind = getattr(transformers, json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0])
     if kind.__name__ == "ElectraForPreTraining":
-        full: Any = objective.complete(view, run.module.backbone.embedding_parameters())  # type: ignore[operator]
-        loss, ids, labels = ours["discriminator"], full.ids, full.extra["labels"]
+        full: Any = objective.fill_in(view, run.module.backbone.embedding_parameters())  # type: ignore[operator]
+        loss, ids, labels = ours["discriminator"], full.input_ids, full.extra["labels"]
     elif view.decoder_labels is not None:
         labels = labels_of(view, view.decoder_labels)
     elif name == "causal":

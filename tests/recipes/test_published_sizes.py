@@ -7,8 +7,8 @@ import yaml
 from recipe_cases import PUBLISHED, RECIPES, module_of, settings
 
 from lm_objectives import Pretraining
-from lm_objectives.corruption.base import Vocabulary
 from lm_objectives.objectives import ReplacedToken
+from lm_objectives.views import Vocabulary
 
 # Millions of parameters. GPT-2 small: as its code says, where the paper's 117 are GPT's. RoBERTa and BART: fairseq's
 # pages of their models. Touvron et al. 2023, table 2; Devlin et al. 2019, section 3; Lan et al. 2020, table 1; Clark

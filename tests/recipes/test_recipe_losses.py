@@ -16,7 +16,7 @@ from small_corpus import write_corpus
 from torch import Tensor
 
 from lm_objectives import Pretraining, TextDataModule
-from lm_objectives.corruption.base import View
+from lm_objectives.views import View
 
 
 class FirstBatch(Callback):
@@ -70,14 +70,14 @@ def llama_mix(module: Pretraining, views: dict[str, View]) -> Tensor:
     electra, order = objectives["replaced"], objectives["order"]
     total = 1.0 * token_loss(module, views["causal"], "causal")
 
-    filled = electra.complete(views["replaced"], module.backbone.embedding_parameters())
+    filled = electra.fill_in(views["replaced"], module.backbone.embedding_parameters())
     original = views["replaced"].input_ids.flatten().clone()
-    original[filled.scored] = filled.targets
-    replaced = (filled.ids.flatten() != original).double().view_as(filled.ids)
+    original[filled.label_positions] = filled.targets
+    replaced = (filled.input_ids.flatten() != original).double().view_as(filled.input_ids)
     hidden = states(module, filled, "bidirectional")
     verdicts = electra.classifier(F.gelu(electra.dense(hidden))).squeeze(-1)
     nats = F.binary_cross_entropy_with_logits(verdicts, replaced, reduction="none")
-    real = torch.arange(filled.ids.shape[1]) < filled.lengths[:, None]
+    real = torch.arange(filled.input_ids.shape[1]) < filled.lengths[:, None]
     generator = filled.extra["generator"] / len(filled.targets)
     total = total + 0.5 * (generator + 10.0 * nats[real].mean())
 

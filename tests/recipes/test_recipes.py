@@ -15,7 +15,7 @@ from recipe_exports import READS, both_losses, clean_pairs, documents, write_doc
 from transformers import AutoTokenizer
 
 from lm_objectives.__main__ import main
-from lm_objectives.checkpoint import load_run
+from lm_objectives.training.run import load_run
 
 NAMES = {
     *("gpt", "llama", "bert", "roberta", "albert", "electra", "bart", "t5", "gpt_bert", "ul2", "ul2_t5", "llama_mix")
@@ -110,7 +110,7 @@ def test_has_a_folder_of_its_own_and_trains_to_the_end_of_its_schedule(name: str
         read["trainer"]["max_steps"] <= 800
         and read["trainer"]["max_steps"] % read["trainer"]["val_check_interval"] == 0
     )
-    assert read["data"]["rows_per_step"] * read["data"]["window"] <= 4096
+    assert read["data"]["global_batch_size"] * read["data"]["window"] <= 4096
     assert read["data"]["corpus"] is None
 
 

@@ -1,0 +1,1 @@
+"""Any Hugging Face language model as the shared backbone."""

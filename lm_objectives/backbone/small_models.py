@@ -1,0 +1,80 @@
+"""Narrow, shallow models of a family, on which is tried what no configuration says."""
+
+import copy
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lm_objectives.backbone.config import first_position, scaled_config
+
+_WINDOW = 2  # of sliding layers, so that rows of a few tokens reach beyond it
+
+
+TOKENS = 32  # in the vocabulary of a narrow model
+
+
+ROUNDING = 1e-5  # of hidden states in float32, relative to the largest
+
+
+def unchanged_states(hidden: Tensor) -> Tensor:
+    """Whether the state of each position is that of the first row, up to rounding, `(rows, time)`."""
+    return ((hidden - hidden[0]).abs() <= ROUNDING * hidden.abs().amax()).all(-1)
+
+
+def shallow_configs(config: Any) -> Iterator[Any]:
+    """Configurations of a layer of each kind alone, and of one of all kinds; of two layers where there are no kinds."""
+    depth, kinds = config.num_hidden_layers, getattr(config, "layer_types", None) or []
+    of_kinds = [kinds.index(kind) for kind in dict.fromkeys(kinds)]
+    alone = [[index] for index in of_kinds] or [list(range(min(depth, 2)))]
+    for kept in [*alone, *([of_kinds] if len(of_kinds) > 1 else [])]:
+        small = copy.deepcopy(config)
+        for name, value in vars(config).items():
+            if isinstance(value, list) and len(value) == depth:  # what is said of each layer
+                small.__dict__[name] = [value[index] for index in kept]
+            elif name.endswith("_token_id") and isinstance(value, int):
+                setattr(small, name, 0)
+        small.num_hidden_layers, small.vocab_size = len(kept), TOKENS
+        for name in ("num_decoder_layers", "decoder_layers"):
+            if hasattr(small, name):
+                setattr(small, name, min(getattr(small, name), 2))
+        for name, value in (("local_attention", 2 * _WINDOW), ("sliding_window", _WINDOW)):
+            if getattr(small, name, None) is not None:
+                setattr(small, name, value)
+        if getattr(small, "max_position_embeddings", None) is not None:
+            small.max_position_embeddings = max(small.max_position_embeddings, TOKENS)  # or a row would not fit
+        if first_position(small):
+            small.first_position = 1
+        yield small
+
+
+def serialize_config(config: Any) -> str:
+    """A narrow configuration in words, for what is remembered by them."""
+    return scaled_config(config, min(64 / config.hidden_size, 1.0)).to_json_string()
+
+
+def deserialize_config(model_type: str, words: str) -> Any:
+    """The configuration that was described."""
+    from transformers import CONFIG_MAPPING
+
+    return CONFIG_MAPPING[model_type].from_dict(json.loads(words))
+
+
+@contextmanager
+def isolated_cpu() -> Iterator[None]:
+    """On the CPU, whatever the device of others, and without drawing global random numbers."""
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+        yield
+
+
+def draw_test_weights(model: nn.Module) -> None:
+    """Draw weights by which a model's states tell what they depend on, the same each time."""
+    generator = torch.Generator("cpu").manual_seed(0)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:  # wider than families draw them, or rounding would hide what attention does; and not so
+            # wide that T5's, which does not divide by the width of a head, looks at one token alone
+            nn.init.normal_(parameter, std=0.5 * parameter.shape[-1] ** -0.5, generator=generator)
+    model.eval()

@@ -1,0 +1,44 @@
+"""What a run still owes at its end: a checkpoint of its last step, a validation pass."""
+
+import logging
+from typing import Any
+
+import lightning.pytorch as L
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lm_objectives.callbacks.interrupt import last_checkpoint
+
+
+class FinalCheckpoint(L.Callback):
+    """Saves `last.ckpt` after the last of `max_steps`, where a `ModelCheckpoint` keeps one at its intervals alone."""
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        del pl_module, outputs, batch, batch_idx
+        if trainer.global_step != trainer.max_steps or trainer.fit_loop._should_accumulate():
+            return
+        if any(isinstance(kept, ModelCheckpoint) and kept.save_last for kept in trainer.checkpoint_callbacks):
+            trainer.save_checkpoint(last_checkpoint(trainer))
+
+
+_log = logging.getLogger("lm_objectives")
+
+
+class FinalValidation(L.Callback):
+    """Validates and ends the epoch where a run goes on from its last step and had not; the Trainer just leaves."""
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        del pl_module
+        loop: Any = trainer.fit_loop
+        if not loop.restarting:  # something was trained
+            return
+        _log.info("all %d steps are done: a higher trainer.max_steps goes on from them", trainer.global_step)
+        trainer.strategy.model_to_device()  # it was taken off
+        validation, epoch = loop.epoch_loop.val_loop, loop.epoch_progress.current
+        if validation.batch_progress.total.ready > validation.batch_progress.total.processed:
+            trainer.validating = True
+            validation.run()
+            trainer.training = True
+        if epoch.started > epoch.processed:
+            loop.on_advance_end()

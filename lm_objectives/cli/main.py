@@ -1,0 +1,335 @@
+"""The commands: LightningCLI for `fit`, `validate` and `prepare`, plain functions for the others."""
+
+import logging
+import os
+import re
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from inspect import signature
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentError, Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.plugins.io import CheckpointIO
+from lightning.pytorch.trainer import Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.optim import Optimizer
+
+import lm_objectives.balancers
+import lm_objectives.objectives  # noqa: F401 (makes short class names known)
+from lm_objectives.callbacks.curves import Curves
+from lm_objectives.callbacks.finish import FinalCheckpoint, FinalValidation
+from lm_objectives.callbacks.interrupt import GracefulInterrupt, last_checkpoint
+from lm_objectives.callbacks.progress import Progress
+from lm_objectives.callbacks.throughput import Throughput
+from lm_objectives.callbacks.validation_table import ValidationTable
+from lm_objectives.cli.arguments import reset_changed_plugins
+from lm_objectives.cli.checks import check_user_classes, preflight
+from lm_objectives.cli.messages import check_config_files, explain, is_about_input
+from lm_objectives.data.datamodule import TextDataModule
+from lm_objectives.data.preparation.summary import summary
+from lm_objectives.files import atomic_write
+from lm_objectives.plugin import to_config
+from lm_objectives.training.checkpoint import AtomicCheckpointIO, read_checkpoint
+from lm_objectives.training.loggers import RunCSVLogger, Tracking, archive_previous_run, save_run_id
+from lm_objectives.training.module import NonFiniteError, Pretraining
+
+PROGRAM = "lm-objectives"
+
+
+_MANY = 20  # settings that make a usage line unreadable
+
+
+_DEFAULTS: dict[str, Any] = {  # of the trainer, where Lightning's own suit epochs and vision
+    "log_every_n_steps": 10,
+    "val_check_interval": 200,  # micro-batches, whatever an epoch has
+    "check_val_every_n_epoch": None,
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+}
+
+
+_NAMED_CHECKPOINTS = (None, "last", "hpc", "registry")  # Lightning finds these itself
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; input that is wrong is told in one line on stderr, with exit code 2."""
+    command, rest = arguments[0], list(arguments[1:])
+    _quieten()
+    try:
+        if command in ("fit", "validate", "prepare"):
+            _train(command, rest)
+        else:
+            _tool(command, rest)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except SIGTERMException:  # a SystemExit without a code, which would be success
+        return 128 + signal.SIGTERM
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns the one into the other
+            return 128 + signal.SIGINT
+        raise
+    except NonFiniteError as error:
+        return _complain(str(error))
+    except ArgumentError as error:
+        return _complain(str(error))
+    except MisconfigurationException as error:
+        reason = str(error).rstrip(".!")
+        hardware = re.search("accelerator|device|gpu|cuda|mps|tpu", reason, re.IGNORECASE)
+        mend = "change them, for example trainer.accelerator to auto" if hardware else "change them"
+        return _complain(f"expected trainer settings that can be carried out here, found: {reason}: {mend}")
+    except ValueError as error:
+        if not is_about_input(str(error)):
+            raise  # a defect, whose traceback is wanted
+        return _complain(explain(str(error), ()))
+    return 0
+
+
+def _complain(message: str) -> int:
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"{PROGRAM}: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _is_not_about_masks(record: logging.LogRecord) -> bool:
+    """False for the advice to pass an `attention_mask`: rows here carry their lengths or their documents."""
+    return "attention_mask" not in record.getMessage()
+
+
+def _quieten() -> None:
+    """Leave on the terminal what is about this run."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    logging.getLogger("transformers.modeling_utils").addFilter(_is_not_about_masks)
+    logging.getLogger("lm_objectives").setLevel(logging.INFO)
+    logging.getLogger("lm_objectives").handlers = [logging.StreamHandler()]  # to stderr as it is now
+    for message in (
+        ".*does not have many workers.*",
+        ".*treespec.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*You are using `torch.load`.*",
+        ".*Found .* module.s. in eval mode.*",
+        ".*sync_dist=True.*",  # held-out metrics are those of all ranks already
+        ".*LightningCLI's args parameter is intended.*",  # the same arguments are in sys.argv, for DDP
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+class Parser(LightningArgumentParser):
+    """A parser that explains an error in one line and leaves the exit to `run`."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        parser = getattr(ex, "subcommand_parser", None) or self
+        raise ArgumentError(None, explain(message, parser.keys())) from ex
+
+    def format_help(self, *arguments: Any, **options: Any) -> str:
+        if len(self._actions) > _MANY:
+            self.usage = "%(prog)s [--config FILE ...] [--SETTING VALUE ...]"
+        longest = f"{Runner.__doc__}".rstrip(".")
+        self._action_groups = sorted(self._action_groups, key=lambda group: group.title == longest)  # which comes last
+        return super().format_help(*arguments, **options)
+
+    def add_class_arguments(self, theclass: type, *arguments: Any, **options: Any) -> list[str]:
+        if issubclass(theclass, Optimizer):  # its parameters are not the user's to give, as the parser knows elsewhere
+            options["skip"] = {*options.get("skip", ()), next(iter(signature(theclass).parameters))}
+        return super().add_class_arguments(theclass, *arguments, **options)
+
+    def keys(self) -> list[str]:
+        """All settings, dotted."""
+        return [action.dest for action in self._actions if not action.dest.endswith((".help", "_help"))]
+
+
+class Runner(Trainer):
+    """Lightning's Trainer, with all of its settings."""
+
+    def prepare(self, model: Pretraining, datamodule: TextDataModule) -> None:  # LightningCLI: a method is a command
+        """Read, split and tokenize the corpus as `fit` would, and say what came of it."""
+        datamodule.open(model.rows, model.backbone.supports_packing, self)
+        print(summary(datamodule.text, datamodule.training_rows()))
+
+
+class CLI(LightningCLI):
+    """`fit`, `validate` and `prepare`, each setting in YAML, by flag and in `--print_config`."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {
+            "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"},
+            "validate": {"model", "dataloaders", "datamodule", "weights_only", "verbose"},
+            "prepare": {"model", "datamodule"},
+        }
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        command, *rest = args
+        check_config_files(rest, self._parser(command).keys())  # type: ignore[attr-defined]
+        check_user_classes(rest)
+        super().parse_arguments(parser, [command, *reset_changed_plugins(rest)])
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_class_arguments(Tracking, "tracking")
+
+    def _parse_ckpt_path(self) -> None:
+        """The configuration is what the user gave, never what a checkpoint remembers."""
+        path = self.config[self.config.subcommand].get("ckpt_path")
+        if path not in _NAMED_CHECKPOINTS:
+            read_checkpoint(path)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        return {**kwargs, "verbose": False} if subcommand == "validate" else kwargs  # the report's table is enough
+
+    def _set_seed(self) -> None:
+        seed = self._get(self.config, "seed_everything")
+        if not isinstance(seed, bool) and not 0 <= seed < 2**32:
+            raise ValueError(f"expected seed_everything from 0 to 4294967295, found {seed}: choose one of these")
+        super()._set_seed()
+
+    def before_instantiate_classes(self) -> None:
+        if self.subcommand == "prepare":
+            return  # it writes no run
+        _check_folder(self._get(self.config, "trainer").get("default_root_dir") or "runs")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        if self.subcommand == "prepare":  # on whatever machine, also one without what the training will have
+            self.save_config_callback = None
+            kwargs |= {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": None}
+            kwargs |= {"plugins": None, "callbacks": [], "logger": False, "enable_checkpointing": False}
+            return super().instantiate_trainer(**kwargs)
+        trainer: Namespace = self._get(self.config_init, "trainer")
+        root = trainer.default_root_dir = trainer.default_root_dir or "runs"
+        own: list[Any] = [FinalValidation(), Throughput(), GracefulInterrupt(), FinalCheckpoint()]
+        if trainer.enable_progress_bar is not False:
+            own.append(Progress())
+        plugins = (
+            trainer.plugins if isinstance(trainer.plugins, list) else [trainer.plugins] * (trainer.plugins is not None)
+        )
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
+        given = trainer.callbacks or []
+        if self.subcommand == "fit":
+            own.append(Curves())
+            keeps = trainer.enable_checkpointing is not False and not trainer.fast_dev_run
+            if keeps and not any(isinstance(c, ModelCheckpoint) for c in given):
+                own.append(ModelCheckpoint(save_last=True, enable_version_counter=False))
+        else:
+            own.append(ValidationTable())
+            self.save_config_callback = None
+        if self.subcommand == "validate" or trainer.fast_dev_run:
+            kwargs["logger"] = False
+        elif trainer.logger in (None, True):
+            tracking: Tracking = self._get(self.config_init, "tracking")
+            kwargs["logger"] = tracking.loggers(root, resumes=bool(self._get(self.config, "ckpt_path")))
+        try:
+            return super().instantiate_trainer(callbacks=[*given, *own], **kwargs)
+        except (TypeError, ValueError) as error:
+            if is_about_input(str(error)):
+                raise
+            raise MisconfigurationException(str(error)) from error
+
+    def before_fit(self) -> None:
+        self._preflight()
+        root = self.trainer.default_root_dir
+        quick = self._get(self.config, "trainer").fast_dev_run
+        if self.trainer.is_global_zero and not quick:
+            if not self._get(self.config, "ckpt_path"):
+                archive_previous_run(Path(root))
+            try:
+                Path(root).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ValueError(
+                    f"expected a folder to write to at trainer.default_root_dir {root}, found that it cannot be made "
+                    f"({error.strerror}): choose another"
+                ) from error
+            save_run_id(root, self.trainer.loggers)
+
+    def before_validate(self) -> None:
+        self._preflight()
+
+    def _preflight(self) -> None:
+        path = self._get(self.config, "ckpt_path")
+        last = last_checkpoint(self.trainer)
+        if path == "last" and last.is_file():
+            path = str(last)
+        elif path == "last" and not any(Path(self.trainer.default_root_dir).glob("**/last*.ckpt")):
+            raise ValueError(
+                f"expected a checkpoint to go on from at {last}, found none: leave --ckpt_path out to start"
+            )
+        checkpoint = None if path in _NAMED_CHECKPOINTS else path
+        preflight(self.model, self.datamodule, self.trainer, checkpoint, goes_on=self.subcommand == "fit")
+
+    def after_fit(self) -> None:
+        for logger in self.trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.finish()  # or the next run of this process would go on in it
+        if self.trainer.is_global_zero and not self.trainer.interrupted:
+            print(f"run folder: {self.trainer.default_root_dir}", file=sys.stderr)
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes `config.yaml`, which says what is trained and not that it goes on, and hands it to the trackers."""
+
+    def save_config(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        config = self.config.clone()
+        config.ckpt_path = None
+        with atomic_write(Path(trainer.default_root_dir, self.config_filename)) as file:
+            file.write(self.parser.dump(config, skip_unset=False).encode())
+        settings = config.as_dict()
+        settings.pop("config", None)
+        for logger in trainer.loggers:
+            if not isinstance(logger, RunCSVLogger):  # config.yaml lies beside its file already
+                logger.log_hyperparams(to_config(settings))
+
+
+def _check_folder(path: str) -> None:
+    """Raise where a run's folder cannot be written, before anything is made."""
+    folder = Path(path).absolute()
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ValueError(
+            f"expected a folder to write to at trainer.default_root_dir {path}, found {there} not writable: "
+            "choose another"
+        )
+
+
+def _train(command: str, arguments: list[str]) -> None:
+    program, sys.argv = sys.argv, [sys.argv[0], command, *arguments]  # a DDP launcher starts the other ranks from it
+    try:
+        CLI(
+            Pretraining,
+            TextDataModule,
+            trainer_class=Runner,
+            trainer_defaults=_DEFAULTS,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            seed_everything_default=0,
+            parser_class=Parser,
+            parser_kwargs={"prog": PROGRAM, "allow_abbrev": False},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=[command, *arguments],
+        )
+    finally:
+        sys.argv = program
+
+
+def _tool(command: str, arguments: list[str]) -> None:
+    if command == "demo":
+        from lm_objectives.demo.command import demo
+
+        function: Callable[..., None] = demo
+    else:
+        from lm_objectives.export import export
+
+        function = export
+    parser = Parser(prog=f"{PROGRAM} {command}", description=(function.__doc__ or "").split("\n\n")[0])
+    parser.add_function_arguments(function, as_group=False)
+    for action in parser._actions:
+        if action.default is False:  # a switch, which needs no value
+            action.nargs, action.const = "?", True
+    function(**parser.parse_args(arguments).as_dict())

@@ -1,0 +1,63 @@
+"""The data half of replaced-token detection: masked tokens for a generator to fill in."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lm_objectives.corruptions.base import Corruption
+from lm_objectives.corruptions.masked_lm import (
+    _EVALUATION_RATE,
+    _SAMPLE,
+    _settled,
+    apply_masks,
+    check_mask_rate,
+    sample_flat_positions,
+)
+from lm_objectives.corruptions.random import random_bits, uniform
+from lm_objectives.corruptions.windows import Frame
+from lm_objectives.schedules import Schedulable, check_schedulable, value_at
+from lm_objectives.views import Attention, Rows, View, Vocabulary
+
+
+@dataclass(frozen=True)
+class TokenReplacement(Corruption):
+    """The data half of ELECTRA (Clark et al. 2020, section 2): masked tokens, for a generator to fill in.
+
+        text                  the   chef   cooked  the  meal
+        input                [MASK] chef  [MASK]   the  meal
+        target                the    ·    cooked    ·    ·
+        after the generator   the   chef    ate    the  meal
+        labels                 0      0      1      0    0
+
+    Each masked position carries one uniform number, from which the generator samples by inverse CDF.
+
+    Attributes:
+        rate: share of the maskable tokens that are masked, in (0, 1), or points that it follows over the training.
+        mask_share: share of those that the mask token replaces; the rest stay as they are.
+        frame: what stands around the text of a row; never replaced, and judged like any token.
+    """
+
+    rate: Schedulable = 0.15
+    mask_share: float = 0.85
+    frame: Frame = "none"
+    attention: Attention = "bidirectional"
+
+    def __post_init__(self) -> None:
+        check_schedulable(self.rate, check_mask_rate, "mask_rate")
+        if not 0 <= self.mask_share <= 1:
+            raise ValueError(f"expected a mask_share between 0 and 1, found {self.mask_share}: 0.85 is ELECTRA's")
+
+    def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
+        positions = sample_flat_positions(rows, vocabulary, _settled(self.rate))
+        ids = apply_masks(rows, vocabulary, positions, self.mask_share, 0.0)
+        row, position = np.divmod(positions, rows.input_ids.shape[1])
+        uniforms = uniform(random_bits(rows.keys, _SAMPLE, position, row))
+        counts = {"generator": len(positions), "discriminator": int(rows.lengths.sum())}
+        targets = rows.input_ids.ravel()[positions]
+        return rows.to_view(ids, self.attention, positions, targets, counts, uniforms)
+
+    def at_step(self, step: int, steps: int) -> "TokenReplacement":
+        return replace(self, rate=value_at(self.rate, step, steps, "mask_rate"))
+
+    def for_validation(self) -> "TokenReplacement":
+        return replace(self, rate=_EVALUATION_RATE)

@@ -1,0 +1,175 @@
+"""Documents in chunks that are encoded side by side, each finished one a file, and put together at the end."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from lm_objectives.data.cache import PAIRS, SPLITS
+from lm_objectives.data.preparation.arrays import AppendableArray
+from lm_objectives.data.preparation.documents import DocumentPiece
+from lm_objectives.data.preparation.encode import Encoder, EncoderInput, token_dtype
+from lm_objectives.files import atomic_write
+
+_CHUNK = 2**20  # characters, about; the same for any number of cores
+
+
+_MOST_THREADS = 16  # more would wait for one another, and each holds a chunk
+
+
+_COUNTS = ("words", "characters", "bytes", "unspaced", "unknown", "without_tokens")
+
+
+@dataclass(frozen=True)
+class DocumentChunk:
+    """Some successive documents of one corpus, by split.
+
+    Attributes:
+        number: its place among all chunks.
+        corpus: number of the corpus.
+    """
+
+    number: int
+    corpus: int
+    parts: dict[str, list[EncoderInput]] = field(repr=False)
+
+
+def chunk_documents(pieces: Iterable[tuple[bool, DocumentPiece]]) -> Iterator[DocumentChunk]:
+    """Documents in chunks of a size that depends on them alone; each piece comes with whether it is held out."""
+    number = size = 0
+    parts: dict[str, list[EncoderInput]] = {split: [] for split in SPLITS}
+    ahead = chain(pieces, [None])
+    following = next(ahead)
+    while following is not None:
+        (held_out, piece), following = following, next(ahead)
+        size += len(piece.text)
+        ends = following is None or following[1].begins
+        parts[SPLITS[held_out]].append(EncoderInput(piece.text, piece.begins, ends))
+        if following is None or size >= _CHUNK or following[1].corpus != piece.corpus:
+            yield DocumentChunk(number, piece.corpus, parts)
+            number, size, parts = number + 1, 0, {split: [] for split in SPLITS}
+
+
+def encode_chunks(
+    chunks: Iterable[DocumentChunk], encoder: Encoder, size: int, folder: Path, report: Callable[[int, int], None]
+) -> None:
+    """Encode chunks on all cores, each into a file of `folder`; those that are there whole are left alone.
+
+    Threads rather than processes: the tokenizer works outside of Python's lock, and a thread needs no second copy of
+    anything, no guard in the user's script, and no fork of a process that has threads.
+
+    Args:
+        chunks: read as they are needed, so that memory holds about two for each core.
+        encoder: makes tokens of a chunk.
+        size: tokens in the vocabulary.
+        folder: gets `000000.npz` and so on, each in its place only when it is whole.
+        told: called with documents and tokens of each chunk as it is finished.
+    """
+
+    def encode(chunk: DocumentChunk) -> tuple[int, int]:
+        path = folder / f"{chunk.number:06d}.npz"
+        try:
+            tokens = _tokens_in(path)
+        except (OSError, EOFError, ValueError, BadZipFile):  # not there, or not whole
+            arrays: dict[str, Any] = {"corpus": chunk.corpus}
+            for split, parts in chunk.parts.items():
+                made = encoder(parts)
+                for stream, layout in {split: made.text, f"{split}/{PAIRS}": made.pairs}.items():
+                    if layout is not None:
+                        arrays |= {f"{stream}/{name}": array for name, array in layout.arrays(size).items()}
+                arrays[f"{split}/counts"] = np.array([getattr(made, name) for name in _COUNTS])
+            with atomic_write(path) as file:
+                np.savez(file, **arrays)
+            tokens = _tokens_in(path)
+        return sum(part.begins for parts in chunk.parts.values() for part in parts), tokens
+
+    threads = min(available_cores(), _MOST_THREADS)
+    waiting: deque[Future[tuple[int, int]]] = deque()
+    with _one_thread_each(), ThreadPoolExecutor(threads) as pool:
+        try:
+            for chunk in chunks:
+                waiting.append(pool.submit(encode, chunk))
+                while len(waiting) > threads:
+                    report(*waiting.popleft().result())
+            while waiting:
+                report(*waiting.popleft().result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _tokens_in(path: Path) -> int:
+    """Tokens of a chunk that was encoded, over both splits."""
+    with np.load(path) as found:
+        return sum(len(found[f"{split}/tokens"]) for split in SPLITS)
+
+
+def join_chunks(files: list[Path], corpora: int, size: int, folder: Path, stream: str) -> None:
+    """Put a stream of the chunks together.
+
+    Args:
+        files: of the chunks, in their order.
+        corpora: how many there are.
+        size: tokens in the vocabulary.
+        folder: gets the arrays of `corruption.base.Text` as `.npy` files, and `corpora.npy`, where each corpus starts
+            in the tokens and where the last one stops.
+        stream: training or validation, or the sentences of one.
+    """
+    bounds = [0] * (corpora + 1)
+    offset = np.dtype(np.int64)
+    folder.mkdir()
+    with ExitStack() as stack:
+        tokens = stack.enter_context(AppendableArray(folder / "tokens.npy", token_dtype(size)))
+        sentences = stack.enter_context(AppendableArray(folder / "sentences.npy", offset, (2,)))
+        paragraphs = stack.enter_context(AppendableArray(folder / "paragraphs.npy", offset))
+        documents = stack.enter_context(AppendableArray(folder / "documents.npy", offset))
+        for path in files:
+            with np.load(path) as found:
+                names = ("tokens", "sentences", "paragraphs", "documents")
+                part = {name: found[f"{stream}/{name}"] for name in names}
+                corpus = int(found["corpus"])
+            documents.append(part["documents"] + tokens.length)
+            paragraphs.append(part["paragraphs"] + sentences.length)
+            sentences.append(part["sentences"] + tokens.length)
+            tokens.append(part["tokens"])
+            bounds[corpus + 1 :] = [tokens.length] * (corpora - corpus)
+        documents.append([tokens.length])
+        paragraphs.append([sentences.length])
+        corpora_file = stack.enter_context(AppendableArray(folder / "corpora.npy", offset))
+        corpora_file.append(bounds)
+
+
+def add_counts(files: list[Path], split: str) -> dict[str, int]:
+    """What was counted of a split in all chunks."""
+    totals = np.zeros(len(_COUNTS), dtype=np.int64)
+    for path in files:
+        with np.load(path) as found:
+            totals += found[f"{split}/counts"]
+    return dict(zip(_COUNTS, totals.tolist(), strict=True))
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Keep the tokenizer from using all cores within each of our threads; it asks the environment at every call."""
+    before = os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TOKENIZERS_PARALLELISM"]
+        else:
+            os.environ["TOKENIZERS_PARALLELISM"] = before

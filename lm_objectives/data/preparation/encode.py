@@ -1,0 +1,286 @@
+"""Documents into streams of tokens, with the places of their sentences."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from lm_objectives.data.preparation.documents import cut_place
+from lm_objectives.data.preparation.sentences import (
+    Span,
+    find_sentences,
+    locate_sentences,
+    sentences_at,
+    starts_paragraph,
+    token_offsets,
+)
+from lm_objectives.data.tokenizer import unknown_token
+from lm_objectives.data.words import is_byte_level, unspaced
+from lm_objectives.views import Vocabulary
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+
+PARAGRAPH_BREAK = "\n\n"
+
+
+_LONGEST = 2**16  # characters of a text that is encoded in one piece
+
+
+_AT_ONCE = 2**18  # characters of texts that are encoded together: what is said of their tokens is many times as large
+
+
+_OFFSET = np.dtype(np.int64)
+
+
+class EncoderInput(NamedTuple):
+    """A document, or a part of one, to be encoded.
+
+    Attributes:
+        text: of the part.
+        begins, ends: whether it is the first part of its document, and the last.
+    """
+
+    text: str
+    begins: bool = True
+    ends: bool = True
+
+
+@dataclass
+class TokenArrays:
+    """Tokens of documents, as the arrays of `corruption.base.Text` without their last bounds.
+
+    Attributes:
+        tokens, sentences, paragraphs, documents: as there, counted from the layout's own start; arrays one after
+            another.
+        length, sentence_count: how many there are so far.
+    """
+
+    tokens: list[np.ndarray] = field(default_factory=list)
+    sentences: list[np.ndarray] = field(default_factory=list)
+    paragraphs: list[np.ndarray] = field(default_factory=list)
+    documents: list[int] = field(default_factory=list)
+    length: int = 0
+    sentence_count: int = 0
+
+    def add(
+        self,
+        tokens: np.ndarray,
+        sentences: np.ndarray,
+        paragraphs: np.ndarray,
+        part: EncoderInput,
+        vocabulary: Vocabulary,
+    ) -> None:
+        """Add a part of a document: bos where it begins, its tokens, eos where it ends.
+
+            tokens 5 6 9 8, sentences (0, 2) (3, 4), paragraphs 0 1
+            tokens bos 5 6 9 8 eos, sentences (1, 3) (4, 5), paragraphs 0 1
+
+        Args:
+            tokens: `(tokens,)`.
+            sentences: where each starts and stops in `tokens`, `(sentences, 2)`.
+            paragraphs: number of the first sentence of each paragraph, `(paragraphs,)`.
+            part: which of its document it is.
+            vocabulary: has bos and eos.
+        """
+        if part.begins:
+            self.documents.append(self.length)
+        self.paragraphs.append(paragraphs + self.sentence_count)
+        self.sentences.append(sentences + self.length + part.begins)
+        self.sentence_count += len(sentences)
+        bos, eos = [vocabulary.bos] * part.begins, [vocabulary.eos] * part.ends
+        self.tokens.append(np.concatenate([bos, tokens, eos], dtype=np.uint32, casting="unsafe"))
+        self.length += len(tokens) + part.begins + part.ends
+
+    def arrays(self, vocabulary_size: int) -> dict[str, np.ndarray]:
+        """The arrays by name: tokens as narrow as the vocabulary allows, offsets in int64."""
+        tokens = np.concatenate([np.empty(0, np.uint32), *self.tokens])
+        return {
+            "tokens": tokens.astype(token_dtype(vocabulary_size)),
+            "sentences": np.concatenate([np.empty((0, 2), _OFFSET), *self.sentences]),
+            "paragraphs": np.concatenate([np.empty(0, _OFFSET), *self.paragraphs]),
+            "documents": np.array(self.documents, dtype=_OFFSET),
+        }
+
+
+@dataclass
+class EncodedDocuments:
+    """What an encoder makes of some documents.
+
+    Attributes:
+        text: their tokens.
+        pairs: the tokens of their sentences, each encoded alone; `None` where they are not wanted.
+        words: between white space.
+        characters, bytes: of the texts, in UTF-8.
+        unspaced: letters of scripts that put no spaces between words.
+        unknown: tokens that stand for what the tokenizer does not know.
+        without_tokens: documents of which the tokenizer makes nothing, and which are left out, here too.
+    """
+
+    text: TokenArrays = field(default_factory=TokenArrays)
+    pairs: TokenArrays | None = None
+    words: int = 0
+    characters: int = 0
+    bytes: int = 0
+    unspaced: int = 0
+    unknown: int = 0
+    without_tokens: int = 0
+
+
+def token_dtype(vocabulary_size: int) -> np.dtype:
+    """The narrowest type that holds every id of a vocabulary."""
+    return np.dtype(np.uint16 if vocabulary_size <= 2**16 else np.uint32)
+
+
+class Encoder:
+    """Makes documents into tokens; may be used by several threads at once.
+
+    A document is encoded as it stands, so that decoding gives it back. Its sentences are places in that stream. What
+    looks like a special token in the text is encoded as the text that it is.
+
+    Args:
+        tokenizer: copied, so that its own settings stay.
+        vocabulary: the same tokenizer's ids.
+        language: as in `find_sentences`.
+        pairs: whether sentences are encoded alone too, each as the beginning of a text, so that neither white space
+            nor a capital's token tells what stood in front of it.
+    """
+
+    def __init__(self, tokenizer: "Tokenizer", vocabulary: Vocabulary, language: str, pairs: bool = False) -> None:
+        self._first, self._further = _plain(tokenizer), _plain(tokenizer, leads=False)
+        self._vocabulary, self._language, self._pairs = vocabulary, language, pairs
+        unknown = unknown_token(tokenizer)
+        self._sizes = _sizes_in_bytes(tokenizer)
+        self._unknown = None if unknown is None else tokenizer.token_to_id(unknown)
+        self._separator = self._further.encode(PARAGRAPH_BREAK, add_special_tokens=False).ids
+
+    def __call__(self, parts: Iterable[EncoderInput]) -> EncodedDocuments:
+        """What documents, or parts of them, are made into, in their order."""
+        made = EncodedDocuments(pairs=TokenArrays() if self._pairs else None)
+        for part in parts:
+            paragraphs = find_sentences(part.text, self._language)
+            tokens, starts, stops = self._tokens(part)
+            if part.begins and part.ends and not len(tokens):
+                made.without_tokens += 1
+                continue
+            made.words += len(part.text.split())
+            made.characters += len(part.text)
+            made.bytes += len(part.text.encode())
+            made.unspaced += unspaced(part.text)
+            made.unknown += int(np.count_nonzero(tokens == self._unknown))
+            goes_on = not part.begins and bool(paragraphs) and not starts_paragraph(part.text, paragraphs[0][0][0])
+            sentences, firsts = locate_sentences(starts, stops, paragraphs)
+            made.text.add(tokens, sentences, firsts[goes_on:], part, self._vocabulary)
+            if made.pairs is not None:
+                alone, sentences, firsts = self._alone(
+                    sentences_at(part.text, paragraphs), not part.begins and not goes_on
+                )
+                made.pairs.add(alone, sentences, firsts[goes_on:], part, self._vocabulary)
+        return made
+
+    def _tokens(self, part: EncoderInput) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Tokens of a part, and the characters where each starts and stops, `(tokens,)` each."""
+        bounds = [0]
+        while len(part.text) - bounds[-1] > _LONGEST:
+            bounds.append(cut_place(part.text, bounds[-1], _LONGEST))
+        bounds.append(len(part.text))
+        texts = [part.text[start:stop] for start, stop in pairwise(bounds)]
+        places = self._sizes is None
+        first = encode_texts(self._first, texts[: part.begins], places)
+        encodings = [*first, *encode_texts(self._further, texts[part.begins :], places)]
+        ids = np.concatenate([np.array(encoding.ids, dtype=np.int64) for encoding in encodings])
+        if self._sizes is not None:
+            return ids, *token_offsets(self._sizes[ids], part.text)
+        spans = [np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2) for encoding in encodings]
+        starts, stops = np.concatenate([span + offset for span, offset in zip(spans, bounds, strict=False)]).T
+        return ids, starts, stops
+
+    def _alone(self, paragraphs: list[list[str]], divided: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Tokens of sentences, each encoded alone, with a separator between paragraphs.
+
+        Args:
+            paragraphs: sentences of each.
+            divided: whether one stands in front of the first paragraph too.
+        """
+        sentences = encode_texts(self._first, [sentence for paragraph in paragraphs for sentence in paragraph])
+        tokens: list[int] = []
+        spans: list[Span] = []
+        firsts: list[int] = []
+        for paragraph in paragraphs:
+            filled = [ids for encoding in islice(sentences, len(paragraph)) if (ids := encoding.ids)]
+            if filled:
+                firsts.append(len(spans))
+                tokens += self._separator if spans or divided else []
+            for ids in filled:
+                spans.append((len(tokens), len(tokens) + len(ids)))
+                tokens += ids
+        return np.array(tokens), np.array(spans, dtype=_OFFSET).reshape(-1, 2), np.array(firsts, dtype=_OFFSET)
+
+
+def encode_texts(tokenizer: "Tokenizer", texts: Iterable[str], places: bool = False) -> Iterator["Encoding"]:
+    """What a tokenizer makes of texts, each without special tokens; with the places of its tokens, or in less time."""
+    together: list[str] = []
+    size = 0
+    for text in texts:
+        together.append(text)
+        size += len(text)
+        if size >= _AT_ONCE:
+            yield from _encoded(tokenizer, together, places)
+            together, size = [], 0
+    yield from _encoded(tokenizer, together, places)
+
+
+def _encoded(tokenizer: "Tokenizer", texts: list[str], places: bool) -> list["Encoding"]:
+    encode = tokenizer.encode_batch if places else tokenizer.encode_batch_fast
+    try:
+        return encode(texts, add_special_tokens=False)
+    except Exception as error:  # the library raises nothing narrower
+        raise ValueError(
+            f"expected a tokenizer with a token for words that it does not know, found none ({error}); give "
+            "it an unk_token, or choose another tokenizer"
+        ) from error
+
+
+def _sizes_in_bytes(tokenizer: "Tokenizer") -> np.ndarray | None:
+    """Bytes that each token stands for, `(vocab,)`; `None` where the bytes of all tokens are not those of the text."""
+    if not is_byte_level(tokenizer) or tokenizer.normalizer is not None or unknown_token(tokenizer) is not None:
+        return None
+    if any(not token.special for token in tokenizer.get_added_tokens_decoder().values()):  # which strip white space
+        return None
+    tokens = tokenizer.get_vocab(with_added_tokens=False)
+    sizes = np.zeros(max(tokens.values(), default=0) + 1, dtype=np.int64)
+    sizes[list(tokens.values())] = [len(token) for token in tokens]
+    return sizes
+
+
+def _plain(tokenizer: "Tokenizer", leads: bool = True) -> "Tokenizer":
+    """A copy that takes special tokens in a text for text, and cuts and pads nothing.
+
+    Args:
+        leads: whether it puts a space in front of a text, where the tokenizer does.
+    """
+    from tokenizers import Tokenizer
+
+    plan = json.loads(tokenizer.to_str())
+    if not leads:
+        plan = plan | {name: _without_lead(plan[name]) for name in ("normalizer", "pre_tokenizer")}
+    copy = Tokenizer.from_str(json.dumps(plan))
+    copy.encode_special_tokens = True
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
+
+
+def _without_lead(plan: Any) -> Any:
+    """A normalizer or pre-tokenizer, as JSON describes it, without what it puts in front of a text."""
+    if isinstance(plan, list):
+        return [kept for item in plan if (kept := _without_lead(item)) is not None]
+    if not isinstance(plan, dict):
+        return plan
+    if plan.get("type") == "Prepend":
+        return None
+    own: dict[str, Any] = {"Metaspace": {"prepend_scheme": "never"}, "ByteLevel": {"add_prefix_space": False}}
+    return {key: _without_lead(value) for key, value in plan.items()} | own.get(plan.get("type", ""), {})

@@ -1,0 +1,93 @@
+"""What came of a preparation, for a person to read."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lm_objectives.data.cache import CorpusStatistics, TokenCache
+from lm_objectives.data.dataset import RowDataset, RowKey
+from lm_objectives.views import View
+
+_TRIED = 256  # rows of each objective that are made to see how much of them is scored
+
+
+_UNSPACED = 0.05  # share of letters from which on spaces say nothing about words
+
+
+def summary(cache: TokenCache, rows: RowDataset) -> str:
+    """Lines about the text, and a table of what each objective reads of it.
+
+    Args:
+        cache: the prepared text.
+        rows: its training rows.
+    """
+    census, training, validation = cache.statistics, cache.training, cache.validation
+    tokens, held_out = len(training.tokens), len(validation.tokens)
+    documents = [len(split.documents) - 1 for split in (training, validation)]
+    left_out = {"without text": census.empty, "without a token": census.without_tokens}
+    facts = {
+        "documents": f"{sum(documents):,}: {documents[0]:,} for training, {documents[1]:,} held out{_list(left_out)}",
+        "sentences": f"{len(training.sentences) + len(validation.sentences):,}",
+        "tokens": f"{tokens + held_out:,}: {tokens:,} for training, {held_out:,} held out",
+        "corpora": _corpora(np.diff(training.corpora)),
+        "words": _words(census, tokens + held_out),
+        "characters": f"{census.characters:,}, {census.characters / (tokens + held_out):.2f} a token",
+        "unknown": f"{census.unknown:,} tokens, {100 * census.unknown / (tokens + held_out):.2f} %",
+        "vocabulary": f"{cache.vocabulary.size:,} tokens{_trained(census.trained_on)}",
+        "cache": str(cache.folder),
+        "took": f"{census.seconds:,.1f} s",
+    }
+    lines = [f"{name:<12}{fact}" for name, fact in facts.items() if fact]
+    return "\n".join([*lines, "", *_table([_HEADINGS, *(_objective(rows, name) for name in rows.sources)])])
+
+
+_HEADINGS = ("objective", "rows an epoch", "scored", "padding", "left out")
+
+
+def _objective(rows: RowDataset, name: str) -> tuple[str, ...]:
+    source, settings = rows.sources[name], rows.settings
+    host = source.shares_rows_with or name
+    spans = rows.windows[host]
+    tried = min(len(spans), _TRIED)
+    view = rows.__getitems__([RowKey(host, k) for k in range(tried)]).views[name]
+    skipped = rows.sources[host].corruption.dropped_counts(
+        rows.texts[host], settings.max_seq_len, settings.packing, rows.vocabulary
+    )
+    reasons = ", ".join(f"{number:,} {reason}" for reason, number in skipped.items() if number)
+    count = f"{len(spans):,}" if host == name else f"those of {host}"
+    return name, count, *_shares(view), reasons or "nothing"
+
+
+def _shares(view: View) -> tuple[str, str]:
+    """How much of what the loss could be over it is over, and how much of the input is padding."""
+    positions = view.input_ids.numel() if view.decoder_labels is None else view.decoder_labels.numel()
+    padding = 1 - int(view.lengths.sum()) / view.input_ids.numel()
+    return f"{100 * len(view.label_positions) / positions:.1f} %", f"{100 * padding:.1f} %"
+
+
+def _list(left_out: dict[str, int]) -> str:
+    parts = [f"{number:,} {reason}" for reason, number in left_out.items() if number]
+    return f"; left out {', '.join(parts)}" if parts else ""
+
+
+def _words(census: CorpusStatistics, tokens: int) -> str:
+    unspaced = census.unspaced / census.characters
+    if unspaced > _UNSPACED:
+        return f"not counted: {100 * unspaced:.0f} % of the characters are of scripts without spaces between words"
+    return f"{census.words:,}, of {tokens / max(census.words, 1):.2f} tokens"
+
+
+def _corpora(tokens: np.ndarray) -> str:
+    return f"{len(tokens)}, with {', '.join(f'{number:,}' for number in tokens)} training tokens" * (len(tokens) > 1)
+
+
+def _trained(share: float) -> str:
+    if not share:
+        return ", loaded"
+    return f", trained on {'all' if share == 1 else f'{100 * share:.1f} %'} of the training text"
+
+
+def _table(lines: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    rows = ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return [rows[0], "  ".join("-" * width for width in widths), *rows[1:]]

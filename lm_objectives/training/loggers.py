@@ -1,0 +1,191 @@
+"""Where a run's numbers go: a CSV file beside the checkpoints, and Weights & Biases."""
+
+import csv
+import io
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from lm_objectives.files import atomic_write
+
+_log = logging.getLogger("lm_objectives")
+
+
+_ID_FILE = "wandb_id.txt"
+
+
+_FILES = ("config.yaml", "metrics.csv", "checkpoints", "curves.png", "gradient_conflict.png", _ID_FILE)
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """How a run is tracked, where `trainer.logger` is left alone.
+
+    Args:
+        wandb: Weights & Biases: offline needs no account and no network, online sends as it goes, off leaves it out.
+        project: project in Weights & Biases.
+        name: the run's name there; by default the name of its folder.
+    """
+
+    wandb: Literal["offline", "online", "off"] = "offline"
+    project: str = "lm-objectives"
+    name: str | None = None
+
+    def loggers(self, root: str, resumes: bool) -> list[Logger]:
+        """The loggers of a training in the folder `root`; one that `resumes` goes on in the same W&B run."""
+        loggers: list[Logger] = [RunCSVLogger(root)]
+        if self.wandb != "off":
+            if self.wandb == "offline":
+                os.environ.setdefault("WANDB_SILENT", "true")  # it has nothing to say that a run needs
+            import wandb
+
+            logger = WandbLogger(
+                save_dir=root,
+                project=self.project,
+                name=self.name or Path(root).resolve().name,
+                offline=self.wandb == "offline",
+                id=_run_id(Path(root), resumes),
+                resume="allow",
+                settings=wandb.Settings(console="off"),
+            )
+            logger._wandb_init.pop("anonymous", None)  # Lightning hands it on unset, and wandb warns of it all the same
+            loggers.append(logger)
+        return loggers
+
+
+class RunCSVLogger(Logger):
+    """Writes `metrics.csv` straight into a folder; a run that goes on does so below the rows that are there.
+
+    Args:
+        root: the run's folder.
+    """
+
+    def __init__(self, root: str) -> None:
+        super().__init__()
+        self.table = MetricsTable(Path(root) / "metrics.csv")
+        self._root, self._begun = root, False
+
+    @property
+    def name(self) -> str:
+        return ""
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        return self._root
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: `config.yaml` lies beside the table."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        first = step or 0
+        if not self._begun:
+            self.keep_rows(lambda _, row: int(row["step"]) < first)
+        self.table.append({**metrics, "step": first})
+
+    def keep_rows(self, keeps: Callable[[int, dict[str, Any]], bool]) -> None:
+        """Keep some of the rows that an earlier process has written, by their numbers and contents."""
+        self._begun = True
+        self.table.keep(keeps)
+
+
+def _run_id(root: Path, resumes: bool) -> str:
+    """The run's identity in W&B, kept in its folder."""
+    file = root / _ID_FILE
+    if resumes and file.is_file():
+        return file.read_text(encoding="utf-8").strip()
+    return secrets.token_hex(4)
+
+
+@rank_zero_only
+def save_run_id(root: str, loggers: list[Logger]) -> None:
+    """Write down the run's identity, so that a resumed run finds it."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger) and logger.version is not None:
+            with atomic_write(Path(root) / _ID_FILE) as file:
+                file.write(f"{logger.version}\n".encode())
+
+
+def archive_previous_run(root: Path) -> None:
+    """Move what an earlier run left in the folder into `earlier/N`, so that runs are neither mixed nor lost."""
+    left = [root / name for name in _FILES]
+    if not (root / "metrics.csv").exists() and not (root / "checkpoints").exists():
+        return
+    number = 1
+    while (root / "earlier" / str(number)).exists():
+        number += 1
+    aside = root / "earlier" / str(number)
+    aside.mkdir(parents=True)
+    for path in left:
+        if path.exists():
+            shutil.move(path, aside / path.name)
+    _log.info("the earlier run in %s is now in %s", root, aside)
+
+
+Row = dict[str, Any]
+
+
+class MetricsTable:
+    """Rows of named numbers in a CSV file, columns in the order of the alphabet.
+
+    A row is appended by one write; where it brings a new column, or rows are dropped, the table is written anew beside
+    and renamed. So a process that dies leaves a whole table, at worst with the start of a row at its end, which is not
+    read again.
+
+    Args:
+        path: the file, made with the first row.
+
+    Attributes:
+        rows: that this process has written or kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.rows = path, 0
+        self._columns: list[str] = []
+
+    def read(self) -> list[Row]:
+        """The rows, each with the columns that it fills."""
+        if not self.path.is_file():
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            lines = [line for line in file if line.endswith("\n")]
+        return [{key: value for key, value in row.items() if value} for row in csv.DictReader(lines)]
+
+    def keep(self, keeps: Callable[[int, Row], bool]) -> None:
+        """Drop the rows for which `keeps`, given a row's number and the row, is false."""
+        if self.path.is_file():
+            self._write([row for number, row in enumerate(self.read()) if keeps(number, row)])
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add a row."""
+        if not row.keys() <= set(self._columns) or not self.path.is_file():
+            self._write([*self.read(), dict(row)])
+            return
+        with self.path.open("ab", buffering=0) as file:
+            file.write(_lines([row], self._columns))
+        self.rows += 1
+
+    def _write(self, rows: list[Row]) -> None:
+        self._columns = sorted({key for row in rows for key in row})
+        header: Row = {name: name for name in self._columns}
+        with atomic_write(self.path) as file:
+            file.write(_lines([header, *rows], self._columns))
+        self.rows = len(rows)
+
+
+def _lines(rows: list[Any], columns: list[str]) -> bytes:
+    text = io.StringIO()
+    csv.DictWriter(text, columns, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()

@@ -1,0 +1,187 @@
+"""Batches on their way from text to a model: vocabulary, text, rows and views."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Attention = Literal["causal", "bidirectional", "prefix"]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The token ids that corruptions and heads need to know of a tokenizer.
+
+    Attributes:
+        size: rows of the embedding.
+        pad, bos, eos, mask: ids of the special tokens (bos is BERT's `[CLS]`, eos its `[SEP]`).
+        special: ids that are never masked, sampled as a random token, or scored as one.
+        named: ids of the further special tokens that corruptions ask for (see `Corruption.tokens`), by token.
+        starts_word: whether a token begins a word, `(vocab,)`; `None` where no tokenizer is at hand.
+        breaks_line: whether a token ends in a line break or a tab, behind which a word begins, `(vocab,)`; `None` as
+            above.
+    """
+
+    size: int
+    pad: int
+    bos: int
+    eos: int
+    mask: int
+    special: tuple[int, ...] = ()
+    named_tokens: tuple[tuple[str, int], ...] = ()
+    starts_word: np.ndarray | None = field(default=None, repr=False, compare=False)
+    breaks_line: np.ndarray | None = field(default=None, repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the arrays, as plain data for JSON and checkpoints."""
+        plain = {item.name: getattr(self, item.name) for item in fields(self) if item.compare}
+        return {**plain, "special": list(self.special), "named_tokens": [list(pair) for pair in self.named_tokens]}
+
+    @staticmethod
+    def from_dict(ids: dict[str, Any], **words: np.ndarray) -> "Vocabulary":
+        """The vocabulary that `ids` wrote down."""
+        named = tuple((str(token), int(number)) for token, number in ids.get("named_tokens", ()))
+        lists = {"special": tuple(ids["special"]), "named_tokens": named}
+        return Vocabulary(**{**ids, **lists, **words})
+
+    def token_ids(self, tokens: Sequence[str]) -> np.ndarray:
+        """Ids of special tokens that a corruption has asked for, `(tokens,)`.
+
+        Raises:
+            ValueError: where the vocabulary lacks one.
+        """
+        named = dict(self.named_tokens)
+        for token in tokens:
+            if token not in named:
+                raise ValueError(
+                    f"expected the special token {token} in the tokenizer, found none: prepare the corpus with the "
+                    "objectives that are trained"
+                )
+        return np.array([named[token] for token in tokens], dtype=np.int64)
+
+
+@runtime_checkable  # beartype checks signatures under pytest
+class Text(Protocol):
+    """Tokenized documents one after another, as the token cache holds them (see `data.cache.TokenText`)."""
+
+    @property
+    def tokens(self) -> np.ndarray:
+        """Ids of all documents, `(tokens,)`; a document is bos, its text, eos."""
+
+    @property
+    def sentences(self) -> np.ndarray:
+        """Where each starts and stops in `tokens`, `(sentences, 2)`; those of a paragraph follow one another.
+
+        Bos, eos and the white space between paragraphs lie in none.
+        """
+
+    @property
+    def paragraphs(self) -> np.ndarray:
+        """Number of the first sentence of each paragraph, and of all sentences at the end, `(paragraphs + 1,)`."""
+
+    @property
+    def documents(self) -> np.ndarray:
+        """Where each document starts in `tokens`, and where the last stops, `(documents + 1,)`."""
+
+    def __hash__(self) -> int:
+        """By identity, so that what is found out about a text can be kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What an objective reads.
+
+    Attributes:
+        ids: input tokens, padded on the right.
+        lengths: tokens of each row that are not padding.
+        attention: whether a position sees those before it, all, or those before it and all of a prefix.
+        scored: flat positions, `row * time + position`, that the loss is over, ascending.
+        targets: what is right at each scored position: a token id, or a label.
+        counts: number of terms of each part of the loss; what the sums of the whole step are divided by.
+        padded: whether any row has padding, known here so that a device need not be asked.
+        positions: place of each token within its document's part of the row; a new part starts at each 0, and sees
+            only itself. `None` where every row is one part.
+        prefix: tokens at the start of each row that see one another, where `attention` is "prefix".
+        decoder: what a decoder writes, padded on the right, where there is one: it reads the same one place later,
+            behind the start token of its family. `scored` then counts its positions, `row * target time + position`.
+        segments: 0 for a pair's first segment and 1 for its second, where rows are pairs.
+        uniforms: one random number in [0, 1) for each scored position, where the model's half samples.
+        extra: further tensors that an objective's halves hand one another.
+    """
+
+    input_ids: Int[Tensor, "rows time"]
+    lengths: Int[Tensor, " rows"]
+    attention: Attention
+    label_positions: Int[Tensor, " label_positions"]
+    targets: Int[Tensor, " label_positions"]
+    counts: dict[str, int]
+    padded: bool = False
+    position_ids: Int[Tensor, "rows time"] | None = None
+    prefix_lengths: Int[Tensor, " rows"] | None = None
+    decoder_labels: Int[Tensor, "rows target_time"] | None = None
+    token_type_ids: Int[Tensor, "rows time"] | None = None
+    sampling_noise: Float[Tensor, " label_positions"] | None = None
+    extra: dict[str, Tensor] = field(default_factory=dict)
+
+    def _map(self, call: Any) -> "View":
+        moved: dict[str, Any] = {
+            f.name: call(value) for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)
+        }
+        return replace(self, **moved, extra={name: call(value) for name, value in self.extra.items()})
+
+    def to(self, *args: Any, **kwargs: Any) -> "View":
+        """The view on another device; only a device may be given. Page-locked tensors are not waited for."""
+        return self._map(lambda tensor: tensor.to(*args, **{"non_blocking": tensor.is_pinned()} | kwargs))
+
+    def pin_memory(self) -> "View":
+        """The view in page-locked memory."""
+        return self._map(Tensor.pin_memory)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Clean rows on their way to a view: what was read, before anything is corrupted.
+
+    Attributes:
+        keys: a 64-bit number for each row, from which all its random numbers are drawn, `(rows,)`.
+        ids: tokens padded on the right, `(rows, time)`.
+        lengths: tokens of each row that are not padding, `(rows,)`.
+        positions: as in `View`.
+        sentences: where a sentence starts, `(rows, time)`, for corruptions that ask for it.
+        segments: as in `View`.
+        labels: one label for each row, for corruptions that decide something about a row as a whole.
+    """
+
+    keys: np.ndarray
+    input_ids: np.ndarray
+    lengths: np.ndarray
+    position_ids: np.ndarray | None = None
+    sentence_starts: np.ndarray | None = None
+    token_type_ids: np.ndarray | None = None
+    labels: np.ndarray | None = None
+
+    def to_view(
+        self,
+        input_ids: np.ndarray,
+        attention: Attention,
+        label_positions: np.ndarray,
+        targets: np.ndarray,
+        counts: dict[str, int],
+        sampling_noise: np.ndarray | None = None,
+    ) -> View:
+        """A view of `input_ids`, `(rows, time)`, in the shape of these rows, as tensors; the arguments are as in `View`."""
+        return View(
+            input_ids=torch.from_numpy(input_ids),
+            lengths=torch.from_numpy(self.lengths),
+            attention=attention,
+            label_positions=torch.from_numpy(label_positions),
+            targets=torch.from_numpy(targets),
+            counts=counts,
+            padded=bool((self.lengths < input_ids.shape[1]).any()),
+            position_ids=None if self.position_ids is None else torch.from_numpy(self.position_ids),
+            token_type_ids=None if self.token_type_ids is None else torch.from_numpy(self.token_type_ids),
+            sampling_noise=None if sampling_noise is None else torch.from_numpy(sampling_noise),
+        )
