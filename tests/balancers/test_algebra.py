@@ -7,8 +7,8 @@ from subprocess import check_output
 import jsonargparse
 import pytest
 import torch
-from balancer_cases import CLASSES, INITIAL, NAMES, OWN, make, totals
 from torch import Tensor
+from utils.balancer_cases import CLASSES, INITIAL, NAMES, OWN, make, totals
 
 from lm_objectives.balancers import Balancer, StepStatistics
 from lm_objectives.plugin import from_config, to_config

@@ -8,7 +8,7 @@ import jsonargparse
 import pytest
 import torch
 import yaml
-from balancer_cases import INITIAL, totals
+from utils.balancer_cases import INITIAL, totals
 
 import lm_objectives.balancers as balancers
 from lm_objectives.balancers import Balancer, TorchJD

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from balancer_cases import INITIAL, NAMES, totals
+from utils.balancer_cases import INITIAL, NAMES, totals
 
 from lm_objectives.balancers import (
     Balancer,

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from balancer_cases import INITIAL, NAMES, totals
 from torch import Tensor
+from utils.balancer_cases import INITIAL, NAMES, totals
 
 torchjd = pytest.importorskip("torchjd")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_corpus import write_corpus
+from utils.small_corpus import write_corpus
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from callback_runs import fit
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from utils.callback_runs import fit
 
 from lm_objectives.callbacks.curves import Curves, draw, read_column
 from lm_objectives.training.loggers import RunCSVLogger

@@ -10,12 +10,12 @@ from typing import Any
 import lightning.pytorch as L
 import pytest
 import torch
-from callback_runs import fit
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import DummyLogger
 from matplotlib.image import imread
 from torch import Tensor
+from utils.callback_runs import fit
 
 from lm_objectives.balancers import Balancer, Curriculum, Fixed, GradNorm, Stages, TorchJD, Uncertainty
 from lm_objectives.callbacks import GradientConflict

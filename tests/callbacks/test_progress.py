@@ -6,7 +6,7 @@ from pathlib import Path
 
 import lightning.pytorch as L
 import pytest
-from callback_runs import fit
+from utils.callback_runs import fit
 
 from lm_objectives.callbacks.progress import Progress
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import lightning.pytorch as L
 import pytest
-from callback_runs import fit, three
 from lightning.pytorch.callbacks import Callback
-from small_corpus import BACKBONE, WINDOW
+from utils.callback_runs import fit, three
+from utils.small_corpus import BACKBONE, WINDOW
 
 from lm_objectives.callbacks.throughput import Throughput
 from lm_objectives.objectives import MaskedLM, Objective, SentenceOrder

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from row_cases import tensors
-from small_corpus import write_corpus
+from utils.row_cases import tensors
+from utils.small_corpus import write_corpus
 
 from lm_objectives import TextDataModule
 from lm_objectives.corruptions.causal_lm import NextToken

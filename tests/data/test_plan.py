@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from row_cases import NAMES, SOURCES
+from utils.row_cases import NAMES, SOURCES
 
 from lm_objectives.corruptions.masked_lm import TokenMasking
 from lm_objectives.corruptions.sentence_order import SentenceOrderPairs

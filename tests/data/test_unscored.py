@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from row_cases import SETTINGS, SOURCES, VOCABULARY, write
+from utils.row_cases import SETTINGS, SOURCES, VOCABULARY, write
 
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.corruptions.masked_lm import TokenMasking

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from families import FAMILIES, SEQ2SEQ
+from utils.families import FAMILIES, SEQ2SEQ
 
 from lm_objectives import Backbone
 from lm_objectives.demo.context import DemoContext, make_context

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, SEQ2SEQ, VOCABULARY, some_ids
 from torch import nn
 from transformers import (
     BartForConditionalGeneration,
@@ -15,6 +14,7 @@ from transformers import (
     LlamaForCausalLM,
     T5ForConditionalGeneration,
 )
+from utils.families import FAMILIES, SEQ2SEQ, VOCABULARY, some_ids
 
 from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.corruptions.span_denoising import SpanCorruption

@@ -5,8 +5,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from exactness_pair import Pair
-from exactness_runs import Run, State, train, write_corpus
+from utils.exactness_pair import Pair
+from utils.exactness_runs import Run, State, train, write_corpus
 
 
 @pytest.fixture(scope="session")

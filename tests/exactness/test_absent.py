@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from exactness_runs import Run, State, make_data, make_module, make_trainer, quiet
 from lightning.pytorch.callbacks import Callback
+from utils.exactness_runs import Run, State, make_data, make_module, make_trainer, quiet
 
 
 class Weights(Callback):

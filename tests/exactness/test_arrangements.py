@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from exactness_pair import Pair
-from exactness_runs import BALANCERS, STEPS, Run, State, distance, make_data, make_module
+from utils.exactness_pair import Pair
+from utils.exactness_runs import BALANCERS, STEPS, Run, State, distance, make_data, make_module
 
 from lm_objectives.data.dataset import RowDataset
 from lm_objectives.data.sampler import MicroBatches

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, SEQ2SEQ
+from utils.families import FAMILIES, SEQ2SEQ
 
 from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.objectives import (

@@ -10,8 +10,8 @@ from typing import Any
 
 import lightning.pytorch as L
 import pytest
-from exactness_runs import Run, make_data, make_module, quiet
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from utils.exactness_runs import Run, make_data, make_module, quiet
 
 from lm_objectives.callbacks.finish import FinalValidation
 from lm_objectives.callbacks.throughput import Throughput

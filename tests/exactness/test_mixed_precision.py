@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from exactness_pair import Pair
-from exactness_runs import BALANCERS, Run, State, distance, flat, train
+from utils.exactness_pair import Pair
+from utils.exactness_runs import BALANCERS, Run, State, distance, flat, train
 
 from lm_objectives.training.step import StepAccumulator
 

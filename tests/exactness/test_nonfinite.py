@@ -6,10 +6,10 @@ from typing import Any
 import lightning.pytorch as L
 import pytest
 import torch
-from exactness_pair import Pair
-from exactness_runs import Run, State, balancer_state, flat, tensors_in, train
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
+from utils.exactness_pair import Pair
+from utils.exactness_runs import Run, State, balancer_state, flat, tensors_in, train
 
 from lm_objectives.training.module import NonFiniteError
 

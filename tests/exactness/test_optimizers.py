@@ -7,8 +7,8 @@ from typing import Any
 import lightning.pytorch as L
 import pytest
 import torch
-from exactness_runs import OPTIMIZERS, Run, State, train
 from lightning.pytorch.callbacks import Callback
+from utils.exactness_runs import OPTIMIZERS, Run, State, train
 
 from lm_objectives import Pretraining
 from lm_objectives.training.gradients import gradient_norm

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from exactness_runs import Run, State, same_bits, train
 from lightning.pytorch.callbacks import ModelCheckpoint
+from utils.exactness_runs import Run, State, same_bits, train
 
 STOP = 7
 CASES = [

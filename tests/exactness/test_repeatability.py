@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from exactness_runs import BALANCERS, Run, State, same_bits, train
+from utils.exactness_runs import BALANCERS, Run, State, same_bits, train
 
 QUICK = {"GradNorm", "ByDifficultyGradNorm", "RandomWeights", "UPGrad"}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import lightning.pytorch as L
 import pytest
 import torch
-from exactness_runs import Run, State, distance, same_bits, train
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from utils.exactness_runs import Run, State, distance, same_bits, train
 
 from lm_objectives.data.plan import ACTIVITY_DELAY
 

@@ -15,10 +15,10 @@ from typing import Any
 import lightning.pytorch as L
 import pytest
 import torch
-from exactness_pair import Pair
-from exactness_rows import row_digests
-from exactness_runs import ROWS, WINDOW, Run, State, make_data, make_module, train
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from utils.exactness_pair import Pair
+from utils.exactness_rows import row_digests
+from utils.exactness_runs import ROWS, WINDOW, Run, State, make_data, make_module, train
 
 from lm_objectives.data.dataset import Batch
 from lm_objectives.data.plan import ACTIVITY_DELAY

@@ -6,10 +6,10 @@ from typing import Any
 import lightning.pytorch as L
 import pytest
 import torch
-from exactness_objectives import GivenNats
-from exactness_runs import Run, make_data, make_module, make_trainer, quiet
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
+from utils.exactness_objectives import GivenNats
+from utils.exactness_runs import Run, make_data, make_module, make_trainer, quiet
 
 from lm_objectives import Backbone, LRSchedule, Pretraining
 from lm_objectives.data.dataset import Batch

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from families import ENCODERS, FAMILIES
 from torch import Tensor
+from utils.families import ENCODERS, FAMILIES
 
 from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.data.cache import open_cache

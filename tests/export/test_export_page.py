@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from families import VOCABULARY, view_of
+from utils.families import VOCABULARY, view_of
 
 import lm_objectives.objectives
 from lm_objectives.export import export

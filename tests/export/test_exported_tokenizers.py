@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from families import FAMILIES, SEQ2SEQ, view_of
-from small_corpus import write_corpus
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast, pipeline
+from utils.families import FAMILIES, SEQ2SEQ, view_of
+from utils.small_corpus import write_corpus
 
 from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.data.cache import open_cache

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Metric
+from utils import tiny
 
 from lm_objectives.corruptions.causal_lm import NextToken
 from lm_objectives.objectives import CausalLM, LossOutput, MaskedLM, NextSentence, Objective, PrefixLM, SentenceOrder

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-import tiny
 import torch
+from utils import tiny
 
 from lm_objectives.corruptions.span_lengths import NGram
 from lm_objectives.objectives import CausalLM, MaskedLM, NextSentence, Objective, PrefixLM, ReplacedToken, SentenceOrder

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from page_examples import batch_of, module_of, render
+from utils.page_examples import batch_of, module_of, render
 
 from lm_objectives import objectives
 from lm_objectives.objectives import Objective

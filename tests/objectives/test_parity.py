@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 import transformers
-from families import SEQ2SEQ
 from torch import Tensor, nn
+from utils import tiny
+from utils.families import SEQ2SEQ
 
 from lm_objectives import Backbone, Pretraining
 from lm_objectives.objectives import (
@@ -38,7 +38,7 @@ ENCODER: dict[str, Any] = SIZES | {
     "pad_token_id": 0,
 }
 ORDINARY = 57  # tokens that are no sentinels
-VOCABULARY = replace(tiny.vocabulary(), named=tuple((f"<extra_id_{n}>", ORDINARY + n) for n in range(10)))
+VOCABULARY = replace(tiny.vocabulary(), named_tokens=tuple((f"<extra_id_{n}>", ORDINARY + n) for n in range(10)))
 Views = dict[str, View]
 MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
 

@@ -4,11 +4,11 @@ import math
 from dataclasses import replace
 
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.classification import BinaryF1Score
+from utils import tiny
 
 from lm_objectives.objectives import ReplacedToken
 from lm_objectives.views import View

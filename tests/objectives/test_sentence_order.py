@@ -4,8 +4,8 @@ import math
 from typing import Literal
 
 import pytest
-import tiny
 import torch
+from utils import tiny
 
 from lm_objectives.objectives import SentenceOrder
 

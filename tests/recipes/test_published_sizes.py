@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from recipe_cases import PUBLISHED, RECIPES, module_of, settings
+from utils.recipe_cases import PUBLISHED, RECIPES, module_of, settings
 
 from lm_objectives import Pretraining
 from lm_objectives.objectives import ReplacedToken

@@ -11,9 +11,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.callbacks import Callback
-from recipe_cases import RECIPES, module_of, settings
-from small_corpus import write_corpus
 from torch import Tensor
+from utils.recipe_cases import RECIPES, module_of, settings
+from utils.small_corpus import write_corpus
 
 from lm_objectives import Pretraining, TextDataModule
 from lm_objectives.views import View

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from recipe_cases import CONFIGS, PUBLISHED, RECIPES, settings
-from recipe_exports import READS, both_losses, clean_pairs, documents, write_documents
 from transformers import AutoTokenizer
+from utils.recipe_cases import CONFIGS, PUBLISHED, RECIPES, settings
+from utils.recipe_exports import READS, both_losses, clean_pairs, documents, write_documents
 
 from lm_objectives.__main__ import main
 from lm_objectives.training.run import load_run

@@ -1,0 +1,50 @@
+"""Documents are divided where a reader would divide them."""
+
+import pytest
+from utils.text_cases import split_document
+
+from lm_objectives.data.preparation.sentences import find_paragraphs, find_sentences
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "oracle"),
+    [
+        ("en", "One. Two.\n\nThree.", [["One.", "Two."], ["Three."]]),
+        ("en", "Dr. Smith came, e.g. on Monday. He left!", [["Dr. Smith came, e.g. on Monday.", "He left!"]]),
+        ("de", "Es war am 5. Mai bzw. im Juni. Ja.", [["Es war am 5. Mai bzw. im Juni.", "Ja."]]),
+        ("DE", "Es war am 5. Mai bzw. im Juni. Ja.", [["Es war am 5. Mai bzw. im Juni.", "Ja."]]),
+        ("zh", "你好。我是人。好吗。\n\n再见。", [["你好。", "我是人。", "好吗。"], ["再见。"]]),
+        ("zh", "他来了。2001年走了！a是谁？「好。3个。」", [["他来了。", "2001年走了！", "a是谁？", "「好。3个。」"]]),
+        ("ja", "来た。2001年に行った。", [["来た。", "2001年に行った。"]]),
+        ("xx", "One. Two。Three.", [["One.", "Two。", "Three."]]),
+        ("en", "\n\n  One\nline. \r\n \t\r\n\n\n Two. \n\n", [["One\nline."], ["Two."]]),
+        ("en", " \n\n \n", []),
+        ("en", "", []),
+    ],
+)
+def test_literal_examples(language: str, text: str, oracle: list[list[str]]) -> None:
+    assert split_document(text, language) == oracle
+
+
+def test_nothing_but_white_space_is_lost() -> None:
+    text = 'A b. C d?  E (f. g.) h!\n\nI j: "K. L."\n\n\nM'
+    sentences = [sentence for paragraph in split_document(text, "en") for sentence in paragraph]
+    assert "".join("".join(sentences).split()) == "".join(text.split())
+
+
+def test_places_are_of_the_text() -> None:
+    text = "A.\r\n\r\nB. See\r\nd.\n \n\n \n"
+    assert [text[start:stop] for start, stop in find_paragraphs(text)] == ["A.\r", "B. See\r\nd."]
+    found = find_sentences(text, "en")
+    assert [[text[start:stop] for start, stop in p] for p in found] == [["A."], ["B.", "See\r\nd."]]
+
+
+def test_line_ends_make_no_other_sentences() -> None:
+    text = "One. Two.\nA line. Dr.\nX!\n\nNew.\n \nLast"
+    assert split_document(text.replace("\n", "\r\n"), "en") == split_document(text, "en")
+
+
+@pytest.mark.parametrize("language", ["english", "", "e", "en_US", "../en"])
+def test_what_is_no_code(language: str) -> None:
+    with pytest.raises(ValueError, match=r"^expected a language code such as 'en' or 'zh', found '.*'; set language"):
+        split_document("One.", language)
