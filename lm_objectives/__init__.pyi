@@ -1,54 +1,136 @@
 from .backbone.backbone import Backbone as Backbone
 from .balancers import (
     FAMO as FAMO,
+)
+from .balancers import (
     IMTLL as IMTLL,
+)
+from .balancers import (
     Balancer as Balancer,
+)
+from .balancers import (
     ByDifficulty as ByDifficulty,
+)
+from .balancers import (
     Competence as Competence,
+)
+from .balancers import (
     Curriculum as Curriculum,
+)
+from .balancers import (
     DynamicWeightAverage as DynamicWeightAverage,
+)
+from .balancers import (
     Fixed as Fixed,
+)
+from .balancers import (
     GeometricMean as GeometricMean,
+)
+from .balancers import (
     GradNorm as GradNorm,
+)
+from .balancers import (
     PacingFunction as PacingFunction,
+)
+from .balancers import (
     RandomWeights as RandomWeights,
+)
+from .balancers import (
     Stages as Stages,
+)
+from .balancers import (
     StepStatistics as StepStatistics,
+)
+from .balancers import (
     TorchJD as TorchJD,
+)
+from .balancers import (
     Uncertainty as Uncertainty,
 )
 from .callbacks import GradientConflict as GradientConflict
 from .corruptions import (
     Corruption as Corruption,
+)
+from .corruptions import (
     Geometric as Geometric,
+)
+from .corruptions import (
     NextSentencePairs as NextSentencePairs,
+)
+from .corruptions import (
     NextToken as NextToken,
+)
+from .corruptions import (
     NGram as NGram,
+)
+from .corruptions import (
     Poisson as Poisson,
+)
+from .corruptions import (
     PrefixNextToken as PrefixNextToken,
+)
+from .corruptions import (
     SentenceOrderPairs as SentenceOrderPairs,
+)
+from .corruptions import (
     SpanCorruption as SpanCorruption,
+)
+from .corruptions import (
     SpanLengths as SpanLengths,
+)
+from .corruptions import (
     TextInfilling as TextInfilling,
+)
+from .corruptions import (
     TokenMasking as TokenMasking,
+)
+from .corruptions import (
     TokenReplacement as TokenReplacement,
+)
+from .corruptions import (
     Uniform as Uniform,
 )
 from .data.datamodule import TextDataModule as TextDataModule
 from .objectives import (
     BaselineNames as BaselineNames,
+)
+from .objectives import (
     CausalLM as CausalLM,
+)
+from .objectives import (
     LossOutput as LossOutput,
+)
+from .objectives import (
     MaskedLM as MaskedLM,
+)
+from .objectives import (
     NextSentence as NextSentence,
+)
+from .objectives import (
     Objective as Objective,
+)
+from .objectives import (
     PrefixLM as PrefixLM,
+)
+from .objectives import (
     ReplacedToken as ReplacedToken,
+)
+from .objectives import (
     SentenceOrder as SentenceOrder,
+)
+from .objectives import (
     SpanDenoising as SpanDenoising,
+)
+from .objectives import (
     TextDenoising as TextDenoising,
 )
-from .optim import Adafactor as Adafactor, LRSchedule as LRSchedule, Muon as Muon
+from .optim import Adafactor as Adafactor
+from .optim import LRSchedule as LRSchedule
+from .optim import Muon as Muon
 from .training.module import Pretraining as Pretraining
-from .views import Rows as Rows, Text as Text, View as View, Vocabulary as Vocabulary
+from .views import Rows as Rows
+from .views import Text as Text
+from .views import View as View
+from .views import Vocabulary as Vocabulary
+
 __version__: str

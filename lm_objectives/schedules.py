@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal
 
+from lm_objectives.errors import InputError
+
 Interpolation = Literal["linear", "cosine", "step"]
 
 
@@ -26,12 +28,12 @@ def check_points(points: Points, check: Callable[[float], None], what: str) -> N
         what: whose points they are, for messages.
     """
     if not points or any(len(pair) != 2 for pair in points):
-        raise ValueError(
+        raise InputError(
             f"{what} expects pairs [when, value], found {points}: write for example [[0.0, 0.0], [0.5, 1.0]]"
         )
     for when, value in points:
         if not (0 <= when < math.inf and (isinstance(when, int) or when <= 1)):
-            raise ValueError(
+            raise InputError(
                 f"{what} expects `when` as a whole optimizer step or as a fraction from 0.0 to 1.0, found {when}: "
                 "write steps without a point"
             )
@@ -42,12 +44,12 @@ def points_at_steps(points: Points, steps: int, what: str) -> list[tuple[float, 
     """The points at optimizer steps, checked to follow one another within the training."""
     placed = [(fraction_to_step(when, steps, what), float(value)) for when, value in points]
     if 0 <= steps < placed[-1][0]:
-        raise ValueError(
+        raise InputError(
             f"{what} expects every point within the training's {steps} steps, found one at {points[-1][0]}: "
             "move it forward, or train longer"
         )
     if any(later <= earlier for (earlier, _), (later, _) in pairwise(placed)):
-        raise ValueError(
+        raise InputError(
             f"{what} expects each point later than the one before, found {[list(pair) for pair in points]}: "
             "sort the points by time"
         )
@@ -59,7 +61,7 @@ def fraction_to_step(when: int | float, steps: int, what: str) -> float:
     if isinstance(when, int) or when == 0:
         return float(when)
     if steps < 0:
-        raise ValueError(
+        raise InputError(
             f"{what} expects a training with an end to take the fraction {when} of, found one without: set "
             "max_steps, or give whole optimizer steps"
         )

@@ -5,8 +5,11 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from lm_objectives.errors import InputError
 
 Attention = Literal["causal", "bidirectional", "prefix"]
 
@@ -56,7 +59,7 @@ class Vocabulary:
         named = dict(self.named_tokens)
         for token in tokens:
             if token not in named:
-                raise ValueError(
+                raise InputError(
                     f"expected the special token {token} in the tokenizer, found none: prepare the corpus with the "
                     "objectives that are trained"
                 )

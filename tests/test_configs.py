@@ -14,7 +14,16 @@ OVERLAYS = sorted(
 SMALL = [
     *("--trainer.max_steps", "2", "--trainer.limit_val_batches", "1", "--trainer.val_check_interval", "2"),
     *("--trainer.accelerator", "cpu", "--trainer.callbacks", "null", "--tracking.wandb", "off"),
-    *("--data.tokenizer", "300", "--data.window", "32", "--data.rows_per_step", "32", "--data.unit", "4"),
+    *(
+        "--data.tokenizer",
+        "300",
+        "--data.seq_len",
+        "32",
+        "--data.global_batch_size",
+        "32",
+        "--data.batch_multiple",
+        "4",
+    ),
     *("--data.num_workers", "0", "--model.backbone.config.num_hidden_layers", "2"),
 ]
 
@@ -64,7 +73,7 @@ def test_gpu_config_trains_when_made_small(cache: list[str], tmp_path: Path) -> 
     """Two steps in bf16 on the CPU, on one process."""
     small = ["--trainer.devices", "1", "--trainer.strategy", "auto", "--model.backbone.config.hidden_size", "96"]
     run = ["fit", "--config", str(CONFIGS / "gpu_110m.yaml"), *SMALL, *small, *cache]
-    assert main([*run, "--model.schedule.warmup", "1", "--trainer.default_root_dir", str(tmp_path / "run")]) == 0
+    assert main([*run, "--model.lr_schedule.warmup", "1", "--trainer.default_root_dir", str(tmp_path / "run")]) == 0
     assert (tmp_path / "run" / "metrics.csv").is_file()
 
 

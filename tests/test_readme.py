@@ -20,7 +20,7 @@ COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.str
 PYTHON = [text for kind, text in re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL) if kind == "python"]
 MADE_SMALL = [
     *("--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.limit_val_batches", "1"),
-    *("--trainer.log_every_n_steps", "1", "--data.window", "32"),
+    *("--trainer.log_every_n_steps", "1", "--data.seq_len", "32"),
 ]
 SHALLOW = ["--model.backbone.config.num_hidden_layers", "1"]
 

@@ -24,6 +24,7 @@ from lm_objectives.backbone.small_models import (
     shallow_configs,
     unchanged_states,
 )
+from lm_objectives.errors import InputError
 from lm_objectives.views import Attention, View
 
 _BESIDE: dict[Attention, Attention] = {"causal": "bidirectional", "bidirectional": "causal", "prefix": "causal"}
@@ -64,13 +65,13 @@ def check_attention(config: Any, asked: Collection[Attention] = ()) -> None:
             except Exception as error:
                 found = f"a view raises {type(error).__name__} ({' '.join(str(error).split()).rstrip('.')})"
         if found and len(set(kinds.values())) > 1:
-            raise ValueError(
+            raise InputError(
                 f"expected a backbone that keeps its windows in {' and '.join(sorted(tried))} views, found "
                 f"{config.model_type}, whose {' and '.join(kinds)} layers cannot each have a mask ({found}): "
                 "gemma3_text and modernbert are examples"
             )
         if found:
-            raise ValueError(
+            raise InputError(
                 f"expected a backbone whose attention can be set, found {config.model_type}, where {found}: "
                 "llama and bert are examples"
             )

@@ -33,6 +33,7 @@ from lm_objectives.backbone.layers import find_layers, split_layer
 from lm_objectives.backbone.positions import check_padding, set_first_position
 from lm_objectives.backbone.pretrained import PretrainedWeights, check_frames, read_config, read_folder
 from lm_objectives.corruptions.base import Corruption
+from lm_objectives.errors import InputError
 from lm_objectives.plugin import Plugin
 from lm_objectives.views import View, Vocabulary
 
@@ -64,12 +65,12 @@ class Backbone(Plugin, nn.Module):
     ) -> None:
         super().__init__()
         if model_type is None and pretrained is None:
-            raise ValueError(
+            raise InputError(
                 "expected either a model_type or a pretrained folder for the backbone, found neither: "
                 "set model.backbone.model_type, for example to llama"
             )
         if pretrained is not None and (model_type is not None or config):
-            raise ValueError(
+            raise InputError(
                 "expected either a model_type and its config or a pretrained folder for the backbone, found both: set "
                 "model.backbone.model_type and model.backbone.config to null"
             )
@@ -97,9 +98,9 @@ class Backbone(Plugin, nn.Module):
         check_corruptions(self.config, corruptions or {})
         limit = max_positions(self.config)
         if limit is not None and seq_len > limit:
-            raise ValueError(
-                f"expected data.window of at most {limit}, the positions of this {self.config.model_type} backbone, "
-                f"found {seq_len}: shorten data.window or raise max_position_embeddings in model.backbone.config"
+            raise InputError(
+                f"expected data.seq_len of at most {limit}, the positions of this {self.config.model_type} backbone, "
+                f"found {seq_len}: shorten data.seq_len or raise max_position_embeddings in model.backbone.config"
             )
         check_chunks(self.config, seq_len)
         from lm_objectives.backbone.attention_check import check_attention  # which makes backbones of its own
@@ -324,7 +325,7 @@ class Backbone(Plugin, nn.Module):
         """
         depth = len(self._block_names)
         if not -depth <= number < depth:
-            raise ValueError(
+            raise InputError(
                 f"expected a layer between {-depth} and {depth - 1} for the balancer, found {number}: -1 is the last"
             )
         block = self.layer_name(number)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from lm_objectives.corruptions.base import Corruption
+from lm_objectives.errors import InputError
 from lm_objectives.views import Vocabulary
 
 _UNIT_EMBEDDINGS = ("t5", "mt5", "umt5", "longt5", "switch_transformers")
@@ -30,7 +31,7 @@ def new_config(model_type: str, arguments: dict[str, Any], vocabulary: Vocabular
 
     if model_type not in CONFIG_MAPPING:
         near = get_close_matches(model_type, CONFIG_MAPPING.keys(), 3, 0.5)
-        raise ValueError(
+        raise InputError(
             f"expected a model_type that transformers knows, found {model_type!r}: "
             + (f"did you mean {' or '.join(near)}?" if near else "llama, gpt2, bert and roberta are some")
         )
@@ -40,7 +41,7 @@ def new_config(model_type: str, arguments: dict[str, Any], vocabulary: Vocabular
     for name in arguments:
         if name not in known and not hasattr(kind(), name):
             near = get_close_matches(name, known, 1)
-            raise ValueError(
+            raise InputError(
                 f"expected arguments of a {model_type} configuration in model.backbone.config, found {name!r}"
                 + (f": did you mean {near[0]}?" if near else ": leave it out")
             )
@@ -77,25 +78,25 @@ def check_config(config: Any) -> None:
     kind = config.model_type
     heads = getattr(config, "num_attention_heads", None)
     if not is_language_model(kind) or heads is None:
-        raise ValueError(f"expected a language model with attention heads, found {kind}: llama and bert are examples")
+        raise InputError(f"expected a language model with attention heads, found {kind}: llama and bert are examples")
     if attention_kind(config) != "sdpa" and not config.is_encoder_decoder:
-        raise ValueError(
+        raise InputError(
             f"expected a backbone with sdpa attention, found {kind}, whose other attention lets own masks leak: "
             "choose another model_type"
         )
     if config.hidden_size % heads and not getattr(config, "head_dim", None):
-        raise ValueError(
+        raise InputError(
             f"expected a hidden_size that num_attention_heads divides, found {config.hidden_size} and {heads}: "
             "change one of them in model.backbone.config"
         )
     shared = getattr(config, "num_key_value_heads", None) or heads
     if heads % shared:
-        raise ValueError(
+        raise InputError(
             f"expected num_key_value_heads that divide num_attention_heads, found {shared} and {heads}: "
             "change one of them in model.backbone.config"
         )
     if config.num_hidden_layers < 1:
-        raise ValueError(
+        raise InputError(
             f"expected num_hidden_layers of at least 1, found {config.num_hidden_layers}: raise it in "
             "model.backbone.config"
         )
@@ -105,9 +106,9 @@ def check_chunks(config: Any, window: int) -> None:
     """Raise where layers see the chunk alone that a place lies in, and rows are longer than such."""
     chunked = any("chunk" in kind for kind in getattr(config, "layer_types", None) or [])
     if chunked and window > (chunk := config.attention_chunk_size):
-        raise ValueError(
-            f"expected data.window of at most {chunk}, the chunk that layers of this {config.model_type} backbone see, "
-            f"which own masks do not keep, found {window}: shorten data.window or raise attention_chunk_size in "
+        raise InputError(
+            f"expected data.seq_len of at most {chunk}, the chunk that layers of this {config.model_type} backbone see, "
+            f"which own masks do not keep, found {window}: shorten data.seq_len or raise attention_chunk_size in "
             "model.backbone.config"
         )
 
@@ -117,12 +118,12 @@ def check_corruptions(config: Any, corruptions: Mapping[str, Corruption]) -> Non
     family = config.model_type
     for name, corruption in corruptions.items():
         if corruption.uses_decoder and not config.is_encoder_decoder:
-            raise ValueError(
+            raise InputError(
                 f"expected a backbone with an encoder and a decoder for objective {name}, found {family}: "
                 "t5 and bart are examples"
             )
         if config.is_encoder_decoder and corruption.attention != "bidirectional":
-            raise ValueError(
+            raise InputError(
                 f"expected objectives that read both ways on a {family} backbone, which has an encoder, found {name} "
                 f"with {corruption.attention} attention: choose a decoder-only backbone such as llama for it"
             )
@@ -214,7 +215,7 @@ def wrap_errors(expected: str, mend: str) -> Iterator[None]:
     except (*unfit, StrictDataclassError, SafetensorError) as error:
         cause = error.__cause__ if isinstance(error, StrictDataclassError) and error.__cause__ else error
         reason = re.split(r"\. (?=[A-Z])", " ".join(str(cause).split()))[0].rstrip(".")  # what follows is advice
-        raise ValueError(f"expected {expected}, found {type(cause).__name__} ({reason}): {mend}") from error
+        raise InputError(f"expected {expected}, found {type(cause).__name__} ({reason}): {mend}") from error
 
 
 def is_language_model(model_type: str) -> bool:

@@ -16,6 +16,7 @@ from lm_objectives.backbone.small_models import (
     shallow_configs,
     unchanged_states,
 )
+from lm_objectives.errors import InputError
 from lm_objectives.views import Vocabulary
 
 
@@ -57,7 +58,7 @@ def check_padding(config: Any, vocabulary: Vocabulary) -> None:
     how, pad = position_counting(config), vocabulary.pad
     others = {vocabulary.bos, vocabulary.eos, vocabulary.mask}
     if how.by_ids and not how.told and (pad in others or pad != config.pad_token_id):
-        raise ValueError(
+        raise InputError(
             f"expected a padding token of its own for a {config.model_type} backbone, which counts positions by its id "
             f"{config.pad_token_id}, found id {pad}{' of another special token too' * (pad in others)}: choose a "
             "tokenizer with that padding token or a backbone such as bert"

@@ -20,6 +20,7 @@ from lm_objectives.backbone.config import (
 )
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.corruptions.windows import FRAME_TOKENS
+from lm_objectives.errors import InputError
 from lm_objectives.views import Vocabulary
 
 _log = logging.getLogger("lm_objectives")
@@ -52,7 +53,7 @@ def read_config(folder: Path) -> Any:
     from transformers import AutoConfig
 
     if not (folder / "config.json").is_file():
-        raise ValueError(f"expected a folder with a config.json at {folder}, found none: check the path")
+        raise InputError(f"expected a folder with a config.json at {folder}, found none: check the path")
     with wrap_errors(f"a configuration of transformers in {folder}", "check model.backbone.pretrained"):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
@@ -63,7 +64,7 @@ def check_frames(folder: Path, config: Any, vocabulary: Vocabulary, corruptions:
         if missing := [
             kind for kind in FRAME_TOKENS[corruption.frame] if getattr(vocabulary, kind) >= config.vocab_size
         ]:
-            raise ValueError(
+            raise InputError(
                 f"expected a tokenizer with {' and '.join(missing)} in {folder} for frame {corruption.frame} of "
                 f"objective {name}, found none: set its frame to none"
             )
@@ -88,7 +89,7 @@ def read_folder(folder: Path, config: Any, vocabulary: Vocabulary) -> Pretrained
         name for name in said["missing_keys"] if name.startswith(inner) and not name.startswith(f"{inner}pooler")
     )
     if lost:
-        raise ValueError(
+        raise InputError(
             f"expected the weights of a {config.model_type} in {folder}, found none for {lost[0]} and "
             f"{len(lost) - 1} others: check model.backbone.pretrained"
         )
@@ -133,7 +134,7 @@ def _fit(model: Any, vocabulary: Vocabulary, folder: Path) -> None:
     """Give the embedding, and what predicts tokens, a row for each token of the data's vocabulary."""
     rows, tokens = model.get_input_embeddings().num_embeddings, vocabulary.size
     if not set(range(rows, tokens)) <= set(vocabulary.special) or rows - tokens > rows // _CUT:
-        raise ValueError(
+        raise InputError(
             f"expected the tokenizer of the weights in {folder}, which know {rows} tokens, found one of {tokens}: "
             f"set data.tokenizer to {folder}"
         )
@@ -149,7 +150,7 @@ def _share(model: Any, folder: Path) -> None:
     """Let encoder and decoder read one table, where they read equal ones."""
     tables = [part.get_input_embeddings().weight for part in (model, model.get_encoder(), model.get_decoder())]
     if not all(torch.equal(tables[0], table) for table in tables):
-        raise ValueError(
+        raise InputError(
             f"expected an encoder and a decoder that read one embedding in {folder}, found two: "
             "check model.backbone.pretrained"
         )

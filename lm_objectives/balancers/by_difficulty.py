@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lm_objectives.balancers.base import StepStatistics
 from lm_objectives.balancers.curriculum import PacingFunction, difficulty_order
+from lm_objectives.errors import InputError
 
 
 class ByDifficulty(PacingFunction):
@@ -46,11 +47,11 @@ class ByDifficulty(PacingFunction):
     ) -> None:
         super().__init__()
         if not 0 <= plateau_tolerance < math.inf:
-            raise ValueError(f"ByDifficulty expects flat to be at least 0, found {plateau_tolerance}: try 0.01")
+            raise InputError(f"ByDifficulty expects flat to be at least 0, found {plateau_tolerance}: try 0.01")
         if window < 1:
-            raise ValueError(f"ByDifficulty expects a window of at least 1 step, found {window}: try 100")
+            raise InputError(f"ByDifficulty expects a window of at least 1 step, found {window}: try 100")
         if not 0 <= smoothing < 1:
-            raise ValueError(f"ByDifficulty expects a smoothing from 0 to below 1, found {smoothing}: try 0.98")
+            raise InputError(f"ByDifficulty expects a smoothing from 0 to below 1, found {smoothing}: try 0.98")
         self.order = order
         self.target_loss = target_loss or {}
         self.plateau_tolerance = plateau_tolerance
@@ -61,7 +62,7 @@ class ByDifficulty(PacingFunction):
         super().setup(names, initial_losses, steps)
         unknown = [name for name in self.target_loss if name not in names]
         if unknown:
-            raise ValueError(
+            raise InputError(
                 f"ByDifficulty expects targets for objectives among {', '.join(names)}, found {', '.join(unknown)}: "
                 "correct the name"
             )

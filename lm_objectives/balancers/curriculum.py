@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lm_objectives.balancers.base import Balancer, StepStatistics, keep_precision
 from lm_objectives.balancers.fixed import Fixed
+from lm_objectives.errors import InputError
 from lm_objectives.plugin import Plugin
 
 
@@ -46,7 +47,7 @@ class PacingFunction(Plugin, nn.Module, ABC):
 def difficulty_order(order: Sequence[str], names: Sequence[str]) -> list[int]:
     """Indices of the objectives from the easiest to the hardest."""
     if sorted(order) != sorted(names):
-        raise ValueError(
+        raise InputError(
             f"a curriculum expects an order of {', '.join(names)}, found {', '.join(order) or 'nothing'}: "
             "name each objective once, the easiest first"
         )
@@ -86,7 +87,7 @@ class Curriculum(Balancer):
         self.inner.setup(names, initial_losses, steps)
         for step in self.pace.change_steps():
             if not bool(self.active(step).any()):
-                raise ValueError(
+                raise InputError(
                     f"Curriculum expects an objective that takes part at every step, found none at step {step}: let "
                     "one in from the start, and another before it leaves"
                 )

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lm_objectives.balancers.base import Balancer, StepStatistics
+from lm_objectives.errors import InputError
 
 
 class DynamicWeightAverage(Balancer):
@@ -36,9 +37,9 @@ class DynamicWeightAverage(Balancer):
     def __init__(self, temperature: float = 2.0, window: int = 100) -> None:
         super().__init__()
         if not 0 < temperature < math.inf:
-            raise ValueError(f"DynamicWeightAverage expects a temperature above 0, found {temperature}: try 2.0")
+            raise InputError(f"DynamicWeightAverage expects a temperature above 0, found {temperature}: try 2.0")
         if window < 1:
-            raise ValueError(f"DynamicWeightAverage expects a window of at least 1 step, found {window}: try 100")
+            raise InputError(f"DynamicWeightAverage expects a window of at least 1 step, found {window}: try 100")
         self.temperature = temperature
         self.window = window
 

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lm_objectives.balancers.base import Balancer
+from lm_objectives.errors import InputError
 
 
 class Fixed(Balancer):
@@ -34,17 +35,17 @@ class Fixed(Balancer):
         super().setup(names, initial_losses, steps)
         chosen = dict.fromkeys(names, 1.0) if self.chosen is None else self.chosen
         if set(chosen) != set(names):
-            raise ValueError(
+            raise InputError(
                 f"Fixed expects one weight for each of {', '.join(names)}, found weights for "
                 f"{', '.join(chosen) or 'none'}: name just these, or leave the weights out to have 1 for each"
             )
         for name, value in chosen.items():
             if not 0 <= value < math.inf:
-                raise ValueError(
+                raise InputError(
                     f"Fixed expects weights of at least 0, found {value} for {name}: use 0 to leave an objective out"
                 )
         if not any(chosen.values()):
-            raise ValueError("Fixed expects a weight above 0, found only zeros: give one objective a weight above 0")
+            raise InputError("Fixed expects a weight above 0, found only zeros: give one objective a weight above 0")
         weight = torch.tensor([chosen[name] for name in names]).to(initial_losses)
         self.register_buffer("weight", weight, persistent=False)  # configuration, not state
 

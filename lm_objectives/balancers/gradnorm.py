@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lm_objectives.balancers.base import Balancer, StepStatistics, masked_mean, normalize_to_count
+from lm_objectives.errors import InputError
 
 _LEAST = 1e-3  # a weight of 0 would have no gradient norm to come back by
 
@@ -39,9 +40,9 @@ class GradNorm(Balancer):
     def __init__(self, alpha: float = 1.5, learning_rate: float = 0.025, layer: int = -1) -> None:
         super().__init__()
         if not 0 <= alpha < math.inf:
-            raise ValueError(f"GradNorm expects an alpha of at least 0, found {alpha}: use 0 for equal gradient norms")
+            raise InputError(f"GradNorm expects an alpha of at least 0, found {alpha}: use 0 for equal gradient norms")
         if not 0 < learning_rate < math.inf:
-            raise ValueError(f"GradNorm expects a learning_rate above 0, found {learning_rate}: try 0.025")
+            raise InputError(f"GradNorm expects a learning_rate above 0, found {learning_rate}: try 0.025")
         self.alpha = alpha
         self.learning_rate = learning_rate
         self.layer = layer
@@ -49,7 +50,7 @@ class GradNorm(Balancer):
     def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
         super().setup(names, initial_losses, steps)
         if not bool((initial_losses > 0).all()):
-            raise ValueError(
+            raise InputError(
                 f"GradNorm expects initial losses above 0, found {initial_losses.tolist()} for {', '.join(names)}: "
                 "have each objective's initial_loss say its theoretical loss in nats"
             )
@@ -61,7 +62,7 @@ class GradNorm(Balancer):
 
     def update(self, totals: StepStatistics) -> None:
         if totals.gradients is None:
-            raise ValueError("GradNorm expects gradients over the last layer, found none: pass what its `needs` names")
+            raise InputError("GradNorm expects gradients over the last layer, found none: pass what its `needs` names")
         w, present = self.weight, totals.trained
         norms = torch.linalg.vector_norm(totals.gradients, dim=1).to(w)
         left = (totals.losses.to(w) / self.initial_losses).clamp(min=torch.finfo(w.dtype).eps)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lm_objectives.balancers.base import Balancer, StepStatistics
+from lm_objectives.errors import InputError
 
 
 class IMTLL(Balancer):
@@ -30,7 +31,7 @@ class IMTLL(Balancer):
     def __init__(self, learning_rate: float = 0.01) -> None:
         super().__init__()
         if not 0 < learning_rate < math.inf:
-            raise ValueError(f"IMTLL expects a learning_rate above 0, found {learning_rate}: try 0.01")
+            raise InputError(f"IMTLL expects a learning_rate above 0, found {learning_rate}: try 0.01")
         self.learning_rate = learning_rate
 
     def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:

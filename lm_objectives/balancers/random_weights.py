@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lm_objectives.balancers.base import Balancer
+from lm_objectives.errors import InputError
 
 
 class RandomWeights(Balancer):
@@ -30,7 +31,7 @@ class RandomWeights(Balancer):
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
         if seed < 0:
-            raise ValueError(f"RandomWeights expects a seed of at least 0, found {seed}: use a whole number from 0 up")
+            raise InputError(f"RandomWeights expects a seed of at least 0, found {seed}: use a whole number from 0 up")
         self.seed = seed
 
     def weights(self, step: int) -> Float[Tensor, " objectives"]:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lm_objectives.balancers.curriculum import PacingFunction
+from lm_objectives.errors import InputError
 from lm_objectives.schedules import Interpolation, Points, check_points, interpolate, points_at_steps
 
 
@@ -40,7 +41,7 @@ class Stages(PacingFunction):
     ) -> None:
         super().__init__()
         if between not in ("linear", "cosine", "step"):
-            raise ValueError(f"Stages expects between to be linear, cosine or step, found {between}: choose one")
+            raise InputError(f"Stages expects between to be linear, cosine or step, found {between}: choose one")
         for name, pairs in points.items():
             check_points(pairs, _check_factor, f"Stages of {name}")
         self.points = points
@@ -51,7 +52,7 @@ class Stages(PacingFunction):
         self.placed: dict[str, list[tuple[float, float]]] = {}
         for name, pairs in self.points.items():
             if name not in names:
-                raise ValueError(
+                raise InputError(
                     f"Stages expects points for objectives among {', '.join(names)}, found {name}: correct the name"
                 )
             self.placed[name] = points_at_steps(pairs, steps, f"Stages of {name}")
@@ -69,4 +70,4 @@ class Stages(PacingFunction):
 
 def _check_factor(factor: float) -> None:
     if not 0 <= factor < math.inf:
-        raise ValueError(f"Stages expects factors of at least 0, found {factor}: use 0 to keep an objective out")
+        raise InputError(f"Stages expects factors of at least 0, found {factor}: use 0 to keep an objective out")

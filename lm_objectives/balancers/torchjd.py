@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lm_objectives.balancers.base import Balancer, StepStatistics
 from lm_objectives.balancers.torchjd_weighting import Weighting, check_arguments, find_aggregator
+from lm_objectives.errors import InputError
 
 
 class TorchJD(Balancer):
@@ -54,7 +55,7 @@ class TorchJD(Balancer):
     ) -> None:
         super().__init__()
         if seed < 0:
-            raise ValueError(f"TorchJD expects a seed of at least 0, found {seed}: use a whole number from 0 up")
+            raise InputError(f"TorchJD expects a seed of at least 0, found {seed}: use a whole number from 0 up")
         self.kind = find_aggregator(weighting)
         self.arguments = arguments or {}
         self.seed = seed
@@ -69,13 +70,13 @@ class TorchJD(Balancer):
         self.register_buffer("last_weights", torch.ones_like(initial_losses))
         for name, value in self.arguments.items():
             if isinstance(value, dict) and set(value) != set(names):
-                raise ValueError(
+                raise InputError(
                     f"TorchJD expects {name} to have a number for each of {', '.join(names)}, found some for "
                     f"{', '.join(value) or 'none'}: name just these"
                 )
         wanted = self.kind.__name__ == "PCD" and len(names) > 1
         if self.primary not in (names if wanted else (None, *names)):
-            raise ValueError(
+            raise InputError(
                 f"TorchJD expects a primary objective among {', '.join(names)}, found {self.primary or 'none'}: set "
                 "primary to the one that the others shall serve"
             )
@@ -88,7 +89,7 @@ class TorchJD(Balancer):
 
     def update(self, totals: StepStatistics) -> Float[Tensor, " objectives"]:
         if totals.gradients is None:
-            raise ValueError("TorchJD expects gradients over all layers, found none: pass what its `needs` names")
+            raise InputError("TorchJD expects gradients over all layers, found none: pass what its `needs` names")
         weights = totals.trained.to(self.last_weights)
         here = totals.trained.tolist()
         chosen = [index for index in self._order if here[index]]

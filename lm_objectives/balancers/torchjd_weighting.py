@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lm_objectives.errors import InputError
+
 _CHUNK = 1 << 20  # gradient columns that are held in double precision at a time
 _UNIT_TRACE = ("UPGrad", "DualProj", "CAGrad")  # scale-free, yet take a Gramian of trace below 1e-4 for zero
 
@@ -98,7 +100,7 @@ def find_aggregator(name: str) -> type:
     try:
         from torchjd import aggregation
     except ImportError as error:
-        raise ValueError(
+        raise InputError(
             'TorchJD expects the package torchjd, found none: install it with pip install "lm-objectives[torchjd]"'
         ) from error
     bases = (aggregation.WeightedAggregator, aggregation.GramianWeightedAggregator)
@@ -110,7 +112,7 @@ def find_aggregator(name: str) -> type:
     for known, kind in kinds.items():
         if _plain(known) == _plain(name):
             return kind
-    raise ValueError(f"TorchJD expects a weighting among {', '.join(kinds)}, found {name}: correct the name")
+    raise InputError(f"TorchJD expects a weighting among {', '.join(kinds)}, found {name}: correct the name")
 
 
 def check_arguments(kind: type, arguments: Mapping[str, Any]) -> None:
@@ -121,14 +123,14 @@ def check_arguments(kind: type, arguments: Mapping[str, Any]) -> None:
     wrong = [name for name in arguments if name not in parameters]
     missing = [name for name in required if name not in arguments]
     if wrong or missing:
-        raise ValueError(
+        raise InputError(
             f"TorchJD expects arguments of {kind.__name__} among {', '.join(parameters) or 'none'}, found "
             f"{', '.join(arguments) or 'none'}: "
             + (f"add {', '.join(missing)}" if missing else f"leave {', '.join(wrong)} out")
         )
     for name, value in arguments.items():
         if isinstance(value, (list, tuple)):
-            raise ValueError(
+            raise InputError(
                 f"TorchJD expects {name} by the objectives' names, found {list(value)}: write "
                 "{name of an objective: number, …}"
             )
@@ -147,7 +149,7 @@ def _make(kind: type, arguments: Mapping[str, Any], present: Sequence[str] | Non
     try:
         return kind(**ready)
     except ImportError as error:  # its message names the extra to install
-        raise ValueError(f"TorchJD expects the packages of {kind.__name__}, found some missing: {error}") from error
+        raise InputError(f"TorchJD expects the packages of {kind.__name__}, found some missing: {error}") from error
 
 
 def _recall(module: Any, memory: Mapping[str, Any], device: torch.device) -> None:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lm_objectives.balancers.base import Balancer, StepStatistics
+from lm_objectives.errors import InputError
 
 
 class Uncertainty(Balancer):
@@ -39,9 +40,9 @@ class Uncertainty(Balancer):
     def __init__(self, learning_rate: float = 0.01, variant: Literal["kendall", "liebel"] = "kendall") -> None:
         super().__init__()
         if not 0 < learning_rate < math.inf:
-            raise ValueError(f"Uncertainty expects a learning_rate above 0, found {learning_rate}: try 0.01")
+            raise InputError(f"Uncertainty expects a learning_rate above 0, found {learning_rate}: try 0.01")
         if variant not in ("kendall", "liebel"):
-            raise ValueError(f"Uncertainty expects the variant kendall or liebel, found {variant}: choose one of them")
+            raise InputError(f"Uncertainty expects the variant kendall or liebel, found {variant}: choose one of them")
         self.learning_rate = learning_rate
         self.variant = variant
 

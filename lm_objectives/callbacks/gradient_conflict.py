@@ -12,6 +12,8 @@ from jaxtyping import Float
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
+from lm_objectives.errors import InputError
+
 _PICTURE = "gradient_conflict.png"
 
 
@@ -36,7 +38,7 @@ class GradientConflict(L.Callback):
 
     def __init__(self, every_n_steps: int = 100) -> None:
         if every_n_steps < 1:
-            raise ValueError(f"GradientConflict expects every_n_steps of at least 1, found {every_n_steps}: raise it")
+            raise InputError(f"GradientConflict expects every_n_steps of at least 1, found {every_n_steps}: raise it")
         self.every_n_steps = every_n_steps
         self._steps: list[int] = []
         self._norms: list[list[float]] = []

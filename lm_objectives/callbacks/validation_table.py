@@ -26,7 +26,7 @@ def table(values: Mapping[str, float], yardsticks: Mapping[str, BaselineNames]) 
         values: `val/<objective>/<metric>` to its value.
         yardsticks: for each objective, what its metrics are read beside.
     """
-    lines = [("objective", "metric", "model", "without a model")]
+    lines = [("objective", "metric", "model", "baseline")]
     for name, marks in yardsticks.items():
         own = {key.split("/", 2)[2]: value for key, value in values.items() if key.startswith(f"val/{name}/")}
         beside = {mark for names in marks.values() for mark in names}

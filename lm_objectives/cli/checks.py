@@ -18,6 +18,7 @@ from lm_objectives.cli.arguments import config_paths, named_value
 from lm_objectives.cli.messages import is_about_input
 from lm_objectives.data.datamodule import TextDataModule, training_steps
 from lm_objectives.data.tokenizer import load_tokenizer, read_tokenizer_files
+from lm_objectives.errors import InputError
 from lm_objectives.objectives import Objective
 from lm_objectives.plugin import to_config
 from lm_objectives.training.checkpoint import KEY, check_same_shapes, read_checkpoint
@@ -44,9 +45,9 @@ def preflight(
     for name in ("accumulate_grad_batches", "log_every_n_steps", "val_check_interval"):
         value = getattr(trainer, name)
         if value is not None and not value > 0:
-            raise ValueError(f"expected trainer.{name} above 0, found {value}: raise it")
+            raise InputError(f"expected trainer.{name} above 0, found {value}: raise it")
     if (trainer.gradient_clip_val or 0) < 0:
-        raise ValueError(
+        raise InputError(
             f"expected trainer.gradient_clip_val of at least 0, found {trainer.gradient_clip_val}: 1.0 is usual"
         )
     read = read_checkpoint(checkpoint) if checkpoint else None
@@ -54,7 +55,7 @@ def preflight(
         module.backbone.from_architecture(
             read[KEY]["backbone"]
         )  # the folder may be gone, and all its weights would be replaced
-    data.open(module.rows, module.backbone.supports_packing, trainer)
+    data.open(module.sources, module.backbone.supports_packing, trainer)
     data.check(trainer)
     if goes_on:
         data.check_scored()
@@ -79,7 +80,7 @@ def preflight(
     except (TypeError, ValueError) as error:
         if is_about_input(str(error)):
             raise
-        raise ValueError(f"expected an optimizer that can be made, found {error}: change model.optimizer") from error
+        raise InputError(f"expected an optimizer that can be made, found {error}: change model.optimizer") from error
     if checkpoint and read:
         check_same_shapes(trial.state_dict(), read["state_dict"])
         _check_rows(read[KEY], data, checkpoint, goes_on)
@@ -92,7 +93,7 @@ def _check_tokens(pretrained: str, folder: Path) -> None:
     tokens = load_tokenizer(str(folder)).get_vocab()
     for token, number in load_tokenizer(pretrained).get_vocab().items():
         if tokens.get(token) != number:
-            raise ValueError(
+            raise InputError(
                 f"expected the tokenizer in {pretrained}, found another one, whose token {number} is not {token!r}: "
                 f"set data.tokenizer to {pretrained}"
             )
@@ -103,7 +104,7 @@ def _check_rows(saved: dict[str, Any], data: TextDataModule, checkpoint: str, go
     file, files = "tokenizer.json", read_tokenizer_files(data.text.folder / "tokenizer")
     before = (saved.get("tokenizer", files)[file], saved["vocabulary"])
     if before != (files[file], data.vocabulary.to_dict()):  # the other files tell where it was loaded from, too
-        raise ValueError(
+        raise InputError(
             f"expected the tokenizer that {checkpoint} was trained with, found another one: give the corpus, "
             "data.tokenizer and data.split_seed of its run, or the folder of its tokenizer as data.tokenizer"
         )
@@ -112,7 +113,7 @@ def _check_rows(saved: dict[str, Any], data: TextDataModule, checkpoint: str, go
     now = data.identity()
     other = [name for name, value in saved.get("rows", now).items() if now.get(name) != value]
     if other:
-        raise ValueError(
+        raise InputError(
             f"expected the {other[0]} of the run that goes on, {saved['rows'][other[0]]}, found {now.get(other[0])}: "
             "with another one rows would be read twice or never"
         )
@@ -125,7 +126,7 @@ def _check_monitors(module: Pretraining, trainer: L.Trainer) -> None:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         monitor = getattr(callback, "monitor", None) or ""
         if monitor.startswith("val/") and monitor not in known:
-            raise ValueError(
+            raise InputError(
                 f"expected {type(callback).__name__} to monitor a metric of an objective, found {monitor}: there are "
                 f"{', '.join(sorted(known))}"
             )
@@ -152,7 +153,7 @@ def check_user_classes(arguments: Sequence[str]) -> None:
             found = _imported(path)
             base = Objective if "objectives" in key else Balancer if "balancer" in key else object
             if isinstance(found, type) and not issubclass(found, base):
-                raise ValueError(
+                raise InputError(
                     f"expected {base.__name__} or a class that inherits from it in {key}, found {path}, which does "
                     "not: name another class"
                 )
@@ -188,20 +189,20 @@ def _imported(path: str) -> Any:
         module = import_module(name)
     except ModuleNotFoundError as error:
         if error.name and f"{name}.".startswith(f"{error.name}."):
-            raise ValueError(
+            raise InputError(
                 f"expected a module {name} for {path}, found none: check the spelling, and that you are in its folder"
             ) from error
-        raise ValueError(
+        raise InputError(
             f"expected {name} to be importable, found that it imports {error.name}, which there is not: install it"
         ) from error
     except Exception as error:  # whatever a user's file raises is the user's to mend
-        raise ValueError(
+        raise InputError(
             f"expected {name} to be importable, found {type(error).__name__} in {_place(error)}: {error}"
         ) from error
     if not hasattr(module, kind):
         near = get_close_matches(kind, [other for other, value in vars(module).items() if isinstance(value, type)], 1)
         hint = f"did you mean {near[0]}?" if near else "check the spelling"
-        raise ValueError(f"expected a class {kind} in {name}, found none: {hint}")
+        raise InputError(f"expected a class {kind} in {name}, found none: {hint}")
     return getattr(module, kind)
 
 

@@ -34,6 +34,7 @@ from lm_objectives.cli.checks import check_user_classes, preflight
 from lm_objectives.cli.messages import check_config_files, explain, is_about_input
 from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.preparation.summary import summary
+from lm_objectives.errors import InputError
 from lm_objectives.files import atomic_write
 from lm_objectives.plugin import to_config
 from lm_objectives.training.checkpoint import AtomicCheckpointIO, read_checkpoint
@@ -150,7 +151,7 @@ class Runner(Trainer):
 
     def prepare(self, model: Pretraining, datamodule: TextDataModule) -> None:  # LightningCLI: a method is a command
         """Read, split and tokenize the corpus as `fit` would, and say what came of it."""
-        datamodule.open(model.rows, model.backbone.supports_packing, self)
+        datamodule.open(model.sources, model.backbone.supports_packing, self)
         print(summary(datamodule.text, datamodule.training_rows()))
 
 
@@ -187,7 +188,7 @@ class CLI(LightningCLI):
     def _set_seed(self) -> None:
         seed = self._get(self.config, "seed_everything")
         if not isinstance(seed, bool) and not 0 <= seed < 2**32:
-            raise ValueError(f"expected seed_everything from 0 to 4294967295, found {seed}: choose one of these")
+            raise InputError(f"expected seed_everything from 0 to 4294967295, found {seed}: choose one of these")
         super()._set_seed()
 
     def before_instantiate_classes(self) -> None:
@@ -242,7 +243,7 @@ class CLI(LightningCLI):
             try:
                 Path(root).mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise ValueError(
+                raise InputError(
                     f"expected a folder to write to at trainer.default_root_dir {root}, found that it cannot be made "
                     f"({error.strerror}): choose another"
                 ) from error
@@ -257,7 +258,7 @@ class CLI(LightningCLI):
         if path == "last" and last.is_file():
             path = str(last)
         elif path == "last" and not any(Path(self.trainer.default_root_dir).glob("**/last*.ckpt")):
-            raise ValueError(
+            raise InputError(
                 f"expected a checkpoint to go on from at {last}, found none: leave --ckpt_path out to start"
             )
         checkpoint = None if path in _NAMED_CHECKPOINTS else path
@@ -291,7 +292,7 @@ def _check_folder(path: str) -> None:
     folder = Path(path).absolute()
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ValueError(
+        raise InputError(
             f"expected a folder to write to at trainer.default_root_dir {path}, found {there} not writable: "
             "choose another"
         )

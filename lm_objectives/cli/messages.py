@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from lm_objectives.cli.arguments import config_paths
+from lm_objectives.errors import InputError
 
 _PLUGINS = {"objectives": "objective", "balancer": "balancer", "optimizer": "optimizer"}
 
@@ -35,18 +36,18 @@ def check_config_files(arguments: Sequence[str], keys: Iterable[str]) -> None:
     known = set(keys)
     for path in config_paths(arguments):
         if not path.is_file():
-            raise ValueError(f"expected a config file at {path}, found none: check the path of --config")
+            raise InputError(f"expected a config file at {path}, found none: check the path of --config")
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else "?"
-            raise ValueError(f"expected YAML in {path}, found a mistake in line {line}: {error.problem}") from error
+            raise InputError(f"expected YAML in {path}, found a mistake in line {line}: {error.problem}") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"expected YAML in {path}, found something else: {error}") from error
+            raise InputError(f"expected YAML in {path}, found something else: {error}") from error
         if content is not None and not isinstance(content, dict):
-            raise ValueError(f"expected settings in {path}, found {type(content).__name__}: write `key: value` lines")
+            raise InputError(f"expected settings in {path}, found {type(content).__name__}: write `key: value` lines")
         for key in _unknown(content or {}, "", known):
-            raise ValueError(f"expected known settings in {path}, found {key!r}: {nearest(key, known)}")
+            raise InputError(f"expected known settings in {path}, found {key!r}: {nearest(key, known)}")
 
 
 def _unknown(content: dict[str, Any], prefix: str, known: set[str]) -> Iterator[str]:

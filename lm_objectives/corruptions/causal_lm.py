@@ -6,6 +6,7 @@ import numpy as np
 
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.corruptions.windows import Frame
+from lm_objectives.errors import InputError
 from lm_objectives.views import Rows, View, Vocabulary
 
 
@@ -27,7 +28,7 @@ class NextToken(Corruption):
 
     def __post_init__(self) -> None:
         if self.frame == "bos-eos":
-            raise ValueError(
+            raise InputError(
                 "expected a frame of none or bos for next tokens, found bos-eos: an eos would be predicted where the "
                 "text goes on"
             )

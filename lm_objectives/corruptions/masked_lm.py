@@ -12,6 +12,7 @@ from lm_objectives.corruptions.sampling import sample_spans, sample_subset
 from lm_objectives.corruptions.span_lengths import SpanLengths
 from lm_objectives.corruptions.windows import Frame
 from lm_objectives.corruptions.word_units import Unit, units_of
+from lm_objectives.errors import InputError
 from lm_objectives.schedules import Schedulable, check_schedulable, value_at
 from lm_objectives.views import Rows, View, Vocabulary
 
@@ -80,7 +81,7 @@ def apply_masks(
 def check_mask_rate(rate: float) -> None:
     """Raise where a mask rate is not a share strictly between nothing and everything."""
     if not 0 < rate < 1:
-        raise ValueError(f"expected a mask_rate between 0 and 1, both excluded, found {rate}: 0.15 is BERT's")
+        raise InputError(f"expected a mask_rate between 0 and 1, both excluded, found {rate}: 0.15 is BERT's")
 
 
 def _settled(rate: Schedulable) -> float:
@@ -121,7 +122,7 @@ class TokenMasking(Corruption):
     def __post_init__(self) -> None:
         check_schedulable(self.rate, check_mask_rate, "mask_rate")
         if min(self.mask_share, self.random_share) < 0 or self.mask_share + self.random_share > 1:
-            raise ValueError(
+            raise InputError(
                 "expected mask_share and random_share of at least 0 with a sum of at most 1, found "
                 f"{self.mask_share} and {self.random_share}: BERT's are 0.8 and 0.1"
             )

@@ -9,6 +9,7 @@ import numpy as np
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.corruptions.random import randint, random_bits
 from lm_objectives.corruptions.segment_pairs import PAIR_SPECIAL_TOKENS, cut_points, pair_rows, pair_view
+from lm_objectives.errors import InputError
 from lm_objectives.views import Rows, Text, View, Vocabulary
 
 _COIN, _DOCUMENT, _OFFER, _TIE = range(4)  # what a random number is for
@@ -40,7 +41,7 @@ class NextSentencePairs(Corruption):
         del packing
         units = _units(text, window - PAIR_SPECIAL_TOKENS)
         if len(units.first) and len(units.bounds) < 3:
-            raise ValueError(
+            raise InputError(
                 "expected at least 2 documents with room for next-sentence pairs, found 1: give a corpus of several "
                 "documents, or learn SentenceOrder, which needs one"
             )

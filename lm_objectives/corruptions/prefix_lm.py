@@ -9,6 +9,7 @@ import torch
 from lm_objectives.corruptions.base import Corruption, Layout
 from lm_objectives.corruptions.random import randint, random_bits
 from lm_objectives.corruptions.windows import FixedLengthWindows, WindowBounds
+from lm_objectives.errors import InputError
 from lm_objectives.views import Attention, Rows, Text, View, Vocabulary
 
 _SPLIT = 0  # what a random number is for
@@ -45,7 +46,7 @@ class PrefixNextToken(Corruption):
 
     def __post_init__(self) -> None:
         if self.share is not None and not 0 < self.share < 1:
-            raise ValueError(
+            raise InputError(
                 f"expected a prefix share between 0 and 1, both excluded, found {self.share}: leave it out for a "
                 "uniform split"
             )

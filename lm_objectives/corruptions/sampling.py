@@ -7,6 +7,7 @@ import numpy as np
 
 from lm_objectives.corruptions.random import random_bits
 from lm_objectives.corruptions.span_lengths import SpanLengths, sample_lengths
+from lm_objectives.errors import InputError
 
 _NEVER = np.iinfo(np.uint64).max
 
@@ -152,7 +153,7 @@ def _moments(lengths: SpanLengths, least: int) -> tuple[float, float]:
     chances = lengths.probabilities()
     n = np.arange(len(chances))
     if not chances[least:].sum() > 0:
-        raise ValueError(
+        raise InputError(
             f"expected runs of at least {least} units from {type(lengths).__name__}, found none with a chance: give "
             "its probabilities some beyond 0"
         )

@@ -12,6 +12,7 @@ from lm_objectives.corruptions.editing import compact_rows
 from lm_objectives.corruptions.sampling import concatenated_ranges, count_rows, random_partition
 from lm_objectives.corruptions.windows import FixedLengthWindows, WindowBounds, read_stream
 from lm_objectives.corruptions.word_units import units_of
+from lm_objectives.errors import InputError
 from lm_objectives.views import Attention, Rows, Text, View, Vocabulary
 
 _KEPT, _NOISE = range(2)  # what a random number is for
@@ -55,11 +56,11 @@ class SpanCorruption(Corruption):
 
     def __post_init__(self) -> None:
         if not 0 < self.noise_density < 1:
-            raise ValueError(
+            raise InputError(
                 f"expected a noise rate between 0 and 1, both excluded, found {self.noise_density}: 0.15 is T5's"
             )
         if not self.mean_noise_span_length >= 1:
-            raise ValueError(
+            raise InputError(
                 f"expected a mean span of at least 1 token, found {self.mean_noise_span_length}: 3.0 is T5's"
             )
         object.__setattr__(self, "attention", "prefix" if self.layout == "prefix" else "bidirectional")

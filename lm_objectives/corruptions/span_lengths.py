@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from lm_objectives.corruptions.random import uniform
+from lm_objectives.errors import InputError
 from lm_objectives.plugin import Plugin
 
 Placement = Literal["overlapping", "disjoint", "tiling"]
@@ -68,7 +69,7 @@ class Geometric(SpanLengths):
 
     def __init__(self, p: float = 0.2, longest: int = 10) -> None:
         if not 0 < p <= 1:
-            raise ValueError(f"expected p above 0 and at most 1 for Geometric, found {p}: 0.2 is SpanBERT's")
+            raise InputError(f"expected p above 0 and at most 1 for Geometric, found {p}: 0.2 is SpanBERT's")
         _check_longest("Geometric", longest, 10)
         self.p, self.longest = p, longest
 
@@ -89,7 +90,7 @@ class Poisson(SpanLengths):
 
     def __init__(self, mean: float = 3.0) -> None:
         if not 0 < mean <= 1000:
-            raise ValueError(f"expected a mean above 0 and at most 1000 for Poisson, found {mean}: 3.0 is BART's")
+            raise InputError(f"expected a mean above 0 and at most 1000 for Poisson, found {mean}: 3.0 is BART's")
         self.mean = mean
 
     def probabilities(self) -> np.ndarray:
@@ -110,7 +111,7 @@ class Uniform(SpanLengths):
 
     def __init__(self, shortest: int = 1, longest: int = 3) -> None:
         if not 1 <= shortest <= longest:
-            raise ValueError(
+            raise InputError(
                 f"expected shortest of at least 1 and at most longest for Uniform, found {shortest} and {longest}: "
                 "GPT-BERT's are 1 and 3"
             )
@@ -141,4 +142,4 @@ class NGram(SpanLengths):
 
 def _check_longest(name: str, longest: int, published: int) -> None:
     if longest < 1:
-        raise ValueError(f"expected longest of at least 1 for {name}, found {longest}: {published} is as published")
+        raise InputError(f"expected longest of at least 1 for {name}, found {longest}: {published} is as published")

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from lm_objectives.corruptions.sampling import count_rows
+from lm_objectives.errors import InputError
 from lm_objectives.views import Rows, Vocabulary
 
 Unit = Literal["token", "word"]
@@ -67,7 +68,7 @@ def units_of(rows: Rows, vocabulary: Vocabulary, unit: Unit = "token", first: in
     if unit == "token":
         return Units(maskable, maskable)
     if vocabulary.starts_word is None:
-        raise ValueError("expected a vocabulary that says where words start, found none: choose unit token")
+        raise InputError("expected a vocabulary that says where words start, found none: choose unit token")
     begins = vocabulary.starts_word[rows.input_ids]
     begins[:, 0] = True
     begins[:, 1:] |= ~maskable[:, :-1]

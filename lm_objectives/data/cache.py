@@ -13,6 +13,7 @@ import numpy as np
 
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.data.tokenizer import load_tokenizer
+from lm_objectives.errors import InputError
 from lm_objectives.views import Vocabulary
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class TokenText:
         if not corruption.reads_sentence_pairs:
             return self
         if self.pairs is None:
-            raise ValueError(
+            raise InputError(
                 f"expected a text with sentences encoded alone for {type(corruption).__name__}, found one without: "
                 "prepare it with pairs"
             )
@@ -148,7 +149,7 @@ def open_cache(path: str | Path) -> TokenCache:
     """
     folder = Path(path)
     if not (folder / "meta.json").is_file():
-        raise ValueError(f"expected a token cache, found none at {folder}; make it with prepare")
+        raise InputError(f"expected a token cache, found none at {folder}; make it with prepare")
     with _whole(folder):
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         for name, size in meta["sizes"].items():
@@ -167,7 +168,7 @@ def _whole(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise InputError(
             f"expected a whole token cache of this version, found a file missing, cut off or of another version in "
             f"{folder} ({' '.join(str(error).split())}); remove the folder, and give the same command to make it anew"
         ) from error

@@ -21,6 +21,7 @@ from lm_objectives.data.preparation.prepare import prepare
 from lm_objectives.data.preparation.text_files import TxtDocuments
 from lm_objectives.data.sampler import MicroBatches, StepLoader, keep_freed_memory
 from lm_objectives.data.target_counts import count_targets
+from lm_objectives.errors import InputError
 from lm_objectives.schedules import Points, check_points, depends_on_length
 from lm_objectives.views import Vocabulary
 
@@ -51,7 +52,7 @@ class TextDataModule(L.LightningDataModule):
             step or, with a point, a fraction of the training. Rows that an objective arranges itself keep the largest.
         packing: whether a row holds parts of several documents, none of which sees another or has positions that
             follow another's, or one document with padding. By default it does where the backbone can keep them apart.
-        rows_per_step: rows in an optimizer step, over all objectives, devices and accumulated micro-batches.
+        global_batch_size: rows in an optimizer step, over all objectives, devices and accumulated micro-batches.
         unit: each objective's rows of a step are a multiple of this, none among them; shares are met over the steps.
             devices x accumulate_grad_batches must divide it.
         num_workers: processes that make rows; 0 makes them in the training process.
@@ -85,8 +86,8 @@ class TextDataModule(L.LightningDataModule):
         split_seed: int | None = None,
     ) -> None:
         super().__init__()
-        _at_least("data.rows_per_step", global_batch_size, 1)
-        _at_least("data.unit", batch_multiple, 1)
+        _at_least("data.global_batch_size", global_batch_size, 1)
+        _at_least("data.batch_multiple", batch_multiple, 1)
         _at_least("data.num_workers", num_workers, 0)
         _at_least("data.validation_rows", validation_rows, 0)
         self.corpus, self.text_field, self.txt_documents = corpus, text_field, txt_documents
@@ -135,7 +136,7 @@ class TextDataModule(L.LightningDataModule):
         del stage
         trainer = self.trainer
         if trainer is None or not hasattr(trainer.lightning_module, "sources"):
-            raise ValueError(
+            raise InputError(
                 "expected objectives to make rows for, found none: train with a Pretraining module, or call "
                 "`open(sources)`"
             )
@@ -151,10 +152,10 @@ class TextDataModule(L.LightningDataModule):
             trainer: knows how long the training is, where settings move over it.
 
         Raises:
-            ValueError: where the corpus cannot be used, or `rows_per_step` cannot be shared out.
+            ValueError: where the corpus cannot be used, or `global_batch_size` cannot be shared out.
         """
         if self.packing and not packs:
-            raise ValueError(
+            raise InputError(
                 "expected a backbone that keeps the documents of a row apart for data.packing, found one that cannot: "
                 "set data.packing to false for one document a row"
             )
@@ -175,9 +176,9 @@ class TextDataModule(L.LightningDataModule):
         """Raise where one step would read the whole corpus more than once."""
         found, wanted = len(self.text.training.tokens), self.global_batch_size * self.seq_len
         if found < wanted:
-            raise ValueError(
-                f"expected a training text of at least one step, {wanted:,} tokens (data.rows_per_step x data.window), "
-                f"found {found:,}: give a larger corpus, or lower data.rows_per_step"
+            raise InputError(
+                f"expected a training text of at least one step, {wanted:,} tokens (data.global_batch_size x data.seq_len), "
+                f"found {found:,}: give a larger corpus, or lower data.global_batch_size"
             )
 
     def _plan(self, decisions: ActivityLog | None = None) -> RowPlan:
@@ -187,14 +188,14 @@ class TextDataModule(L.LightningDataModule):
         """The settings without which a run that goes on would read rows twice or never, as plain data."""
         settings, shares = self.settings, self.plan.shares
         return {
-            "data.rows_per_step": self.global_batch_size,
-            "data.unit": self.batch_multiple,
+            "data.global_batch_size": self.global_batch_size,
+            "data.batch_multiple": self.batch_multiple,
             "data.seed": self.seed,
             "data.split_seed": self.split_seed,
             "data.validation_share": self.validation_share,
             "data.language": self.language,
             "data.corpus": self.text.identity,
-            "data.window": _plain(self.seq_len_schedule),
+            "data.seq_len": _plain(self.seq_len_schedule),
             "data.packing": settings.packing,
             "data.corpus_weights": _plain(settings.rates),
             "shares": {name: _plain(share) for name, share in shares.items()},
@@ -208,14 +209,14 @@ class TextDataModule(L.LightningDataModule):
         MicroBatches(self.plan, 0, trainer.global_rank, trainer.world_size, accumulate)
         batches = limit if isinstance(limit, int) else int(self.steps_per_epoch * accumulate * (limit or 0))
         if batches % accumulate:
-            raise ValueError(
+            raise InputError(
                 f"expected trainer.limit_train_batches in whole steps of {accumulate} micro-batches, found "
                 f"{limit}: {batches - batches % accumulate + accumulate} would do"
             )
         if any(isinstance(callback, GradientAccumulationScheduler) for callback in trainer.callbacks):  # type: ignore[attr-defined]
-            raise ValueError(
+            raise InputError(
                 "expected one accumulation for the whole training, found a GradientAccumulationScheduler: "
-                "change data.rows_per_step instead"
+                "change data.global_batch_size instead"
             )
         self._ahead(accumulate)
 
@@ -225,7 +226,7 @@ class TextDataModule(L.LightningDataModule):
             return None
         most = (ACTIVITY_DELAY - 2) * accumulate
         if self.num_workers > most:
-            raise ValueError(
+            raise InputError(
                 f"expected data.num_workers of at most {most}, found {self.num_workers}: rows may be made at most "
                 f"{ACTIVITY_DELAY} steps ahead, so lower it"
             )
@@ -333,7 +334,7 @@ def _sum_over_ranks(strategy: Strategy) -> Callable[[Tensor], Tensor]:
 
 def _at_least(name: str, value: int, least: int) -> None:
     if value < least:
-        raise ValueError(f"expected {name} of at least {least}, found {value}: raise it")
+        raise InputError(f"expected {name} of at least {least}, found {value}: raise it")
 
 
 def _plain(value: Any) -> Any:
@@ -344,14 +345,14 @@ def _plain(value: Any) -> Any:
 def max_seq_len(window: int | Points) -> int:
     """The largest of a window's sizes, each checked to divide it."""
     if isinstance(window, int):
-        _at_least("data.window", window, 8)
+        _at_least("data.seq_len", window, 8)
         return window
-    check_points(window, lambda tokens: _at_least("data.window", int(tokens), 8), "data.window")
+    check_points(window, lambda tokens: _at_least("data.seq_len", int(tokens), 8), "data.seq_len")
     largest = max(int(tokens) for _, tokens in window)
     for _, tokens in window:
         if largest % tokens:
-            raise ValueError(
-                f"expected windows in data.window that divide the largest, {largest}, found {tokens}: "
+            raise InputError(
+                f"expected windows in data.seq_len that divide the largest, {largest}, found {tokens}: "
                 "128, 256, 512 do, for example"
             )
     return largest

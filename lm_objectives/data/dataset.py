@@ -20,6 +20,7 @@ from lm_objectives.corruptions.windows import SplitWindows, WindowBounds, frame_
 from lm_objectives.data.cache import TokenText
 from lm_objectives.data.mixture import Mixture
 from lm_objectives.data.plan import ObjectiveRows, builds_own_rows
+from lm_objectives.errors import InputError
 from lm_objectives.schedules import Points, value_at
 from lm_objectives.views import View, Vocabulary
 
@@ -67,7 +68,7 @@ class RowSettings:
         if isinstance(self.seq_len, int):
             return 1
         points = [list(point) for point in self.seq_len]
-        return self.max_seq_len // int(value_at(points, step, self.steps, "data.window", "step"))
+        return self.max_seq_len // int(value_at(points, step, self.steps, "data.seq_len", "step"))
 
 
 class Batch:
@@ -77,7 +78,7 @@ class Batch:
     it would round the views' uniforms, from which samples are drawn.
 
     Attributes:
-        views: by objective; an objective with `view_of` holds the same `ids` as its host.
+        views: by objective; an objective with `shares_rows_with` holds the same `ids` as its host.
         tokens: tokens read in the rows, without padding; a shared row counts once.
         totals: for each objective, the count of each part of its loss over the whole optimizer step, all ranks and
             micro-batches. Known before the first backward pass, so that nobody averages averages.
@@ -143,9 +144,9 @@ class RowDataset(Dataset[Batch]):
                 self.texts[name] = stream = text.stream(source.corruption)
                 self.windows[name] = spans = source.corruption.windows(stream, settings.max_seq_len, settings.packing)
                 if not len(spans):
-                    raise ValueError(
+                    raise InputError(
                         f"expected a {split} text with windows for objective {name}, found none: its documents are too "
-                        "short or data.window is; give a larger corpus or a longer window"
+                        "short or data.seq_len is; give a larger corpus or a longer window"
                     )
                 self._divide(name, spans)
         self._domains = {name: derive_seed(split, settings.seed, name) for name in sources}
@@ -164,7 +165,7 @@ class RowDataset(Dataset[Batch]):
         starts = [0, *ends[:-1]]
         filled = [rate * (end > start) for rate, start, end in zip(self.settings.rates, starts, ends, strict=True)]
         if not sum(filled):
-            raise ValueError(
+            raise InputError(
                 f"expected windows for objective {name} in a corpus with a weight above 0, found none: "
                 "change data.corpus_weights"
             )
@@ -207,8 +208,8 @@ class RowDataset(Dataset[Batch]):
         if guest is None:
             return {host: view}
         if not np.array_equal(view.input_ids.numpy(), rows.input_ids):
-            raise ValueError(
-                f"expected a host that leaves tokens alone for view_of, found {host}, whose corruption changes them: "
+            raise InputError(
+                f"expected a host that leaves tokens alone for shares_rows_with, found {host}, whose corruption changes them: "
                 f"give {guest} rows of its own"
             )
         over = self._at(guest, step).corrupt(replace(rows, keys=keys(guest)), vocabulary)
@@ -265,7 +266,7 @@ def check_scored(rows: RowDataset) -> None:
                 unscored -= {name for name, view in views.items() if any(view.counts.values())}
         if not unscored:
             return
-    raise ValueError(
+    raise InputError(
         f"expected text that objective {min(unscored)} can score, found no position to score in any row tried: it may "
         "be all unknown tokens, so give another data.tokenizer or corpus"
     )

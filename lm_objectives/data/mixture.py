@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lm_objectives.corruptions.random import derive_seed, permute, row_keys
+from lm_objectives.errors import InputError
 
 _BLOCK = 1024  # rows within which the rates hold exactly
 
@@ -31,12 +32,12 @@ def mixing_rates(
         return None
     if weights is not None:
         if temperature is not None or cap is not None:
-            raise ValueError(
+            raise InputError(
                 "expected either data.corpus_weights or data.corpus_temperature with data.corpus_cap, found both: "
                 "leave one out"
             )
         if len(weights) != len(tokens) or min(weights) < 0 or not sum(weights) > 0:
-            raise ValueError(
+            raise InputError(
                 f"expected data.corpus_weights of at least 0 for each of {len(tokens)} corpora, found "
                 f"{list(weights)}: give data.corpus as a list, with one weight for each"
             )
@@ -44,7 +45,7 @@ def mixing_rates(
     else:
         power = 1.0 if temperature is None else temperature
         if not power > 0 or (cap is not None and cap < 1):
-            raise ValueError(
+            raise InputError(
                 f"expected a data.corpus_temperature above 0 and a data.corpus_cap of at least 1 token, found {power} "
                 f"and {cap}: 1 mixes in proportion, larger temperatures more evenly"
             )

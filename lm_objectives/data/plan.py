@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.data.apportionment import Growth, distribute_constant, distribute_units
+from lm_objectives.errors import InputError
 from lm_objectives.schedules import Schedulable, points_at_steps
 
 ACTIVITY_DELAY = 16
@@ -33,8 +34,8 @@ class ObjectiveRows:
 
     Attributes:
         corruption: makes the rows into views.
-        share: its part of a step's rows, at least 0; of no account where `view_of` is set.
-        view_of: the objective on whose rows the corruption is applied, if not on rows of its own.
+        share: its part of a step's rows, at least 0; of no account where `shares_rows_with` is set.
+        shares_rows_with: the objective on whose rows the corruption is applied, if not on rows of its own.
     """
 
     corruption: Corruption
@@ -143,7 +144,7 @@ class RowPlan:
 
     Args:
         sources: all objectives' sources, by name, in any order.
-        rows_per_step: rows of an optimizer step over all devices and accumulation.
+        global_batch_size: rows of an optimizer step over all devices and accumulation.
         unit: what each objective's rows are a multiple of.
         decisions: who reads; by default everyone from the start.
         steps: optimizer steps in the whole training, -1 where nothing bounds it.
@@ -162,8 +163,8 @@ class RowPlan:
     ) -> None:
         check_row_sharing(sources)
         if global_batch_size % batch_multiple:
-            raise ValueError(
-                f"expected a data.rows_per_step that data.unit ({batch_multiple}) divides, found {global_batch_size}: "
+            raise InputError(
+                f"expected a data.global_batch_size that data.batch_multiple ({batch_multiple}) divides, found {global_batch_size}: "
                 f"{global_batch_size - global_batch_size % batch_multiple + batch_multiple} would do"
             )
         self.hosts = {name: row_owner(name, sources) for name in sources}
@@ -271,7 +272,7 @@ class RowPlan:
         """Raise where nobody has a share in a step."""
         none = np.flatnonzero(~(shares > 0).any(axis=1))
         if len(none):
-            raise ValueError(
+            raise InputError(
                 f"expected an objective with a share above 0 in every step, found none from step {start + none[0]} "
                 "on: leave one a share"
             )
@@ -296,33 +297,33 @@ def check_row_sharing(sources: Mapping[str, ObjectiveRows]) -> None:
         if host is None:
             continue
         if host not in sources:
-            raise ValueError(
-                f"expected view_of of objective {name} to name another objective, found {host!r}: "
+            raise InputError(
+                f"expected shares_rows_with of objective {name} to name another objective, found {host!r}: "
                 f"there are {', '.join(other for other in sources if other != name)}"
             )
         if host == name or sources[host].shares_rows_with is not None:
-            raise ValueError(
-                f"expected view_of of objective {name} to name an objective with rows of its own, found {host!r}"
+            raise InputError(
+                f"expected shares_rows_with of objective {name} to name an objective with rows of its own, found {host!r}"
             )
         if host in guests:
-            raise ValueError(
+            raise InputError(
                 f"expected one objective to read the view of {host}, found {guests[host]} and {name}: "
                 "give one of them rows of its own"
             )
         if source.corruption.uses_decoder or sources[host].corruption.uses_decoder:
             writer = name if source.corruption.uses_decoder else host
-            raise ValueError(
-                f"expected objectives that read the same rows for view_of of objective {name}, found {writer}, which "
+            raise InputError(
+                f"expected objectives that read the same rows for shares_rows_with of objective {name}, found {writer}, which "
                 f"has a decoder write: give {name} rows of its own"
             )
         if source.corruption.attention != sources[host].corruption.attention:
-            raise ValueError(
+            raise InputError(
                 f"expected objective {name} to read a view of its own attention pattern "
                 f"({source.corruption.attention}), found {host} with {sources[host].corruption.attention}: "
                 "give it rows of its own"
             )
         if builds_own_rows(source.corruption):
-            raise ValueError(
+            raise InputError(
                 f"expected an objective that changes tokens to read the view of {host}, found {name}, which arranges "
                 "rows itself: give it rows of its own"
             )

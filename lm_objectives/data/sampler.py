@@ -11,6 +11,7 @@ from torch.utils.data import Sampler
 
 from lm_objectives.data.dataset import Batch, RowKey
 from lm_objectives.data.plan import RowPlan
+from lm_objectives.errors import InputError
 
 
 class MicroBatches(Sampler[list[RowKey]]):
@@ -21,9 +22,9 @@ class MicroBatches(Sampler[list[RowKey]]):
 
     def __init__(self, plan: RowPlan, start: int, rank: int, world: int, accumulate: int) -> None:
         if plan.batch_multiple % (world * accumulate):
-            raise ValueError(
-                f"expected devices x accumulate_grad_batches to divide data.unit ({plan.batch_multiple}), found "
-                f"{world} x {accumulate}: set data.unit to {world * accumulate} or a multiple of it"
+            raise InputError(
+                f"expected devices x accumulate_grad_batches to divide data.batch_multiple ({plan.batch_multiple}), found "
+                f"{world} x {accumulate}: set data.batch_multiple to {world * accumulate} or a multiple of it"
             )
         self.plan, self.start, self.rank, self.world, self.accumulate = plan, start, rank, world, accumulate
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lm_objectives.data.words import breaks_line, is_byte_level, starts_word
+from lm_objectives.errors import InputError
 from lm_objectives.files import may_be_on_hub
 from lm_objectives.views import Vocabulary
 
@@ -60,14 +61,14 @@ def make_tokenizer(
 def check_tokenizer(tokenizer: int | str, tokens: tuple[str, ...] = ()) -> str | int:
     """The setting, when it is a path, may be a name on the hub, or is a large enough vocabulary."""
     if isinstance(tokenizer, str) and not Path(tokenizer).expanduser().exists() and not may_be_on_hub(tokenizer):
-        raise ValueError(
+        raise InputError(
             f"expected a tokenizer's folder or its name on the hub, found nothing at {tokenizer}; "
             "check the path, or give a number to train one"
         )
     special = len({*_SPECIAL, *tokens})
     smallest = _BYTES + special
     if isinstance(tokenizer, int) and tokenizer < smallest:
-        raise ValueError(
+        raise InputError(
             f"expected a vocabulary of at least {smallest} tokens (256 bytes and {special} special tokens), "
             f"found {tokenizer}; set tokenizer to {smallest} or more"
         )
@@ -127,12 +128,12 @@ def _load(name: str, tokens: tuple[str, ...]) -> tuple["PreTrainedTokenizerFast"
         )
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(
+        raise InputError(
             f"expected a tokenizer's folder or its name on the hub, found nothing loadable at {name}; "
             f"check the path, or give a number to train one ({reason})"
         ) from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise ValueError(
+        raise InputError(
             f"expected a fast tokenizer, which tells where its tokens stand in a text, found a slow one at {name}; "
             "convert it to tokenizer.json"
         )
@@ -256,7 +257,7 @@ def tokenizer_from_files(files: Mapping[str, str]) -> "PreTrainedTokenizerFast":
     with tempfile.TemporaryDirectory() as folder:
         for name, text in files.items():
             if Path(name).name != name or Path(name).suffix not in _TEXT_FILES:
-                raise ValueError(f"expected names of a tokenizer's files, found {name!r}: use a checkpoint you trust")
+                raise InputError(f"expected names of a tokenizer's files, found {name!r}: use a checkpoint you trust")
             (Path(folder) / name).write_text(text, encoding="utf-8")
         return load_tokenizer(folder)
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lm_objectives.errors import InputError
 from lm_objectives.views import Attention, View
 
 if TYPE_CHECKING:
@@ -38,11 +39,11 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.tokens < 1:
-            raise ValueError(f"expected at least 1 token to continue with, found {self.tokens}: 40 are a few lines")
+            raise InputError(f"expected at least 1 token to continue with, found {self.tokens}: 40 are a few lines")
         if not self.temperature > 0:
-            raise ValueError(f"expected a temperature above 0, found {self.temperature}: 0.8 is usual")
+            raise InputError(f"expected a temperature above 0, found {self.temperature}: 0.8 is usual")
         if not 0 < self.top_p <= 1:
-            raise ValueError(f"expected top_p above 0 and at most 1, found {self.top_p}: 0.9 is usual")
+            raise InputError(f"expected top_p above 0 and at most 1, found {self.top_p}: 0.9 is usual")
 
     def token_sampler(self) -> TokenSampler:
         """A choice of tokens that begins with the seed."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lm_objectives.corruptions.random import derive_seed, row_keys
+from lm_objectives.errors import InputError
 from lm_objectives.objectives.base import Objective, baseline_metrics, combine_losses
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def measured(objective: Objective, stage: "DemoContext") -> Iterator[str]:
     text = stage.text.stream(corruption)
     spans = corruption.windows(text, stage.seq_len, packing=False)
     if not len(spans):
-        raise ValueError(
+        raise InputError(
             f"expected a text with a row for {type(objective).__name__}, found none in it: give a longer text"
         )
     chosen = spans[np.arange(min(len(spans), _ROWS))]

@@ -9,6 +9,7 @@ import numpy as np
 from lm_objectives.corruptions.segment_pairs import PAIR_SPECIAL_TOKENS, pair_rows
 from lm_objectives.corruptions.sentence_order import SentenceOrderPairs
 from lm_objectives.demo.terminal import wrapped
+from lm_objectives.errors import InputError
 from lm_objectives.views import Rows
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def orders_judged(objective: "Objective", stage: "DemoContext", corruption: Sent
     text = stage.text.stream(corruption)
     spans = corruption.windows(text, stage.seq_len, packing=False)
     if not len(spans):
-        raise ValueError(
+        raise InputError(
             f"expected two sentences in a {corruption.within} that fit the window of {stage.seq_len} tokens together, "
             "found none in the text: give a longer text, or one of shorter sentences"
         )
@@ -73,7 +74,7 @@ def successions_judged(objective: "Objective", stage: "DemoContext") -> Iterator
     second = second[: _fitting(second, half)]
     another = another[: _fitting(another, half)]
     if any(len(part) == 0 or part[-1, 1] - part[0, 0] > half for part in (first, second, another)):
-        raise ValueError(
+        raise InputError(
             f"expected two sentences that each fit half the window of {stage.seq_len} tokens, found none at the "
             "beginning of the text: give a longer text, or one of shorter sentences"
         )

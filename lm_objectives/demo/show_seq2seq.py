@@ -7,6 +7,7 @@ from lm_objectives.corruptions.span_denoising import SpanCorruption
 from lm_objectives.corruptions.text_denoising import TextInfilling
 from lm_objectives.demo.generate import Head, generate, greedy_token, input_view
 from lm_objectives.demo.terminal import listed, wrapped
+from lm_objectives.errors import InputError
 
 if TYPE_CHECKING:
     from lm_objectives.demo.context import DemoContext
@@ -66,7 +67,7 @@ def restored(stage: "DemoContext", corruption: SpanCorruption, head: Head) -> It
     sentinels, end = set(stage.vocabulary.token_ids(names).tolist()), stage.vocabulary.eos
     right = by_sentinel(view.targets.tolist(), sentinels, end)
     if not right:
-        raise ValueError("expected a text of 2 tokens to leave a span out of, found a shorter one: give a longer text")
+        raise InputError("expected a text of 2 tokens to leave a span out of, found a shorter one: give a longer text")
     read = view.lengths if view.prefix_lengths is None else view.prefix_lengths
     source = view.input_ids[0, : int(read)].tolist()
     most = min(2 * len(view.targets), stage.seq_len - (0 if corruption.uses_decoder else len(source)))
@@ -112,7 +113,7 @@ def rewritten(stage: "DemoContext", corruption: TextInfilling, head: Head) -> It
     view = corruption.corrupt(stage.excerpt_for(corruption), stage.vocabulary)
     source, right = view.input_ids[0, : int(view.lengths)].tolist(), view.targets.tolist()
     if stage.vocabulary.mask not in source:
-        raise ValueError("expected a text with a word to leave out, found none: give a longer text")
+        raise InputError("expected a text with a word to leave out, found none: give a longer text")
     row = input_view(source, "bidirectional", decodes=True)
     told = generate(stage.backbone, row, head, greedy_token, len(right), stage.vocabulary.eos, stage.seq_len)
     outer = (stage.vocabulary.bos, stage.vocabulary.eos)

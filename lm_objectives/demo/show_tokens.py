@@ -10,6 +10,7 @@ from torch import Tensor
 from lm_objectives.corruptions.masked_lm import TokenMasking
 from lm_objectives.demo.generate import Head
 from lm_objectives.demo.terminal import listed
+from lm_objectives.errors import InputError
 from lm_objectives.objectives.losses import gather_positions
 from lm_objectives.views import Rows, View
 
@@ -30,7 +31,7 @@ def filled(stage: "DemoContext", corruption: TokenMasking, head: Head) -> Iterat
     rows = stage.excerpt(corruption)
     view = all_masked.corrupt(rows, stage.vocabulary)
     if not len(view.label_positions):
-        raise ValueError("expected a text with a token to mask, found none: give a longer text")
+        raise InputError("expected a text with a token to mask, found none: give a longer text")
     probabilities = head(gather_positions(stage.hidden(view), view.label_positions)).softmax(1)
     masked = (view.label_positions + int(corruption.predict_from == "previous")).tolist()
     yield from stage.marked(rows.input_ids[0].tolist(), {at: f"[{n}]" for n, at in enumerate(masked, 1)})

@@ -9,6 +9,7 @@ import numpy as np
 from lm_objectives.corruptions.random import derive_seed
 from lm_objectives.data.cache import TokenText
 from lm_objectives.data.preparation.encode import Encoder, EncoderInput, TokenArrays
+from lm_objectives.errors import InputError
 from lm_objectives.views import Vocabulary
 
 if TYPE_CHECKING:
@@ -31,25 +32,25 @@ def given_text(text: str | None, text_file: str | None) -> str | None:
         ValueError: when it is given twice, is empty, or its file cannot be read.
     """
     if text is not None and text_file is not None:
-        raise ValueError("expected either text or text_file, found both: leave one of them out")
+        raise InputError("expected either text or text_file, found both: leave one of them out")
     if text_file is not None:
         text = _read(Path(text_file).expanduser())
     if text is not None and not text.strip():
-        raise ValueError("expected a text with words, found an empty one: leave text out for a held-out paragraph")
+        raise InputError("expected a text with words, found an empty one: leave text out for a held-out paragraph")
     return text
 
 
 def _read(path: Path) -> str:
     if not path.is_file():
-        raise ValueError(f"expected a text file at {path}, found no such file: check the path")
+        raise InputError(f"expected a text file at {path}, found no such file: check the path")
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise InputError(
             f"expected UTF-8 text in {path}, found other bytes at offset {error.start}: convert the file"
         ) from error
     except OSError as error:
-        raise ValueError(
+        raise InputError(
             f"expected a text file that can be read at {path}, found one that cannot ({error.strerror}): check it"
         ) from error
 
@@ -93,7 +94,7 @@ def tokenize(texts: Sequence[str], tokenizer: "PreTrainedTokenizerFast", vocabul
     # English rules know all scripts' full stops
     made = Encoder(tokenizer.backend_tokenizer, vocabulary, "en", pairs=True)(EncoderInput(text) for text in texts)
     if made.without_tokens:
-        raise ValueError("expected a text with words, found one in which the tokenizer knows none: give another text")
+        raise InputError("expected a text with words, found one in which the tokenizer knows none: give another text")
     assert made.pairs is not None
     return _whole(made.text, vocabulary.size, _whole(made.pairs, vocabulary.size))
 

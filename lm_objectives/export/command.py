@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lm_objectives.backbone.pretrained import silence_transformers
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.data.tokenizer import exported_tokenizer
+from lm_objectives.errors import InputError
 from lm_objectives.export.convert import convert
 from lm_objectives.export.reference import NotExportableError
 from lm_objectives.training.run import LoadedRun, load_run
@@ -44,7 +45,7 @@ def export(ckpt_path: str, output: str, objective: str | None = None) -> None:
     """
     run, target = load_run(ckpt_path), Path(output).expanduser()
     if objective is not None and objective not in run.module.names:
-        raise ValueError(
+        raise InputError(
             f"expected one of {', '.join(run.module.names)} as the objective, found {objective!r}: name one of these"
         )
     said, reasons = [], []
@@ -57,10 +58,10 @@ def export(ckpt_path: str, output: str, objective: str | None = None) -> None:
                 continue
             where = Path() if objective else Path(name)
             for below, model in models.items():
-                _write(model, run, run.module.rows[name].corruption, scratch / where / below)
+                _write(model, run, run.module.sources[name].corruption, scratch / where / below)
                 said.append(f"{name}: {target / where / below}, a {type(model).__name__}")
         if not said:
-            raise ValueError(
+            raise InputError(
                 f"expected an objective that transformers has a head for, found none ({'; '.join(reasons)}): "
                 "train CausalLM on a decoder-only, MaskedLM on an encoder-only or TextDenoising on a backbone with both"
             )
@@ -84,7 +85,7 @@ def _beside(target: Path) -> Iterator[Path]:
     """A folder that becomes `target` when all went well, and nothing otherwise."""
     try:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise ValueError(f"expected a new or an empty folder for output, found {target} in use: choose another one")
+            raise InputError(f"expected a new or an empty folder for output, found {target} in use: choose another one")
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as scratch:
             folder = Path(scratch) / "folder"
@@ -92,7 +93,7 @@ def _beside(target: Path) -> Iterator[Path]:
             yield folder
             os.replace(folder, target)
     except OSError as error:
-        raise ValueError(
+        raise InputError(
             f"expected a folder that can be written for output, found {target} ({error.strerror or error}): "
             "choose another one"
         ) from error

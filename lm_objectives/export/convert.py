@@ -60,8 +60,8 @@ def convert(module: Pretraining, name: str) -> dict[str, "PreTrainedModel"]:
 
 def _beside(module: Pretraining, name: str) -> MaskedLM | None:
     """The masked objective that reads the same rows."""
-    host = row_owner(name, module.rows)
-    beside = [module.objectives[other] for other in module.names if row_owner(other, module.rows) == host]
+    host = row_owner(name, module.sources)
+    beside = [module.objectives[other] for other in module.names if row_owner(other, module.sources) == host]
     return next((other for other in beside if isinstance(other, MaskedLM) and other.transform is not None), None)
 
 

@@ -94,7 +94,7 @@ def order(objective: SentenceOrder, backbone: Backbone, beside: MaskedLM | None)
     if not head_names(objective, backbone.config.model_type):
         raise NotExportableError("transformers has a head for sentence order on albert alone, from the first token")
     if beside is None:
-        raise NotExportableError("AlbertForPreTraining needs a masked objective on the same rows, by view_of")
+        raise NotExportableError("AlbertForPreTraining needs a masked objective on the same rows, by shares_rows_with")
     return _joined(AlbertForPreTraining, "sop_logits", objective, beside, backbone)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lm_objectives.corruptions.base import Corruption
+from lm_objectives.errors import InputError
 from lm_objectives.objectives.metrics import ConstantAccuracy, ConstantNats
 from lm_objectives.plugin import Plugin
 from lm_objectives.schedules import Schedulable, check_points
@@ -52,7 +53,7 @@ def combine_losses(
     for part, factor in parts.items():
         count = totals[part]
         if sums[part].ndim:
-            raise ValueError(
+            raise InputError(
                 f"expected a sum of nats without dimensions for the part {part}, found one of shape "
                 f'{tuple(sums[part].shape)}: return reduction="sum" from score'
             )
@@ -68,7 +69,7 @@ def baseline_metrics(objective: "Objective") -> dict[str, Metric]:
 
 def _check_moving_share(share: float) -> None:
     if share < 0:
-        raise ValueError(f"expected shares of at least 0, found {share}: 0 leaves an objective out for a while")
+        raise InputError(f"expected shares of at least 0, found {share}: 0 leaves an objective out for a while")
 
 
 class Objective(Plugin, nn.Module, ABC):
@@ -80,7 +81,7 @@ class Objective(Plugin, nn.Module, ABC):
         share: its part of the rows of a step, relative to the others' shares, above 0; or points [[when, share], ...]
             that it follows linearly, where 0 leaves it out. `when` is an optimizer step or, with a point, a fraction of
             the training.
-        view_of: name of another objective on whose rows this one's corruption is applied, instead of rows of its own;
+        shares_rows_with: name of another objective on whose rows this one's corruption is applied, instead of rows of its own;
             the backbone then runs once for both.
     """
 
@@ -109,7 +110,7 @@ class Objective(Plugin, nn.Module, ABC):
         if not isinstance(share, (int, float)):
             check_points(share, _check_moving_share, "share")
         elif not share > 0:
-            raise ValueError(f"expected a share above 0, found {share}: leave an objective out to give it no rows")
+            raise InputError(f"expected a share above 0, found {share}: leave an objective out to give it no rows")
         self.share, self.shares_rows_with = share, shares_rows_with
 
     @abstractmethod

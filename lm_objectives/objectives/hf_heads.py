@@ -12,6 +12,7 @@ from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.backbone.config import is_decoder
 from lm_objectives.backbone.equal_logits import equal_logits
 from lm_objectives.backbone.pretrained import PretrainedWeights, read_config, read_folder
+from lm_objectives.errors import InputError
 from lm_objectives.objectives import MaskedLM, NextSentence, Objective, ReplacedToken, SentenceOrder
 from lm_objectives.objectives.language_model import OwnHead
 from lm_objectives.views import Attention
@@ -132,7 +133,7 @@ def _check_logits(objective: OwnHead, backbone: Backbone) -> None:
     equal = equal_logits(backbone, attention, writes, found.whole, ours)
     found.whole.train()
     if not equal:
-        raise ValueError(
+        raise InputError(
             f"expected a head in {found.folder} that is a linear map alone, found that of a "
             f"{type(found.whole).__name__}, with other logits (a bias, a scale or a cap): write its bare model, an "
             "AutoModel, and start from that"
@@ -159,7 +160,7 @@ def _copied(head: nn.Module, names: Names, found: PretrainedWeights) -> bool:
     for name, there in names.items():
         weight = found.weights[there]
         if own[name].shape != weight.shape:
-            raise ValueError(
+            raise InputError(
                 f"expected {there} of shape {tuple(own[name].shape)} in {found.folder}, found {tuple(weight.shape)}: "
                 "give the objective the sizes that it was trained with"
             )

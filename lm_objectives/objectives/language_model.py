@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from lm_objectives.errors import InputError
 from lm_objectives.objectives.base import BaselineNames, LossOutput, Objective
 from lm_objectives.objectives.losses import correct_predictions, gather_positions, linear_cross_entropy_sum
 from lm_objectives.objectives.metrics import Mean, token_baselines
@@ -72,11 +73,11 @@ class TokenObjective(Objective):
 def check_regularization(label_smoothing: float, z_loss: float) -> None:
     """Raise where label smoothing or the z-loss is out of its range."""
     if not 0 <= label_smoothing < 1:
-        raise ValueError(
+        raise InputError(
             f"expected label_smoothing of at least 0 and below 1, found {label_smoothing}: 0.1 is usual, 0 turns it off"
         )
     if not 0 <= z_loss < math.inf:
-        raise ValueError(f"expected a z_loss of at least 0, found {z_loss}: 0.0001 is PaLM's, 0 turns it off")
+        raise InputError(f"expected a z_loss of at least 0, found {z_loss}: 0.0001 is PaLM's, 0 turns it off")
 
 
 def uniform_loss(vocab: int, z_loss: float) -> float:

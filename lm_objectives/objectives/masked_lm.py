@@ -13,6 +13,7 @@ from lm_objectives.corruptions.span_lengths import SpanLengths
 from lm_objectives.corruptions.windows import Frame
 from lm_objectives.corruptions.word_units import Unit
 from lm_objectives.demo.show_tokens import filled
+from lm_objectives.errors import InputError
 from lm_objectives.objectives.base import LossOutput
 from lm_objectives.objectives.language_model import TokenObjective, check_regularization
 from lm_objectives.objectives.losses import gather_positions
@@ -80,7 +81,7 @@ class MaskedLM(TokenObjective):
             self.transform = backbone.head_transform(width)
             self.bias = nn.Parameter(torch.zeros(vocabulary.size))
         elif width != backbone.dim:
-            raise ValueError(
+            raise InputError(
                 "expected an embedding as wide as the hidden states for predict_from previous, found "
                 f"{width} and {backbone.dim}: set embedding_size to {backbone.dim} in model.backbone.config"
             )

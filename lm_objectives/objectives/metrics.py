@@ -8,6 +8,8 @@ from jaxtyping import Int
 from torch import Tensor
 from torchmetrics import Metric
 
+from lm_objectives.errors import InputError
+
 
 class Mean(Metric):
     """Σ weight · value / Σ weight; a NaN among the values shows instead of being left out.
@@ -86,7 +88,7 @@ def over_vocabulary(counts: Int[Tensor, " targets"] | None, vocab: int) -> Int[T
     if counts is None:
         return torch.zeros(vocab, dtype=torch.long, device="cpu")
     if len(counts) > vocab:
-        raise ValueError(
+        raise InputError(
             f"expected targets that are tokens, below {vocab}, found {len(counts) - 1} among them: give an objective "
             "of other targets another base than TokenObjective"
         )

@@ -16,6 +16,7 @@ from torchmetrics.wrappers.abstract import WrapperMetric
 from lm_objectives.corruptions.replaced_token import TokenReplacement
 from lm_objectives.corruptions.windows import Frame
 from lm_objectives.demo.show_tokens import detected
+from lm_objectives.errors import InputError
 from lm_objectives.objectives.base import BaselineNames, LossOutput, Objective
 from lm_objectives.objectives.losses import gather_positions, linear_cross_entropy_sum, sample_tokens
 from lm_objectives.objectives.metrics import ConstantNats, Mean, over_vocabulary, token_baselines
@@ -68,9 +69,9 @@ class ReplacedToken(Objective):
     ) -> None:
         super().__init__(**kwargs)
         if not 0 < generator <= 1:
-            raise ValueError(f"expected a generator width above 0 and at most 1, found {generator}: ELECTRA's is 0.25")
+            raise InputError(f"expected a generator width above 0 and at most 1, found {generator}: ELECTRA's is 0.25")
         if discriminator_factor < 0:
-            raise ValueError(
+            raise InputError(
                 f"expected a discriminator_factor of at least 0, found {discriminator_factor}: 50 is ELECTRA's"
             )
         self.corruption = TokenReplacement(mask_rate, mask_share, frame)

@@ -3,6 +3,8 @@
 from torch.optim.optimizer import ParamsT
 from transformers.optimization import Adafactor as AnyAdafactor
 
+from lm_objectives.errors import InputError
+
 
 class Adafactor(AnyAdafactor):
     """Adafactor (Shazeer and Stern 2018, algorithms 4 and 5) without momentum, at the schedule's learning rate.
@@ -40,12 +42,12 @@ class Adafactor(AnyAdafactor):
     ) -> None:
         for name, value in {"lr": lr, "weight_decay": weight_decay, "eps[1]": eps[1]}.items():
             if not value >= 0:
-                raise ValueError(f"expected {name} of at least 0, found {value}: choose a number such as 0.001")
+                raise InputError(f"expected {name} of at least 0, found {value}: choose a number such as 0.001")
         for name, value in {"clip_threshold": clip_threshold, "eps[0]": eps[0]}.items():
             if not value > 0:
-                raise ValueError(f"expected {name} above 0, found {value}: leave it out for the published one")
+                raise InputError(f"expected {name} above 0, found {value}: leave it out for the published one")
         if not decay_rate < 0:
-            raise ValueError(f"expected decay_rate below 0, found {decay_rate}: -0.8 is the published one")
+            raise InputError(f"expected decay_rate below 0, found {decay_rate}: -0.8 is the published one")
         super().__init__(
             params,
             lr,

@@ -9,6 +9,8 @@ from typing import Literal, get_args
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from lm_objectives.errors import InputError
+
 Kind = Literal["constant", "linear", "cosine", "inverse_sqrt", "step", "wsd"]
 
 
@@ -74,24 +76,24 @@ class LRSchedule:
         for name, choices in {"kind": get_args(Kind), "decay_type": get_args(DecayType)}.items():
             found = getattr(self, name)
             if found not in choices:
-                raise ValueError(f"expected a {name} among {', '.join(choices)}, found {found}: choose one of them")
+                raise InputError(f"expected a {name} among {', '.join(choices)}, found {found}: choose one of them")
         for name in ("warmup", "hold_steps", "decay_steps"):
             _check_length(name, getattr(self, name))
         for milestone in self.milestones:
             _check_length("milestones", milestone)
         if self.kind == "step" and not self.milestones:
-            raise ValueError("expected milestones for a step schedule, found none: write for example [0.5, 0.75]")
+            raise InputError("expected milestones for a step schedule, found none: write for example [0.5, 0.75]")
         if not 0 <= self.min_lr_ratio <= 1:
-            raise ValueError(
+            raise InputError(
                 f"expected a final factor in [0, 1], found {self.min_lr_ratio}: write a share of the peak learning rate"
             )
         if not 0 < self.gamma <= 1:
-            raise ValueError(f"expected a gamma in (0, 1], found {self.gamma}: 0.1 divides the rate by ten")
+            raise InputError(f"expected a gamma in (0, 1], found {self.gamma}: 0.1 divides the rate by ten")
         for field in fields(self)[2:]:
             found = getattr(self, field.name)
             if field.name not in _OWN[self.kind] and found != field.default:
                 kinds = " or ".join(kind for kind, own in _OWN.items() if field.name in own)
-                raise ValueError(
+                raise InputError(
                     f"expected no {field.name} in a {self.kind} schedule, found {found}: leave it out, or choose "
                     f"kind={kinds}"
                 )
@@ -104,7 +106,7 @@ class LRSchedule:
                 where milestones are out of order, or warmup and decay longer than the training.
         """
         if steps == -1 and self.kind in _TOWARDS_THE_END:
-            raise ValueError(
+            raise InputError(
                 f"expected an end of training for a {self.kind} decay, found none: set max_steps or kind=constant"
             )
         warmup = max(_whole("warmup", self.warmup, steps), 1)
@@ -133,7 +135,7 @@ class LRSchedule:
     def _decay_length(self, warmup: int, steps: int) -> int:
         length = _whole("decay_steps", self.decay_steps, steps)
         if length and warmup + length > steps:
-            raise ValueError(
+            raise InputError(
                 f"expected a warmup and a decay within the training's {steps} steps, found {warmup} and {length}: "
                 "shorten one of them"
             )
@@ -142,7 +144,7 @@ class LRSchedule:
     def _placed(self, steps: int) -> list[int]:
         placed = [_whole("milestones", milestone, steps) for milestone in self.milestones]
         if any(later <= earlier for earlier, later in pairwise(placed)):
-            raise ValueError(
+            raise InputError(
                 f"expected each of the milestones later than the one before, found steps {placed}: sort them"
             )
         return placed
@@ -154,9 +156,9 @@ class LRSchedule:
 
 def _check_length(name: str, value: int | float) -> None:
     if isinstance(value, float) and not 0 <= value < 1:
-        raise ValueError(f"expected a {name} share in [0, 1), found {value}: write an int such as 100 to count steps")
+        raise InputError(f"expected a {name} share in [0, 1), found {value}: write an int such as 100 to count steps")
     if isinstance(value, bool) or value < 0:
-        raise ValueError(
+        raise InputError(
             f"expected a {name} of 0 steps or more, found {value}: write an int of steps or a share in [0, 1)"
         )
 
@@ -164,7 +166,7 @@ def _check_length(name: str, value: int | float) -> None:
 def _whole(name: str, value: int | float, steps: int) -> int:
     """A length in optimizer steps."""
     if isinstance(value, float) and value and steps == -1:
-        raise ValueError(
+        raise InputError(
             f"expected an end of training for a {name} share of {value}, found none: "
             f"set max_steps or write {name} as an int of steps"
         )

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 from torch.optim.optimizer import Optimizer, ParamsT
 
+from lm_objectives.errors import InputError
+
 ITERATIONS = 5
 
 
@@ -107,12 +109,12 @@ class Muon(Optimizer):
     ) -> None:
         for name, value in {"lr": lr, "adamw_lr": adamw_lr, "weight_decay": weight_decay}.items():
             if not value >= 0:
-                raise ValueError(f"expected {name} of at least 0, found {value}: choose a rate such as 0.01")
+                raise InputError(f"expected {name} of at least 0, found {value}: choose a rate such as 0.01")
         for name, value in {"momentum": momentum, "betas[0]": betas[0], "betas[1]": betas[1]}.items():
             if not 0 <= value < 1:
-                raise ValueError(f"expected {name} in [0, 1), found {value}: choose a rate such as 0.95")
+                raise InputError(f"expected {name} in [0, 1), found {value}: choose a rate such as 0.95")
         if not eps > 0:
-            raise ValueError(f"expected eps above 0, found {eps}: choose a small number such as 1e-8")
+            raise InputError(f"expected eps above 0, found {eps}: choose a small number such as 1e-8")
         rates = {"lr": lr, "adamw_lr": adamw_lr, "momentum": momentum, "betas": tuple(betas)}
         super().__init__(params, rates | {"eps": eps, "weight_decay": weight_decay})
 
@@ -131,7 +133,7 @@ class Muon(Optimizer):
             return
         matrix = param_group["role"] == "matrix"
         if matrix and (odd := [shape for shape in shapes if len(shape) != 2]):
-            raise ValueError(f"expected 2-D weights in a group of role matrix, found shape {odd[0]}: name another role")
+            raise InputError(f"expected 2-D weights in a group of role matrix, found shape {odd[0]}: name another role")
         rate = {} if matrix else {"lr": self.defaults["adamw_lr"]}
         super().add_param_group(rate | param_group | {"params": members})
 

@@ -8,6 +8,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.errors import InputError
 from lm_objectives.objectives.base import Objective
 
 
@@ -80,7 +81,7 @@ def _outputs(part: nn.Module) -> Iterator[nn.Parameter]:
         except AttributeError:
             if type(part).output_layers is Objective.output_layers:
                 continue  # which it did not name itself
-            raise ValueError(
+            raise InputError(
                 f"expected a layer {name} in {type(part).__name__}, whose output_layers name it, found none: "
                 "name those that its build makes"
             ) from None

@@ -10,6 +10,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 
+from lm_objectives.errors import InputError
 from lm_objectives.files import atomic_write
 
 if TYPE_CHECKING:
@@ -27,16 +28,16 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     """
     file = Path(path).expanduser()
     if not file.is_file():
-        raise ValueError(f"expected a checkpoint at {path}, found no such file: check the path")
+        raise InputError(f"expected a checkpoint at {path}, found no such file: check the path")
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, OSError, EOFError, IndexError, KeyError, TypeError, pickle.UnpicklingError) as error:
         with file.open("rb") as begun:
             cut = begun.read(2) == b"PK" and not zipfile.is_zipfile(file)
         kind = "one that is cut off or damaged" if cut else "a file of another kind"
-        raise ValueError(f"expected a checkpoint at {path}, found {kind}: check the path") from error
+        raise InputError(f"expected a checkpoint at {path}, found {kind}: check the path") from error
     if not isinstance(checkpoint, dict) or KEY not in checkpoint:
-        raise ValueError(f"expected a checkpoint of lm-objectives at {path}, found another one: check the path")
+        raise InputError(f"expected a checkpoint of lm-objectives at {path}, found another one: check the path")
     return checkpoint
 
 
@@ -48,7 +49,7 @@ def check_same_shapes(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) ->
             for state in (own, saved)
         )
         if here != there:
-            raise ValueError(
+            raise InputError(
                 f"expected a checkpoint of this model, found one of another: {name} is {here} in the model and "
                 f"{there} in the checkpoint; give the configuration that the checkpoint was trained with"
             )
@@ -75,7 +76,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             reason = error if isinstance(error, OSError) else error.__context__
             if not isinstance(reason, OSError):
                 raise
-            raise ValueError(
+            raise InputError(
                 f"expected room for a checkpoint, found that {path} cannot be written ({reason.strerror}): free some, "
                 "and go on from the checkpoint before with --ckpt_path last"
             ) from error

@@ -8,6 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from lm_objectives.errors import InputError
 from lm_objectives.views import View
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def training_flops(module: "Pretraining", views: Mapping[str, View]) -> int:
         ValueError: in evaluation mode, where heads measure more than training computes.
     """
     if not all(objective.training for objective in module.objectives.values()):
-        raise ValueError("expected a module in training mode to count FLOPs of, found one in evaluation: call train()")
+        raise InputError("expected a module in training mode to count FLOPs of, found one in evaluation: call train()")
     devices = [module.device] if module.device.type == "cuda" else []
     drop = torch.autograd.graph.saved_tensors_hooks(lambda saved: None, lambda kept: kept)  # nobody goes backward
     with (

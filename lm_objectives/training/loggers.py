@@ -124,9 +124,9 @@ def archive_previous_run(root: Path) -> None:
     if not (root / "metrics.csv").exists() and not (root / "checkpoints").exists():
         return
     number = 1
-    while (root / "earlier" / str(number)).exists():
+    while (root / "previous" / str(number)).exists():
         number += 1
-    aside = root / "earlier" / str(number)
+    aside = root / "previous" / str(number)
     aside.mkdir(parents=True)
     for path in left:
         if path.exists():

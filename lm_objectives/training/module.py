@@ -21,6 +21,7 @@ from lm_objectives.data.datamodule import training_steps
 from lm_objectives.data.dataset import Batch
 from lm_objectives.data.plan import ACTIVITY_DELAY, ActivityLog, ObjectiveRows, check_row_sharing, row_owner
 from lm_objectives.data.tokenizer import read_tokenizer_files
+from lm_objectives.errors import InputError
 from lm_objectives.objectives.base import LossOutput, Objective, baseline_metrics, combine_losses
 from lm_objectives.objectives.hf_heads import load_pretrained_heads
 from lm_objectives.objectives.metrics import Mean
@@ -73,25 +74,27 @@ class Pretraining(L.LightningModule):
         self.backbone: Backbone = from_config(backbone)
         objectives = dict(sorted(from_config(objectives).items()))
         if not objectives:
-            raise ValueError(
+            raise InputError(
                 "expected at least one objective in model.objectives, found none: add one, for example causal: CausalLM"
             )
         for name in objectives:
             if not name.isidentifier() or hasattr(nn.ModuleDict, name):
-                raise ValueError(f"expected objectives' names that Python has no use for, found {name!r}: rename it")
+                raise InputError(f"expected objectives' names that Python has no use for, found {name!r}: rename it")
         self.objectives = nn.ModuleDict(objectives)
         self.balancer: Balancer = from_config(balancer) if balancer is not None else Fixed()
         self.optimizer, self.on_nonfinite = optimizer, on_nonfinite
         self.lr_schedule = LRSchedule(**lr_schedule) if isinstance(lr_schedule, dict) else lr_schedule
         self.names = tuple(objectives)
-        self.rows = {name: ObjectiveRows(o.corruption, o.share, o.shares_rows_with) for name, o in objectives.items()}
-        check_row_sharing(self.rows)
+        self.sources = {
+            name: ObjectiveRows(o.corruption, o.share, o.shares_rows_with) for name, o in objectives.items()
+        }
+        check_row_sharing(self.sources)
         for name, objective in objectives.items():
             if objective.shares_rows_with and any(
                 has_generator(objectives[n]) for n in (name, objective.shares_rows_with)
             ):
-                raise ValueError(
-                    f"expected objectives that leave tokens alone to share a view, found {name} with view_of "
+                raise InputError(
+                    f"expected objectives that leave tokens alone to share a view, found {name} with shares_rows_with "
                     f"{objective.shares_rows_with}, one of which has a generator: give {name} rows of its own"
                 )
         self.save_hyperparameters(
@@ -121,7 +124,7 @@ class Pretraining(L.LightningModule):
             return
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if data is None:
-            raise ValueError("expected a TextDataModule beside the module, found none: pass datamodule= to the Trainer")
+            raise InputError("expected a TextDataModule beside the module, found none: pass datamodule= to the Trainer")
         with torch.device("cpu"):  # the Trainer's device would draw other numbers; it moves the module itself
             steps = training_steps(self.trainer, data.steps_per_epoch)
             self.build(data.vocabulary, data.seq_len, steps, target_counts=data.target_counts())
@@ -149,7 +152,7 @@ class Pretraining(L.LightningModule):
         self._seed = torch.initial_seed()
         with torch.random.fork_rng(devices=[]), torch.device(device or torch.get_default_device()):
             torch.default_generator.manual_seed(self._seed)  # whatever drew before, weights depend on the seed alone
-            self.backbone.setup(vocabulary, seq_len, {name: source.corruption for name, source in self.rows.items()})
+            self.backbone.setup(vocabulary, seq_len, {name: source.corruption for name, source in self.sources.items()})
             for name, objective in self._items():  # a head's weights depend on its name, not on others' heads
                 objective.target_counts = target_counts.get(name)
                 torch.default_generator.manual_seed(int(derive_seed(self._seed, "head", name)) >> 1)
@@ -215,7 +218,7 @@ class Pretraining(L.LightningModule):
         """The balancer's weights of a step, one for each objective, `(objectives,)`."""
         weights = self.balancer.weights(step)
         if weights.shape != (len(self.names),):
-            raise ValueError(
+            raise InputError(
                 f"expected a weight for each of {', '.join(self.names)} from {type(self.balancer).__name__}.weights, "
                 f"found shape {tuple(weights.shape)}: return {len(self.names)} numbers"
             )
@@ -331,7 +334,7 @@ class Pretraining(L.LightningModule):
         values: dict[str, float] = {}
         losses, weights = record.losses.tolist(), record.weights.tolist()
         for name, loss, weight, present in zip(self.names, losses, weights, record.has_rows, strict=True):
-            count = rows.get(row_owner(name, self.rows), 0) if present else 0
+            count = rows.get(row_owner(name, self.sources), 0) if present else 0
             values[f"train/{name}/weight"] = weight
             values[f"train/{name}/rows"] = float(count)
             values[f"train/{name}/share"] = count / data.global_batch_size
@@ -404,7 +407,7 @@ class Pretraining(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         saved = checkpoint.get(KEY)
         if saved is None:
-            raise ValueError("expected a checkpoint of this package, found another one: check the path")
+            raise InputError("expected a checkpoint of this package, found another one: check the path")
         if not self._built:
             self.backbone.from_architecture(saved["backbone"])
             vocabulary, counts = Vocabulary.from_dict(saved["vocabulary"]), saved["target_counts"]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lm_objectives.data.tokenizer import tokenizer_from_files
+from lm_objectives.errors import InputError
 from lm_objectives.plugin import from_config
 from lm_objectives.training.checkpoint import KEY, read_checkpoint
 
@@ -40,7 +41,7 @@ def load_run(path: str) -> LoadedRun:
     checkpoint = read_checkpoint(path)
     saved = checkpoint[KEY]
     if "tokenizer" not in saved:
-        raise ValueError(
+        raise InputError(
             f"expected a checkpoint that holds its tokenizer at {path}, found none in it: "
             "save it from a Trainer that has the TextDataModule"
         )
@@ -51,7 +52,7 @@ def load_run(path: str) -> LoadedRun:
         module.load_state_dict(checkpoint["state_dict"])
     except (ImportError, AttributeError, TypeError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(
+        raise InputError(
             f"expected a checkpoint whose classes can be made, found {path} with others ({reason}): "
             "run where your own classes can be imported"
         ) from error

@@ -61,10 +61,10 @@ def depends(backbone: Backbone, attention: Attention, lengths: list[int] | None,
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_layer_keeps_its_window(family: str, attention: Attention, length: int, packed: bool) -> None:
     """Oracle: |i - j| < w and the definition of the attention, over parts and padding; states by brute force."""
-    fields = {"prefix": torch.tensor(PREFIX)} if attention == "prefix" else {}
+    fields = {"prefix_lengths": torch.tensor(PREFIX)} if attention == "prefix" else {}
     places, part = torch.arange(TIME), torch.zeros(TIME)
     if packed:
-        fields["positions"] = torch.tensor([0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4])
+        fields["position_ids"] = torch.tensor([0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4])
         part = (places >= 7).double()
     sees = depends(telling(family, num_hidden_layers=1), attention, [length], **fields)
     near = (places[:, None] - places).abs() < WIDTH.get(family, 4)
@@ -87,7 +87,7 @@ def test_layers_of_two_kinds_each_have_their_own(attention: Attention) -> None:
             rotary = model.rotary_emb(hidden, places[None], kind)
             hidden = layer(hidden, attention_mask=masks[kind], position_embeddings=rotary)
         prefix = torch.full((2,), PREFIX) if attention == "prefix" else None
-        [ours] = backbone.encode([view_of(ids, attention, prefix=prefix)])
+        [ours] = backbone.encode([view_of(ids, attention, prefix_lengths=prefix)])
     torch.testing.assert_close(ours, model.norm(hidden), rtol=1e-9, atol=1e-9)
 
 
@@ -118,5 +118,5 @@ def test_a_family_that_cannot_be_told_its_windows_is_refused_for_the_views_that_
 def test_rows_longer_than_a_chunk_are_refused() -> None:
     size = FAMILIES["llama"] | {"attention_chunk_size": 8, "num_local_experts": 2, "intermediate_size_mlp": 48}
     Backbone("llama4_text", size).setup(VOCABULARY, 8)
-    with pytest.raises(ValueError, match=r"^expected data.window of at most 8, the chunk that .* found 12: shorten"):
+    with pytest.raises(ValueError, match=r"^expected data.seq_len of at most 8, the chunk that .* found 12: shorten"):
         Backbone("llama4_text", size).setup(VOCABULARY, TIME)

@@ -85,7 +85,7 @@ def test_mixed_pass_is_the_separate_passes(family: str, dtype: torch.dtype, tole
     views = [
         view_of(some_ids(3), "causal"),
         view_of(some_ids(2) - 1, "bidirectional", [12, 7]),
-        view_of(some_ids(2) // 2 + 4, "bidirectional", segments=(torch.arange(12) > 5).long().expand(2, -1)),
+        view_of(some_ids(2) // 2 + 4, "bidirectional", token_type_ids=(torch.arange(12) > 5).long().expand(2, -1)),
     ]
     for mixed, view in zip(states(backbone, *views), views, strict=True):
         [alone] = states(backbone, view)
@@ -111,7 +111,7 @@ def test_each_document_of_a_packed_row_is_as_if_alone(family: str, attention: An
     """Oracle: each document in a row of its own, whose attention and positions need no argument."""
     backbone, ids = built(family).double(), some_ids()
     beside = view_of(some_ids(3) - 1, "causal" if attention == "bidirectional" else "bidirectional")
-    view = view_of(ids, attention, [12, 10], positions=POSITIONS)
+    view = view_of(ids, attention, [12, 10], position_ids=POSITIONS)
     for packed in (states(backbone, view)[0], states(backbone, view, beside)[0]):
         for row, start, stop in PARTS:
             stop = min(stop, [12, 10][row])
@@ -123,11 +123,11 @@ def test_each_document_of_a_packed_row_is_as_if_alone(family: str, attention: An
 @pytest.mark.parametrize("attention", ["causal", "bidirectional"])
 def test_no_document_of_a_packed_row_sees_another(family: str, attention: Any) -> None:
     backbone, ids = built(family), some_ids()
-    [before] = states(backbone, view_of(ids, attention, positions=POSITIONS))
+    [before] = states(backbone, view_of(ids, attention, position_ids=POSITIONS))
     for row, start, stop in PARTS:
         other = ids.clone()
         other[row, start:stop] = (ids[row, start:stop] - 3) % 60 + 4
-        [after] = states(backbone, view_of(other, attention, positions=POSITIONS))
+        [after] = states(backbone, view_of(other, attention, position_ids=POSITIONS))
         changed = (before != after).any(-1)
         inside = torch.zeros(2, 12, dtype=torch.bool)
         inside[row, start:stop] = True
@@ -138,11 +138,11 @@ def test_no_document_of_a_packed_row_sees_another(family: str, attention: Any) -
 def test_a_prefix_sees_itself_and_the_rest_what_precedes(family: str) -> None:
     """Oracle: which states a changed token moves, position by position."""
     backbone, ids, prefix = built(family), some_ids(), torch.tensor([5, 0])
-    [before] = states(backbone, view_of(ids, "prefix", prefix=prefix))
+    [before] = states(backbone, view_of(ids, "prefix", prefix_lengths=prefix))
     for changed in range(12):
         other = ids.clone()
         other[:, changed] = (ids[:, changed] - 3) % 60 + 4
-        [after] = states(backbone, view_of(other, "prefix", prefix=prefix))
+        [after] = states(backbone, view_of(other, "prefix", prefix_lengths=prefix))
         moved = (before != after).any(-1)
         for row, length in enumerate(prefix.tolist()):
             first = 0 if changed < length else changed
@@ -255,8 +255,8 @@ def test_segments_are_read_where_the_family_has_them(family: str) -> None:
     backbone, ids = built(family, type_vocab_size=2), some_ids()
     halves = (torch.arange(12) > 5).long().expand(2, -1)
     [without] = states(backbone, view_of(ids, "bidirectional"))
-    [zeros] = states(backbone, view_of(ids, "bidirectional", segments=torch.zeros_like(ids)))
-    [with_them] = states(backbone, view_of(ids, "bidirectional", segments=halves))
+    [zeros] = states(backbone, view_of(ids, "bidirectional", token_type_ids=torch.zeros_like(ids)))
+    [with_them] = states(backbone, view_of(ids, "bidirectional", token_type_ids=halves))
     assert torch.equal(without, zeros)
     assert not torch.equal(without, with_them)
 
@@ -390,7 +390,7 @@ def test_type_or_folder(given: dict[str, Any], found: str) -> None:
         (
             "gpt2",
             {"n_positions": 8},
-            "expected data.window of at most 8, the positions of this gpt2 backbone, found 12",
+            "expected data.seq_len of at most 8, the positions of this gpt2 backbone, found 12",
         ),
         ("bert", {"max_position_embeddings": 8}, "at most 8, the positions of this bert backbone, found 12"),
         ("roberta", {"max_position_embeddings": 12}, "at most 11, the positions of this roberta backbone, found 12"),

@@ -60,7 +60,9 @@ def test_a_rows_states_do_not_depend_on_the_rows_beside_it(family: str, vocabula
 def test_a_table_holds_as_many_places_whatever_the_id_of_the_padding(vocabulary: Vocabulary) -> None:
     built("roberta", 19, vocabulary=vocabulary, max_position_embeddings=20)
     for rows, most in ((20, 19), (1, 0)):
-        with pytest.raises(ValueError, match=f"^expected data.window of at most {most}, the positions of this roberta"):
+        with pytest.raises(
+            ValueError, match=f"^expected data.seq_len of at most {most}, the positions of this roberta"
+        ):
             built("roberta", 20, vocabulary=vocabulary, max_position_embeddings=rows)
 
 

@@ -160,7 +160,7 @@ def test_state_is_in_buffers_and_nothing_is_a_parameter(name: str) -> None:
 def test_plain_data_describes_and_rebuilds_it(name: str) -> None:
     balancer = make(name)
     again = from_config(to_config(balancer))
-    again.build(NAMES, INITIAL, 40)
+    again.setup(NAMES, INITIAL, 40)
     for first, second in zip(run(balancer, range(5)), run(again, range(5)), strict=True):
         assert torch.equal(first, second)
 
@@ -173,7 +173,7 @@ def test_yaml_builds_it(name: str) -> None:
     description = {"balancer": to_config(balancer)}
     text = parser.dump(parser.parse_object(description))
     built = parser.instantiate_classes(parser.parse_string(text)).balancer
-    built.build(NAMES, INITIAL, 40)
+    built.setup(NAMES, INITIAL, 40)
     for first, second in zip(run(balancer, range(5)), run(built, range(5)), strict=True):
         assert torch.equal(first, second)
 

@@ -51,7 +51,7 @@ def test_your_own_balancer_works_as_written() -> None:
     scope: dict[str, Any] = {}
     exec(code, scope)
     balancer = scope["InverseLoss"](smoothing=0.5)
-    balancer.build(("causal", "masked", "order"), INITIAL, 10)
+    balancer.setup(("causal", "masked", "order"), INITIAL, 10)
     balancer.update(totals(0))
     expected = 1 / (0.5 * INITIAL + 0.5 * totals(0).losses)
     torch.testing.assert_close(balancer.weights(1), expected / expected.mean())

@@ -33,11 +33,11 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_was_set_for_another_class_is_dropped(before: list[str], after: list[str]) -> None:
-    assert reset_changed_plugins([*before, *after, "--data.window", "8"]) == [
+    assert reset_changed_plugins([*before, *after, "--data.seq_len", "8"]) == [
         *before,
         *RESET,
         *after,
-        "--data.window",
+        "--data.seq_len",
         "8",
     ]
 

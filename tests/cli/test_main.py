@@ -62,9 +62,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "data": {
             "corpus": str(place / "corpus.jsonl"),
             "tokenizer": TOKENS,
-            "window": WINDOW,
+            "seq_len": WINDOW,
             "global_batch_size": ROWS,
-            "unit": 2,
+            "batch_multiple": 2,
             "validation_rows": 8,
             "cache": str(place / "cache"),
         },
@@ -183,7 +183,7 @@ def test_a_run_outlives_the_folder_that_it_began_from(
     )
     backbone = f"{{model_type: null, config: null, pretrained: {begun}}}"
     model = ["--model.backbone", backbone, "--model.objectives", "{causal: CausalLM}"]
-    model += ["--model.schedule", "{kind: constant, warmup: 0}"]
+    model += ["--model.lr_schedule", "{kind: constant, warmup: 0}"]
     assert fit(place, whole, *model, "--trainer.max_steps", "5") == 0
     assert fit(place, root, *model) == 0
     last = root / "checkpoints" / "last.ckpt"
@@ -232,18 +232,18 @@ def test_print_config_fed_back_prints_the_same(place: Path, tmp_path: Path, caps
     first = printed(capsys, "fit", "--config", place / "tiny.yaml", "--model.balancer", "GradNorm")
     (tmp_path / "printed.yaml").write_text(yaml.safe_dump(first), encoding="utf-8")
     assert printed(capsys, "fit", "--config", tmp_path / "printed.yaml") == first
-    assert first["data"]["window"] == WINDOW and first["seed_everything"] == 0
+    assert first["data"]["seq_len"] == WINDOW and first["seed_everything"] == 0
     assert first["model"]["balancer"]["class_path"] == "lm_objectives.balancers.GradNorm"
 
 
 def test_a_second_file_lies_over_the_first(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    over = {"model": {"objectives": {"order": "SentenceOrder"}, "balancer": "Uncertainty"}, "data": {"window": 64}}
+    over = {"model": {"objectives": {"order": "SentenceOrder"}, "balancer": "Uncertainty"}, "data": {"seq_len": 64}}
     (tmp_path / "over.yaml").write_text(yaml.safe_dump(over), encoding="utf-8")
     files = ["--config", place / "tiny.yaml", "--config", tmp_path / "over.yaml"]
-    got = printed(capsys, "fit", *files, "--data.window", 96)
+    got = printed(capsys, "fit", *files, "--data.seq_len", 96)
     assert list(got["model"]["objectives"]) == ["order"]
     assert got["model"]["balancer"]["class_path"] == "lm_objectives.balancers.Uncertainty"
-    assert (got["data"]["window"], got["data"]["global_batch_size"]) == (96, ROWS)
+    assert (got["data"]["seq_len"], got["data"]["global_batch_size"]) == (96, ROWS)
 
 
 def test_short_names_by_flag(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -355,7 +355,7 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["--config", "{tmp}/key.yaml"],
         r"found 'model.objectivs': did you mean model.objectives\?",
     ),
-    "unknown key": (["--data.widow", "3"], r"found --data.widow: did you mean data.window\?"),
+    "unknown key": (["--data.widow", "3"], r"found --data.widow: did you mean data.seq_len\?"),
     "unknown key of a trainer": (
         ["--trainer.max_step", "3"],
         r"found --trainer.max_step: did you mean trainer.max_steps\?",
@@ -381,7 +381,7 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["--model.balancer", "GradNorm", "--model.balancer.alpa", "1"],
         r"GradNorm.*'?alpa'?.*did you mean alpha\?",
     ),
-    "not a number": (["--data.window", "abc"], r"expected .*data.window.*found .*abc"),
+    "not a number": (["--data.seq_len", "abc"], r"expected .*data.seq_len.*found .*abc"),
     "not a number in a class": (
         ["--model.balancer", "GradNorm", "--model.balancer.alpha", "x"],
         r"expected .*found '?x'?",
@@ -393,30 +393,33 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "share of 0": (["--model.objectives.masked.share", "0"], r"expected a share above 0, found 0.*: leave"),
     "share below 0": (["--model.objectives.masked.share", "-1"], r"expected a share above 0, found -1.*: leave"),
-    "rows not divided by the unit": (["--data.rows_per_step", "13"], r"data.unit \(2\) divides, found 13: 14 would do"),
+    "rows not divided by the unit": (
+        ["--data.global_batch_size", "13"],
+        r"data.batch_multiple \(2\) divides, found 13: 14 would do",
+    ),
     "rows not divided by accumulation": (
         ["--trainer.accumulate_grad_batches", "4"],
-        r"accumulate_grad_batches to divide data.unit \(2\), found 1 x 4: set data.unit to 4",
+        r"accumulate_grad_batches to divide data.batch_multiple \(2\), found 1 x 4: set data.batch_multiple to 4",
     ),
     "rows not divided by devices": (
         ["--trainer.devices", "3", "--trainer.strategy", "ddp"],
-        r"divide data.unit \(2\), found 3 x 1: set data.unit to 3",
+        r"divide data.batch_multiple \(2\), found 3 x 1: set data.batch_multiple to 3",
     ),
     "window beyond positions": (
-        ["--data.window", "41", "--model.backbone.config.max_position_embeddings", "40"],
-        r"data.window of at most 40, .*found 41: shorten",
+        ["--data.seq_len", "41", "--model.backbone.config.max_position_embeddings", "40"],
+        r"data.seq_len of at most 40, .*found 41: shorten",
     ),
     "corpus smaller than a step": (
-        ["--data.window", "256"],
-        r"at least one step, [\d,]+ tokens .*, found [\d,]+: give a larger corpus, or lower data.rows_per_step",
+        ["--data.seq_len", "256"],
+        r"at least one step, [\d,]+ tokens .*, found [\d,]+: give a larger corpus, or lower data.global_batch_size",
     ),
     "windows that do not divide the largest": (
-        ["--data.window", "[[0, 12], [5, 32]]"],
-        r"windows in data.window that divide the largest, 32, found 12: 128",
+        ["--data.seq_len", "[[0, 12], [5, 32]]"],
+        r"windows in data.seq_len that divide the largest, 32, found 12: 128",
     ),
     "window that moves by fractions of no training": (
-        ["--data.window", "[[0.0, 16], [0.5, 32]]", "--trainer.max_steps", "-1"],
-        r"data.window expects .*the fraction 0.5 of, found one without: set max_steps",
+        ["--data.seq_len", "[[0.0, 16], [0.5, 32]]", "--trainer.max_steps", "-1"],
+        r"data.seq_len expects .*the fraction 0.5 of, found one without: set max_steps",
     ),
     "share that moves below 0": (
         ["--model.objectives.masked.share", "[[0.0, 1.0], [1.0, -1.0]]"],
@@ -509,18 +512,18 @@ BAD: dict[str, tuple[list[str], str]] = {
         r"expected a folder that can be written, found /dev/null/x .*choose",
     ),
     "max_steps": (["--trainer.max_steps", "-5"], r"expected .*found.*-5"),
-    "warmup": (["--model.schedule.warmup", "1.5"], r"expected .*warmup.*found 1.5"),
-    "schedule": (["--model.schedule.kind", "cosin"], r"expected one of .*cosine.*found '?cosin"),
+    "warmup": (["--model.lr_schedule.warmup", "1.5"], r"expected .*warmup.*found 1.5"),
+    "lr_schedule": (["--model.lr_schedule.kind", "cosin"], r"expected one of .*cosine.*found '?cosin"),
     "schedule without its settings": (
-        ["--model.schedule.kind", "step"],
+        ["--model.lr_schedule.kind", "step"],
         r"expected milestones for a step schedule, found none: write",
     ),
     "another schedule's settings": (
-        ["--model.schedule.decay", "0.5"],
+        ["--model.lr_schedule.decay", "0.5"],
         r"expected no decay in a cosine schedule, found 0.5: leave it out, or choose kind=wsd",
     ),
     "schedule longer than the training": (
-        ["--model.schedule.kind", "wsd", "--model.schedule.decay", "900"],
+        ["--model.lr_schedule.kind", "wsd", "--model.lr_schedule.decay", "900"],
         r"expected a warmup and a decay within the training's 3 steps, found 1 and 900: shorten",
     ),
     "precision": (["--trainer.precision", "17"], r"expected .*found.*17"),
@@ -611,7 +614,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "no best checkpoint": (["--ckpt_path", "best"], r"expected a checkpoint at best, found no such file"),
     "abbreviation": (
         ["--data.rows", "8"],
-        r"expected known settings, found --data.rows: did you mean data.rows_per_step\?",
+        r"expected known settings, found --data.rows: did you mean data.global_batch_size\?",
     ),
     "nothing to a name": (["foo"], r"expected settings as --name value, found 'foo' alone: --help"),
     "monitor of nobody": (
@@ -797,13 +800,13 @@ def test_help_has_each_setting_with_its_meaning(capsys: pytest.CaptureFixture[st
         "text_field",
         "language",
         "tokenizer",
-        "window",
+        "seq_len",
         "global_batch_size",
         "num_workers",
         "seed",
     ):
         assert re.search(rf"--data\.{setting} .*\n? +[\w\W]+?\(type: ", text), setting
-    for setting in ("backbone", "objectives", "balancer", "optimizer", "schedule"):
+    for setting in ("backbone", "objectives", "balancer", "optimizer", "lr_schedule"):
         assert f"--model.{setting} " in text, setting
     assert "tokens in a row" in text and "rows in an optimizer step" in text
     titles = ("One backbone that learns", "Rows for each objective", "How a run is tracked", "Lightning's Trainer")

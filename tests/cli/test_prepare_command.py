@@ -46,9 +46,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "data": {
             "corpus": str(write_corpus(tmp_path / "corpus.jsonl")),
             "tokenizer": TOKENS,
-            "window": WINDOW,
+            "seq_len": WINDOW,
             "global_batch_size": ROWS,
-            "unit": 2,
+            "batch_multiple": 2,
             "cache": "cache",
         },
     }
@@ -154,7 +154,7 @@ def test_held_out_documents_too_short_for_pairs(place: Path, capfd: pytest.Captu
     more = "It rained all day. Nobody minded. The road was closed. " * 40
     (place / "two.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in ("One thing.", more)))
     capfd.readouterr()
-    assert main([*FIT, "--data.corpus", "two.jsonl", "--data.rows_per_step", "4", "--data.split_seed", "1"]) == 2
+    assert main([*FIT, "--data.corpus", "two.jsonl", "--data.global_batch_size", "4", "--data.split_seed", "1"]) == 2
     last = capfd.readouterr().err.splitlines()[-1]
     assert "error: expected a validation text with windows for objective order, found none: its documents are" in last
     assert not (place / "runs").exists()

@@ -15,7 +15,7 @@ from lm_objectives.corruptions.prefix_lm import PrefixNextToken
 from lm_objectives.views import Rows
 
 LAYOUTS: tuple[Layout, ...] = ("prefix", "encoder-decoder")
-MODES = replace(VOCABULARY, named=(("[S]", 50),))
+MODES = replace(VOCABULARY, named_tokens=(("[S]", 50),))
 
 
 def test_literal_example() -> None:

@@ -300,13 +300,14 @@ def test_validation_is_at_15_percent_singly(corruption: Any) -> None:
 def test_rates_follow_their_points(kind: Any) -> None:
     """Oracle: GPT-BERT's rate, from .30 to .15 in a straight line."""
     moving = kind([[0.0, 0.3], [1.0, 0.15]])
-    assert [moving.at(step, 1000).rate for step in (0, 500, 1000)] == pytest.approx([0.3, 0.225, 0.15])
+    assert [moving.at_step(step, 1000).rate for step in (0, 500, 1000)] == pytest.approx([0.3, 0.225, 0.15])
     rows = random_rows(20, 64)
     assert torch.equal(
-        moving.at(0, 9).corrupt(rows, VOCABULARY).label_positions, kind(0.3).corrupt(rows, VOCABULARY).label_positions
+        moving.at_step(0, 9).corrupt(rows, VOCABULARY).label_positions,
+        kind(0.3).corrupt(rows, VOCABULARY).label_positions,
     )
-    assert kind(0.2).at(7, -1) == kind(0.2)
-    assert moving.validating() == kind(0.15)
+    assert kind(0.2).at_step(7, -1) == kind(0.2)
+    assert moving.for_validation() == kind(0.15)
     assert pickle.loads(pickle.dumps(moving)) == moving
     with pytest.raises(AssertionError, match="resolved by at"):
         moving.corrupt(rows, VOCABULARY)

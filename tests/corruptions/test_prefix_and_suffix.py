@@ -36,7 +36,7 @@ def test_is_that_of_rows_of_whole_documents(corruption: Corruption) -> None:
     text = toy_text([[[10, 12]]] * 8)
     text = dataclasses.replace(text, tokens=np.where(text.tokens >= 1000, 4 + text.tokens % 80, text.tokens))
     sentinels = tuple((f"<extra_id_{number}>", 91 + number) for number in range(4))
-    vocabulary = dataclasses.replace(VOCABULARY, named=(("[R]", MODE), ("[S]", MODE), *sentinels))
+    vocabulary = dataclasses.replace(VOCABULARY, named_tokens=(("[R]", MODE), ("[S]", MODE), *sentinels))
     prefix, suffix = map(list, corruption.prefix_and_suffix(vocabulary))
     assert (prefix, suffix) == CORRUPTIONS[corruption]
 

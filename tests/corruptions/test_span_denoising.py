@@ -18,7 +18,7 @@ FIRST = 5000  # T5's sentinels stand at the end of the vocabulary, the first one
 def vocabulary_for(corruption: SpanCorruption, window: int) -> Vocabulary:
     named = tuple((token, FIRST - number) for number, token in enumerate(corruption.special_tokens(window)))
     special = (*VOCABULARY.special, *(token for _, token in named))
-    return replace(VOCABULARY, size=FIRST + 1, named=named, special=special)
+    return replace(VOCABULARY, size=FIRST + 1, named_tokens=named, special=special)
 
 
 def read(corruption: SpanCorruption, window: int, count: int, length: int = 900) -> Rows:
@@ -70,7 +70,7 @@ def test_literal_example() -> None:
     one = SpanCorruption(0.4, 2.0, "prefix", mode="[R]")
     padded = rows_of([thank, you, for_, inviting, me, to, your, party, last, week], window=18)
     named = (*vocabulary.named_tokens, ("[R]", 50))
-    view = one.corrupt(replace(padded, keys=keys(1, 17)), replace(vocabulary, named=named))
+    view = one.corrupt(replace(padded, keys=keys(1, 17)), replace(vocabulary, named_tokens=named))
     source = [50, thank, you, first, me, to, your, party, second, EOS]
     target = [first, for_, inviting, second, last, week, EOS]
     assert view.input_ids.tolist() == [[*source, *target, PAD]]

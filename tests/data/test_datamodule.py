@@ -24,7 +24,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(place: Path, seed: int, split_seed: int | None) -> TextDataModule:
-    settings = {"tokenizer": 300, "window": 32, "global_batch_size": 8, "unit": 1, "cache": str(place / "cache")}
+    settings = {
+        "tokenizer": 300,
+        "seq_len": 32,
+        "global_batch_size": 8,
+        "batch_multiple": 1,
+        "cache": str(place / "cache"),
+    }
     data = TextDataModule(str(place / "corpus.jsonl"), **settings, seed=seed, split_seed=split_seed)
     data.open(SOURCES)
     return data

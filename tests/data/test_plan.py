@@ -146,7 +146,7 @@ def test_the_start_of_a_long_training_is_soon_found() -> None:
 
 def test_a_step_that_the_unit_does_not_divide() -> None:
     with pytest.raises(
-        ValueError, match=r"^expected a data.rows_per_step that data.unit \(8\) divides, found 20: 24 w"
+        ValueError, match=r"^expected a data.global_batch_size that data.batch_multiple \(8\) divides, found 20: 24 w"
     ):
         plan_of({"a": 1.0}, 20, 8)
 

@@ -64,7 +64,7 @@ def test_a_start_in_the_middle_goes_on_where_it_was() -> None:
 
 
 def test_an_arrangement_that_does_not_divide_the_unit() -> None:
-    message = r"divide data.unit \(8\), found 3 x 2: set data.unit to 6 or a multiple of it"
+    message = r"divide data.batch_multiple \(8\), found 3 x 2: set data.batch_multiple to 6 or a multiple of it"
     with pytest.raises(ValueError, match=message):
         MicroBatches(RowPlan(SOURCES, 80, 8), 0, 0, 3, 2)
 

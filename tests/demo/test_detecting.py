@@ -12,7 +12,7 @@ def test_replaced_tokens_are_all_shown_with_what_they_were(stage: DemoContext) -
     """Oracle: the discriminator's labels and scores on the same view."""
     objective: Any = stage.module.objectives["replaced"]
     rows, embeddings = stage.excerpt(objective.corruption), stage.backbone.embedding_parameters()
-    view = objective.fill_in(objective.corruption.validating().corrupt(rows, stage.vocabulary), embeddings)
+    view = objective.fill_in(objective.corruption.for_validation().corrupt(rows, stage.vocabulary), embeddings)
     scores = objective.logits(stage.hidden(view)).sigmoid()[0]
     lines = list(objective.exhibit(stage))
     replaced = view.extra["labels"][0].bool()

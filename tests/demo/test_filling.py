@@ -71,7 +71,7 @@ def test_guesses_are_the_heads_own(name: str, stage: DemoContext) -> None:
 def test_masks_lie_over_the_units_that_are_trained(objective: Any, stage: DemoContext) -> None:
     """Oracle: the corruption itself with every scored token masked, at the held-out rate."""
     made: Any = objective()
-    made.build(stage.backbone, stage.vocabulary)
+    made.setup(stage.backbone, stage.vocabulary)
     all_masked = replace(made.corruption, rate=0.15, mask_share=1.0, random_share=0.0)
     view = all_masked.corrupt(stage.excerpt(all_masked), stage.vocabulary)
     targets = view.targets.tolist()

@@ -67,8 +67,10 @@ def test_metrics_and_parts_are_shown_as_held_out_rows_have_them(stage: DemoConte
         objective: Any = stage.module.objectives[name]
         lines = [line.split() for line in measured(objective, stage)]
         values[name] = {line[0]: float(line[1]) for line in lines}
-        assert {"loss", *objective.parts, *objective.metrics(), *baseline_metrics(objective)} == set(values[name])
-        assert {line[0] for line in lines if line[-1] == "nats"} == {"loss", *objective.parts}
+        assert {"loss", *objective.loss_weights, *objective.metrics(), *baseline_metrics(objective)} == set(
+            values[name]
+        )
+        assert {line[0] for line in lines if line[-1] == "nats"} == {"loss", *objective.loss_weights}
     masked, replaced = values["masked"], values["replaced"]
     assert math.exp(masked["loss"]) == pytest.approx(masked["perplexity"], rel=2e-3)
     total = replaced["generator"] + 50 * replaced["discriminator"]

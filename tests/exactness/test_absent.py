@@ -40,7 +40,7 @@ def test_an_objective_of_less_than_a_unit_is_absent_from_steps(alone: Callable[[
     """Oracle: the plan, and 8 units x 1/25 over 20 steps."""
     run = Run("GradNorm", "seldom")
     data, module = make_data(run, folder), make_module(run)
-    data.open(module.rows)
+    data.open(module.sources)
     present = [set(data.plan.rows(step)) for step in range(run.steps)]
     assert sum("masked" in names for names in present) in (6, 7)
     losses = alone(run).losses

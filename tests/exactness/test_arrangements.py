@@ -1,4 +1,4 @@
-"""The same rows_per_step, carried out in four ways, gives the same weights: of the model and of the balancer.
+"""The same global_batch_size, carried out in four ways, gives the same weights: of the model and of the balancer.
 
 The oracle is the plainest of the four: one process, one micro-batch a step. Everything that could break the equality is
 there: counts of 1 to a whole window, shares that differ, a learning rate that warms up and decays, clipping, AdamW.

@@ -123,7 +123,18 @@ def test_what_the_curriculum_reads_depended_on_losses(folder: Path, alone: Calla
     assert [step for step, _ in log][:2] == [0, 1 + ACTIVITY_DELAY] and set(log[0][1]) < set(log[1][1])
 
 
-FIELDS = ("ids", "lengths", "positions", "prefix", "decoder", "segments", "scored", "targets", "uniforms", "totals")
+FIELDS = (
+    "input_ids",
+    "lengths",
+    "position_ids",
+    "prefix_lengths",
+    "decoder_labels",
+    "token_type_ids",
+    "label_positions",
+    "targets",
+    "sampling_noise",
+    "totals",
+)
 
 
 @pytest.mark.parametrize("field", FIELDS)
@@ -132,15 +143,15 @@ def test_a_digest_sees_all_that_is_read(field: str) -> None:
 
     def digests(changed: str | None) -> list[bytes]:
         tensors = {
-            "ids": torch.tensor([[5, 6, 7], [8, 9, 4]]),
+            "input_ids": torch.tensor([[5, 6, 7], [8, 9, 4]]),
             "lengths": torch.tensor([2, 2]),
-            "positions": torch.tensor([[0, 1, 2], [0, 0, 1]]),
-            "prefix": torch.tensor([1, 2]),
-            "decoder": torch.tensor([[3, 4, 5], [6, 7, 8]]),
-            "segments": torch.tensor([[0, 0, 1], [0, 1, 1]]),
-            "scored": torch.tensor([0, 2, 3]),
+            "position_ids": torch.tensor([[0, 1, 2], [0, 0, 1]]),
+            "prefix_lengths": torch.tensor([1, 2]),
+            "decoder_labels": torch.tensor([[3, 4, 5], [6, 7, 8]]),
+            "token_type_ids": torch.tensor([[0, 0, 1], [0, 1, 1]]),
+            "label_positions": torch.tensor([0, 2, 3]),
             "targets": torch.tensor([7, 8, 9]),
-            "uniforms": torch.tensor([0.25, 0.5, 0.75], dtype=torch.double),
+            "sampling_noise": torch.tensor([0.25, 0.5, 0.75], dtype=torch.double),
         }
         if changed in tensors:
             tensors[changed].view(-1)[-1] += 1
@@ -175,7 +186,7 @@ def test_each_objective_reads_every_window_once_an_epoch(data: str, folder: Path
     run, texts = Run("Equal", "two shares", data=data, steps=40), Texts()
     train(run, folder, callbacks=[texts])
     module, reader = make_module(run), make_data(run, folder)
-    reader.open(module.rows)
+    reader.open(module.sources)
     text = reader.text.training
     bounds = [0, len(text.tokens)] if data == "packed" else text.documents.tolist()
     windows = Counter(

@@ -27,7 +27,7 @@ def given_view(count: int, nats: int) -> View:
 class GivenBatches(L.LightningDataModule):
     """Micro-batches made by hand: each a number of scored positions and the nats of every one of them."""
 
-    vocabulary, window, rows_per_step, steps_per_epoch = Vocabulary(300, 0, 1, 2, 3), 40, 2, 1
+    vocabulary, window, global_batch_size, steps_per_epoch = Vocabulary(300, 0, 1, 2, 3), 40, 2, 1
 
     def __init__(self, *batches: tuple[int, int]) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ def test_a_step_takes_the_gradient_of_the_weighted_total(name: str, accumulate: 
     parameters = dict(module.named_parameters())
     total = torch.zeros((), dtype=torch.double)
     for index, objective in enumerate(module.names):
-        for part, factor in module.objectives[objective].parts.items():
+        for part, factor in module.objectives[objective].loss_weights.items():
             views = [batch.views[objective] for batch in before.batches]
             count = sum(view.counts[part] for view in views)
             for view in views:

@@ -71,7 +71,9 @@ def test_sums_are_over_rows(name: str, family: str) -> None:
     whole = objective.corruption.corrupt(rows, tiny.vocabulary())
     parts = []
     for row in range(5):
-        arrays = {key: getattr(rows, key)[[row]] for key in ("keys", "ids", "lengths", "segments", "labels")}
+        arrays = {
+            key: getattr(rows, key)[[row]] for key in ("keys", "input_ids", "lengths", "token_type_ids", "labels")
+        }
         parts.append(objective.corruption.corrupt(replace(rows, **arrays), tiny.vocabulary()))
     sums = tiny.loss_sums(objective, on, whole)
     assert set(sums) == set(objective.loss_weights) == set(whole.counts)

@@ -48,7 +48,7 @@ def test_configs_train_and_survive_description(config: str) -> None:
     views = batch_of(module, range(4)).views
     for name, outcome in module.forward_views(views).items():
         objective = module.objectives[name]
-        loss = combine_losses(objective.parts, outcome.loss_sums, views[name].counts)
+        loss = combine_losses(objective.loss_weights, outcome.loss_sums, views[name].counts)
         assert loss.item() == pytest.approx(objective.initial_loss(), rel=0.3)
         loss.backward(retain_graph=True)
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in module.parameters())

@@ -208,7 +208,7 @@ def views_of(module: Pretraining, step: int) -> Views:
     """Rows of a step through each objective's corruption; those that share rows get the same ids, as a batch has it."""
     rows, views = tiny.rows(8, ORDINARY, step), {}
     for name in module.names:
-        corruption = module.rows[name].corruption
+        corruption = module.sources[name].corruption
         read = (
             replace(rows, token_type_ids=None, sentence_starts=rows.input_ids % 4 == 0)
             if corruption.uses_decoder
@@ -223,7 +223,7 @@ def loss(module: Pretraining, views: Views) -> Tensor:
     outcomes = module.forward_views(views)
     objectives: Any = module.objectives
     losses = [
-        combine_losses(objectives[name].parts, outcome.loss_sums, views[name].counts)
+        combine_losses(objectives[name].loss_weights, outcome.loss_sums, views[name].counts)
         for name, outcome in outcomes.items()
     ]
     return torch.stack(losses).sum()

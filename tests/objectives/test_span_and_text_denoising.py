@@ -20,7 +20,9 @@ from lm_objectives.objectives import MaskedLM, Objective, PrefixLM, SpanDenoisin
 from lm_objectives.plugin import from_config, to_config
 from lm_objectives.views import View
 
-VOCABULARY = replace(tiny.vocabulary(), named_tokens=tuple((f"<extra_id_{number}>", 57 + number) for number in range(10)))
+VOCABULARY = replace(
+    tiny.vocabulary(), named_tokens=tuple((f"<extra_id_{number}>", 57 + number) for number in range(10))
+)
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "t5": ("t5", {"d_model": 32, "num_heads": 4, "d_kv": 8, "d_ff": 48, "num_layers": 2, "dropout_rate": 0.0}),
     "bart": (

@@ -31,9 +31,9 @@ def made(name: str) -> Pretraining:
     """The published size in shapes alone."""
     read = settings(RECIPES[name], PUBLISHED[name])
     module = module_of(read["model"])
-    window = read["data"]["window"]
+    window = read["data"]["seq_len"]
     largest = window if isinstance(window, int) else max(tokens for _, tokens in window)
-    tokens = sorted({t for source in module.rows.values() for t in source.corruption.special_tokens(largest)})
+    tokens = sorted({t for source in module.sources.values() for t in source.corruption.special_tokens(largest)})
     size = read["data"]["tokenizer"]
     named = tuple((token, size - 1 - number) for number, token in enumerate(tokens))
     vocabulary = Vocabulary(size, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3), named_tokens=named)
@@ -63,7 +63,7 @@ def test_only_sizes_and_rates_are_laid_over(path: Path) -> None:
     """Objectives and balancer are the recipe's."""
     own = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert own.keys() == {"trainer", "model", "data"}
-    assert own["model"].keys() <= {"backbone", "optimizer", "schedule"} and own["model"]["backbone"].keys() == {
+    assert own["model"].keys() <= {"backbone", "optimizer", "lr_schedule"} and own["model"]["backbone"].keys() == {
         "config"
     }
     recipe, over = settings(RECIPES[path.stem]), settings(RECIPES[path.stem], path)
@@ -73,4 +73,4 @@ def test_only_sizes_and_rates_are_laid_over(path: Path) -> None:
     assert (
         own["model"].get("optimizer", {}).get("init_args", {}).keys() >= {"lr", "betas", "eps"} or kinds[0] == kinds[1]
     )
-    assert recipe["model"]["schedule"]["kind"] == over["model"]["schedule"]["kind"]
+    assert recipe["model"]["lr_schedule"]["kind"] == over["model"]["lr_schedule"]["kind"]

@@ -95,7 +95,7 @@ def llama_mix(module: Pretraining, views: dict[str, View]) -> Tensor:
 def test_the_total_of_a_step_is_the_sum_by_hand(by_hand: Any, tmp_path: Path) -> None:
     read = settings(RECIPES[by_hand.__name__])
     small = {"corpus": str(write_corpus(tmp_path / "corpus.jsonl")), "cache": str(tmp_path), "tokenizer": 300}
-    data = TextDataModule(**read["data"] | small | {"window": 32, "validation_share": 0.3})
+    data = TextDataModule(**read["data"] | small | {"seq_len": 32, "validation_share": 0.3})
     first = FirstBatch(by_hand)
     quiet: dict[str, Any] = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
     trainer = L.Trainer(

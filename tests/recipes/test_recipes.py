@@ -68,7 +68,7 @@ def fit(place: Path, root: Path, name: str, *arguments: object) -> int:
     """Three steps of a recipe on rows of 32 tokens."""
     small = ["--data.corpus", place / "corpus.jsonl", "--data.cache", place / "cache", "--data.tokenizer", 400]
     small += [
-        "--data.window",
+        "--data.seq_len",
         32,
         "--data.validation_share",
         0.3,
@@ -110,7 +110,7 @@ def test_has_a_folder_of_its_own_and_trains_to_the_end_of_its_schedule(name: str
         read["trainer"]["max_steps"] <= 800
         and read["trainer"]["max_steps"] % read["trainer"]["val_check_interval"] == 0
     )
-    assert read["data"]["global_batch_size"] * read["data"]["window"] <= 4096
+    assert read["data"]["global_batch_size"] * read["data"]["seq_len"] <= 4096
     assert read["data"]["corpus"] is None
 
 
@@ -151,7 +151,7 @@ def test_an_exported_tokenizer_makes_of_each_document_what_the_run_made_of_it(
     assert len(held_out) >= 200 and len(training) + len(held_out) == len(texts)
     for objective in EXPORTED[name]:
         tokenizer = AutoTokenizer.from_pretrained(root / "hf" / objective)
-        mode = getattr(run.module.rows[objective].corruption, "mode", None)
+        mode = getattr(run.module.sources[objective].corruption, "mode", None)
         front = [] if mode is None else [tokenizer.convert_tokens_to_ids(mode)]
         right = sorted(READS[objective](ids, front) for ids in [*training, *held_out])
         assert sorted(tokenizer(texts)["input_ids"]) == right

@@ -70,12 +70,12 @@ def views_of(module: Pretraining, count: int = 6, seed: int = 0) -> dict[str, Vi
     ids, sizes = pad_rows(texts, T, 0)
     pairs = {"segments": (ids % 2), "labels": sizes % 2}
     views: dict[str, View] = {}
-    for name, source in module.rows.items():
+    for name, source in module.sources.items():
         rows = Rows(row_keys(derive_seed(name, seed), sizes), ids, sizes, sentence_starts=ids % 4 == 0)
         if isinstance(module.objectives[name], NextSentence | SentenceOrder):
             rows = replace(rows, **pairs)
         views[name] = source.corruption.corrupt(rows, VOCABULARY)
-    for name, source in module.rows.items():
+    for name, source in module.sources.items():
         if source.shares_rows_with:
             views[source.shares_rows_with] = replace(views[source.shares_rows_with], input_ids=views[name].input_ids)
     return views

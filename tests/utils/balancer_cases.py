@@ -62,7 +62,7 @@ def make(name: str, names: tuple[str, ...] = NAMES, initial: Tensor = INITIAL) -
     if kind is TorchJD:
         pytest.importorskip("torchjd")
     fresh = {
-        key: type(value)(**own(value._arguments)) if hasattr(value, "build") else value
+        key: type(value)(**own(value._arguments)) if hasattr(value, "setup") else value
         for key, value in arguments.items()
     }
     balancer = kind(**fresh)

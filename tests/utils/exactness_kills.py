@@ -86,9 +86,9 @@ def settings(place: Path, balancer: str | dict[str, Any], **data: Any) -> dict[s
         "data": {
             "corpus": str(place / "corpus.jsonl"),
             "tokenizer": TOKENS,
-            "window": [[0, 8], [5, 16], [11, 32]],
+            "seq_len": [[0, 8], [5, 16], [11, 32]],
             "global_batch_size": 5 * UNIT,
-            "unit": UNIT,
+            "batch_multiple": UNIT,
             "validation_rows": 4,
             "cache": str(place / "cache"),
             **data,

@@ -141,7 +141,7 @@ OBJECTIVES: dict[str, Callable[[], dict[str, Objective]]] = {
 DATA: dict[str, dict[str, Any]] = {
     "packed": {},
     "one document a row": {"packing": False},
-    "growing window": {"window": [[0, 8], [3, 12], [8, WINDOW]]},
+    "growing window": {"seq_len": [[0, 8], [3, 12], [8, WINDOW]]},
     "two corpora": {"corpus": ["corpus.txt", "other.txt"], "corpus_weights": [0.3, 0.7]},
 }
 
@@ -303,7 +303,7 @@ def make_module(run: Run) -> Pretraining:
 
 def make_data(run: Run, folder: Path) -> TextDataModule:
     """The data of a run, from the corpus and the token cache in `folder`."""
-    settings: dict[str, Any] = {"corpus": ["corpus.txt"], "window": WINDOW} | DATA[run.data]
+    settings: dict[str, Any] = {"corpus": ["corpus.txt"], "seq_len": WINDOW} | DATA[run.data]
     corpus = [str(folder / name) for name in settings.pop("corpus")]
     return TextDataModule(
         corpus,

@@ -82,7 +82,7 @@ def text() -> TokenText:
 
 def batch_of(module: Pretraining, rows: range) -> Batch:
     """Rows of every objective that has its own, one document a row."""
-    data = RowDataset(text(), module.rows, VOCABULARY, RowSettings(WINDOW, packing=False, steps=100), "training")
+    data = RowDataset(text(), module.sources, VOCABULARY, RowSettings(WINDOW, packing=False, steps=100), "training")
     return data.__getitems__([RowKey(name, k) for name in data.windows for k in rows])
 
 
@@ -90,8 +90,8 @@ def render(module: Pretraining, k: int) -> str:
     """Row number `k`: what is read, and below it what each objective is asked for."""
     views = batch_of(module, range(k, k + 1)).views
     lines = [f"row {k}"]
-    for host in (name for name in module.names if module.rows[name].shares_rows_with is None):
-        names = [host, *(name for name in module.names if module.rows[name].shares_rows_with == host)]
+    for host in (name for name in module.names if module.sources[name].shares_rows_with is None):
+        names = [host, *(name for name in module.names if module.sources[name].shares_rows_with == host)]
         cells = _read(views[host])
         if (decoder := views[host].decoder_labels) is None:
             cells |= {name if len(views) > 1 else "target": _asked(views[name], name == host) for name in names}

@@ -58,12 +58,12 @@ def documents(run: LoadedRun) -> tuple[list[Ids], list[Ids]]:
 
 def views_of(run: LoadedRun, name: str) -> dict[str, View]:
     """Held-out rows of an objective, one document in each, as all who share them read them."""
-    return _rows(run, row_owner(name, run.module.rows), run.module.rows)
+    return _rows(run, row_owner(name, run.module.sources), run.module.sources)
 
 
 def clean_pairs(run: LoadedRun, name: str) -> View:
     """Held-out rows of an objective that cuts pairs, before anything in them is masked."""
-    return _rows(run, name, {name: run.module.rows[name]})[name]
+    return _rows(run, name, {name: run.module.sources[name]})[name]
 
 
 def _rows(run: LoadedRun, name: str, sources: Mapping[str, ObjectiveRows]) -> dict[str, View]:

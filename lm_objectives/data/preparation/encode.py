@@ -19,6 +19,7 @@ from lm_objectives.data.preparation.sentences import (
 )
 from lm_objectives.data.tokenizer import unknown_token
 from lm_objectives.data.words import is_byte_level, unspaced
+from lm_objectives.errors import InputError
 from lm_objectives.views import Vocabulary
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ def _encoded(tokenizer: "Tokenizer", texts: list[str], places: bool) -> list["En
     try:
         return encode(texts, add_special_tokens=False)
     except Exception as error:  # the library raises nothing narrower
-        raise ValueError(
+        raise InputError(
             f"expected a tokenizer with a token for words that it does not know, found none ({error}); give "
             "it an unk_token, or choose another tokenizer"
         ) from error

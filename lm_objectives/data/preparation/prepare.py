@@ -35,6 +35,7 @@ from lm_objectives.data.preparation.text_files import TxtDocuments
 from lm_objectives.data.preparation.workdir import workdir
 from lm_objectives.data.tokenizer import check_tokenizer, load_tokenizer, make_tokenizer, save_tokenizer, vocabulary_of
 from lm_objectives.data.words import training_cost
+from lm_objectives.errors import InputError
 from lm_objectives.files import atomic_write
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class _Preparation:
             for stream in (split, *([f"{split}/{PAIRS}"] if self.pairs else [])):
                 join_chunks(files, len(self.documents.corpora), vocabulary.size, cache / stream, stream)
             if not len(TokenText.open(cache / split).tokens):
-                raise ValueError(
+                raise InputError(
                     f"expected {split} documents that the tokenizer makes tokens of, found none among its "
                     f"{found['without_tokens']:,}: add text, or choose a tokenizer whose normalizer leaves it"
                 )
@@ -179,7 +180,7 @@ class _Preparation:
             documents, cost, identity = scan_corpus(_counted(write_keys(self.documents, self.split_seed, keys), told))
         if not documents:
             names = ", ".join(dict.fromkeys(source.name for corpus in self.documents.corpora for source in corpus))
-            raise ValueError(f"expected documents with text, found only empty ones in {names}; check the corpus")
+            raise InputError(f"expected documents with text, found only empty ones in {names}; check the corpus")
         below = cut = 0
         if documents > 1:
             below = held_out_threshold(keys, self.validation_share)

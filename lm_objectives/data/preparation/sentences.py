@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from lm_objectives.errors import InputError
+
 Span = tuple[int, int]
 """First character and one past the last."""
 
@@ -77,7 +79,7 @@ def check_language(language: str) -> str:
     """The language's code in lower case; `sentencex` takes "DE" for a language that it does not know."""
     code = language.lower()
     if not _LANGUAGE.fullmatch(code):
-        raise ValueError(f"expected a language code such as 'en' or 'zh', found {language!r}; set language to a code")
+        raise InputError(f"expected a language code such as 'en' or 'zh', found {language!r}; set language to a code")
     return code
 
 

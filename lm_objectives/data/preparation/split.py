@@ -13,6 +13,7 @@ import numpy as np
 from lm_objectives.data.preparation.documents import DocumentPiece
 from lm_objectives.data.preparation.sentences import find_paragraphs
 from lm_objectives.data.words import training_cost
+from lm_objectives.errors import InputError
 from lm_objectives.files import atomic_write
 
 _AT_ONCE = 2**20  # keys in memory
@@ -106,7 +107,7 @@ def held_out_threshold(path: Path, share: float) -> int:
     for block in _blocks(path):
         lowest, highest = min(lowest, int(block.min())), max(highest, int(block.max()))
     if lowest == highest:
-        raise ValueError(
+        raise InputError(
             "expected two different documents, in more than case, space and punctuation, so that one can be held out; "
             "found the same one again and again; add text"
         )
@@ -116,7 +117,7 @@ def held_out_threshold(path: Path, share: float) -> int:
 def check_validation_share(share: float) -> float:
     """The share, when it is one."""
     if not 0 < share < 1:
-        raise ValueError(
+        raise InputError(
             f"expected validation_share above 0 and below 1, found {share}; 0.05 holds out about one document in twenty"
         )
     return share
@@ -135,7 +136,7 @@ def count_training_paragraphs(pieces: Iterable[DocumentPiece], share: float) -> 
     """
     paragraphs = sum(len(find_paragraphs(piece.text)) for piece in pieces)
     if paragraphs < 2:
-        raise ValueError(
+        raise InputError(
             "expected a corpus of two documents or two paragraphs, so that one can be held out; "
             f"found {paragraphs}; add text, or divide it by blank lines"
         )

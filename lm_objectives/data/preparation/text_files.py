@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lm_objectives.data.preparation.documents import DocumentPiece, cut_document
+from lm_objectives.errors import InputError
 
 TxtDocuments = Literal["file", "blank-line"]
 
@@ -93,7 +94,7 @@ def _array(path: Path) -> Iterator[tuple[int, Any]]:
 
 def _broken(path: Path, number: int, error: Exception) -> ValueError:
     reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-    return ValueError(f"expected JSON in {path}, found a mistake in line {number}: {reason}; mend or remove the line")
+    return InputError(f"expected JSON in {path}, found a mistake in line {number}: {reason}; mend or remove the line")
 
 
 def _lines(path: Path, limit: int = -1) -> Generator[str, None, None]:
@@ -108,7 +109,7 @@ def _lines(path: Path, limit: int = -1) -> Generator[str, None, None]:
                     text = decoder.decode(block, final=not block)
                 except UnicodeDecodeError as error:
                     place = offset - (len(error.object) - len(block)) + error.start
-                    raise ValueError(
+                    raise InputError(
                         f"expected text in UTF-8, found something else in {path} at byte {place:,}; "
                         "convert it, with iconv for example"
                     ) from error
@@ -117,7 +118,7 @@ def _lines(path: Path, limit: int = -1) -> Generator[str, None, None]:
                 offset += len(block)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ValueError(
+        raise InputError(
             f"expected a file that can be read to its end, found {path} ({reason}); check it, or copy it anew"
         ) from error
 

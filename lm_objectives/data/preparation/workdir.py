@@ -9,6 +9,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from lm_objectives.errors import InputError
+
 _log = logging.getLogger("lm_objectives")
 
 
@@ -37,7 +39,7 @@ def workdir(target: Path, worth_keeping: Callable[[Path], bool]) -> Iterator[Pat
             target.parent.mkdir(parents=True, exist_ok=True)
             held = _acquired(lock, target)
         except OSError as error:
-            raise ValueError(
+            raise InputError(
                 f"expected a folder that can be written, found {target.parent} ({error.strerror}); "
                 "choose another cache folder"
             ) from error
@@ -49,12 +51,12 @@ def workdir(target: Path, worth_keeping: Callable[[Path], bool]) -> Iterator[Pat
         except OSError as error:
             keep = worth_keeping(work)
             if error.errno not in _NO_ROOM:
-                raise ValueError(
+                raise InputError(
                     f"expected a folder that can be written, found {work} ({error.strerror}); choose another cache "
                     "folder"
                 ) from error
             goes_on = ", which goes on from what is done" if keep else ""
-            raise ValueError(
+            raise InputError(
                 f"expected room for tokens in {target.parent}, found {error.strerror}; free some and give the same "
                 f"command{goes_on}, or choose another cache folder"
             ) from error
