@@ -111,7 +111,7 @@ def sample_spans(
         new = np.ones(len(unit), dtype=bool)
         if lengths.placement == "overlapping" or number == most:
             earliest = np.empty(units.sum(), dtype=np.int32)
-            earliest[unit[::-1]] = span[::-1]  # of several the last one stays
+            earliest[unit[::-1]] = span[::-1]  # of several the last one remains
             new = earliest[unit] == span
         covered = np.concatenate([[0], np.cumsum(new)])
         ends = np.concatenate([[0], np.cumsum(length.sum(axis=1))])

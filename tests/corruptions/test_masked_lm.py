@@ -107,7 +107,9 @@ def test_in_packed_rows_no_target_is_predicted_from_another_document(corruption:
     assert not np.isin(view.targets, VOCABULARY.special).any()
 
 
-@pytest.mark.parametrize("config", ["recipes/albert.yaml", "recipes/published/albert.yaml", "objectives/sentence_order.yaml"])
+@pytest.mark.parametrize(
+    "config", ["recipes/albert.yaml", "recipes/published/albert.yaml", "objectives/sentence_order.yaml"]
+)
 def test_no_word_that_albert_touches_is_masked_in_part(config: str) -> None:
     """Oracle: a loop over the words of each row; section 4.1 has n-grams of complete words.
 
