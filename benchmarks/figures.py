@@ -168,7 +168,7 @@ FIGURES: dict[str, tuple[str, Callable[[Path], str]]] = {
     "prepare": ("README.md", prepared),
     "quickstart": ("README.md", scored),
     "demo": ("README.md", shown),
-    "pairs": ("docs/objectives/pairs.md", pairs),
+    "pairs": ("docs/objectives/sentence_order.md", pairs),
     "balancers": ("docs/balancers.md", balancers),
     "recipes": ("docs/recipes.md", recipes),
 }

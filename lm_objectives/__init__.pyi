@@ -48,48 +48,20 @@ from .balancers import (
     Uncertainty as Uncertainty,
 )
 from .callbacks import GradientConflict as GradientConflict
-from .corruptions import (
-    Corruption as Corruption,
-)
-from .corruptions import (
-    Geometric as Geometric,
-)
-from .corruptions import (
-    NextSentencePairs as NextSentencePairs,
-)
-from .corruptions import (
-    NextToken as NextToken,
-)
-from .corruptions import (
-    NGram as NGram,
-)
-from .corruptions import (
-    Poisson as Poisson,
-)
-from .corruptions import (
-    PrefixNextToken as PrefixNextToken,
-)
-from .corruptions import (
-    SentenceOrderPairs as SentenceOrderPairs,
-)
-from .corruptions import (
-    SpanCorruption as SpanCorruption,
-)
-from .corruptions import (
-    SpanLengths as SpanLengths,
-)
-from .corruptions import (
-    TextInfilling as TextInfilling,
-)
-from .corruptions import (
-    TokenMasking as TokenMasking,
-)
-from .corruptions import (
-    TokenReplacement as TokenReplacement,
-)
-from .corruptions import (
-    Uniform as Uniform,
-)
+from .corruptions.base import Corruption as Corruption
+from .corruptions.causal_lm import NextToken as NextToken
+from .corruptions.masked_lm import TokenMasking as TokenMasking
+from .corruptions.next_sentence import NextSentencePairs as NextSentencePairs
+from .corruptions.prefix_lm import PrefixNextToken as PrefixNextToken
+from .corruptions.replaced_token import TokenReplacement as TokenReplacement
+from .corruptions.sentence_order import SentenceOrderPairs as SentenceOrderPairs
+from .corruptions.span_denoising import SpanCorruption as SpanCorruption
+from .corruptions.span_lengths import Geometric as Geometric
+from .corruptions.span_lengths import NGram as NGram
+from .corruptions.span_lengths import Poisson as Poisson
+from .corruptions.span_lengths import SpanLengths as SpanLengths
+from .corruptions.span_lengths import Uniform as Uniform
+from .corruptions.text_denoising import TextInfilling as TextInfilling
 from .data.datamodule import TextDataModule as TextDataModule
 from .objectives import (
     BaselineNames as BaselineNames,

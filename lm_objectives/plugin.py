@@ -6,6 +6,7 @@ Checkpoints hold this instead of pickled objects, so that they load with `weight
 import functools
 import importlib
 import inspect
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 
@@ -39,6 +40,8 @@ def to_config(value: Any) -> Any:
     if isinstance(value, Plugin):
         kind = type(value)
         arguments = value.__dict__.get("_arguments", {})
+        if is_dataclass(value):  # whose `__init__` is made after `__init_subclass__` has run
+            arguments = {item.name: getattr(value, item.name) for item in fields(value) if item.init}
         return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": to_config(arguments)}
     if isinstance(value, dict):
         return {str(key): to_config(item) for key, item in value.items()}

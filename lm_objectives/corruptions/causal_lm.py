@@ -1,4 +1,4 @@
-"""Next-token prediction: the labels are the input shifted by one."""
+"""Causal language modelling: the labels are the input shifted by one."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,23 @@ from lm_objectives.views import Rows, View, Vocabulary
 
 @dataclass(frozen=True)
 class NextToken(Corruption):
-    """Shift by one. The last token of a document's part of a row and padding are not scored.
+    """Each token is predicted from those before it; the last one of a document's part of a row predicts nothing.
 
         text    [BOS]  The   cat   sat  [EOS] [PAD]
         input   [BOS]  The   cat   sat  [EOS] [PAD]
         target   The   cat   sat  [EOS]   ·     ·
 
+    >>> import numpy as np
+    >>> from lm_objectives import NextToken, Rows, Vocabulary
+    >>> vocabulary = Vocabulary(size=16, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3))
+    >>> row = np.array([[1, 10, 11, 12, 2, 0]])
+    >>> rows = Rows(keys=np.array([7], dtype=np.uint64), input_ids=row, lengths=np.array([5]))
+    >>> view = NextToken().corrupt(rows, vocabulary)
+    >>> view.label_positions.tolist(), view.targets.tolist()
+    ([0, 1, 2, 3], [10, 11, 12, 2])
+
     Attributes:
-        frame: what stands around the text of a row: nothing or bos. An eos behind a text that breaks off would end it.
+        frame: special tokens around the text of a row: none or bos. An eos after a text that breaks off would end it.
     """
 
     frame: Frame = "none"
@@ -34,7 +43,7 @@ class NextToken(Corruption):
             )
 
     def prefix_and_suffix(self, vocabulary: Vocabulary) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Bos alone: behind eos there would be nothing to write."""
+        """Bos alone: after eos there would be nothing to generate."""
         return (vocabulary.bos,), ()
 
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:

@@ -1,66 +1,52 @@
-"""Rows in which some tokens stay, some go, and others are filled in."""
+"""Rows from which some tokens are removed and into which others are inserted."""
 
 import numpy as np
 
-from lm_objectives.corruptions.sampling import concatenated_ranges, count_rows
+from lm_objectives.corruptions.sampling import count_rows
 
 
 def insert_tokens(
-    ids: np.ndarray,
-    stays: np.ndarray,
-    row: np.ndarray,
-    column: np.ndarray,
-    fillers: np.ndarray,
-    width: int,
-    pad: int,
+    ids: np.ndarray, kept: np.ndarray, row: np.ndarray, column: np.ndarray, inserted: np.ndarray, width: int, pad: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of what stays, with fillers between, padded on the right.
+    """Rows of the tokens that are kept, with others between, padded on the right.
 
         ids        a  b  c  d
-        stays      x  ·  ·  x
-        fillers    X before column 1, Y before column 4, the end
+        kept       x  ·  ·  x
+        inserted   X before column 1, Y before column 4, the end
         result     a  X  d  Y
 
     Args:
         ids: `(rows, time)`.
-        stays: which of them stay, `(rows, time)`.
-        row, column: where each filler stands: before a column, or behind the last where it is `time`; in the order of
-            rows and, within a row, of columns.
-        fillers: as many tokens.
+        kept: which of them are kept, `(rows, time)`.
+        row, column: where each token is inserted: before a column, or after the last where it is `time`; in the order
+            of rows and, within a row, of columns.
+        inserted: as many tokens.
         width: tokens of a new row, at least as many as any needs.
         pad: what fills it up.
 
     Returns:
         The new rows, `(rows, width)`, and their lengths.
     """
-    kept = np.flatnonzero(stays)
-    places = np.searchsorted(kept, row * ids.shape[1] + column) + np.arange(len(fillers))
-    merged = np.empty(len(kept) + len(fillers), dtype=np.int64)
-    stayed = np.ones(len(merged), dtype=bool)
-    stayed[places] = False
-    merged[places], merged[stayed] = fillers, ids.ravel()[kept]
-    lengths = count_rows(stays) + np.bincount(row, minlength=len(ids))
-    made = np.full((len(ids), width), pad, dtype=np.int64)
-    made[np.arange(width) < lengths[:, None]] = merged
+    old = np.flatnonzero(kept)
+    lengths = count_rows(kept) + np.bincount(row, minlength=len(ids))
+    made = np.full((len(ids), width), pad, dtype=ids.dtype)
+    places = np.searchsorted(old, row * ids.shape[1] + column)
+    made[np.arange(width) < lengths[:, None]] = np.insert(ids.ravel()[old], places, inserted)
     return made, lengths
 
 
 def compact_rows(
-    ids: np.ndarray, stays: np.ndarray, width: int, pad: int, end: int, front: int | None = None
+    ids: np.ndarray, kept: np.ndarray, width: int, pad: int, prefix: tuple[int, ...], suffix: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of what stays alone, behind a token in front where there is one, and with another at the end.
+    """Rows of the tokens that are kept alone, between the tokens of a prefix and of a suffix.
 
         ids        a  b  c  d
-        stays      x  ·  ·  x
-        result     F  a  d  E
+        kept       x  ·  ·  x
+        result     P  a  d  S
 
-    Args and results are as in `splice`.
+    Args and results are as in `insert_tokens`.
     """
-    counts, first, rows = count_rows(stays), int(front is not None), np.arange(len(ids))
-    lengths = counts + first + 1
-    made = np.full((len(ids), width), pad, dtype=np.int64)
-    if front is not None:
-        made[:, 0] = front
-    made.ravel()[concatenated_ranges(rows * width + first, counts)] = ids.ravel()[np.flatnonzero(stays)]
-    made[rows, lengths - 1] = end
-    return made, lengths
+    count, added = len(ids), np.array([*prefix, *suffix])
+    column = np.repeat([0, ids.shape[1]], [len(prefix), len(suffix)])
+    row = np.repeat(np.arange(count), len(added))
+    return insert_tokens(ids, kept, row, np.tile(column, count), np.tile(added, count), width, pad)

@@ -1,37 +1,30 @@
-"""Masked tokens: exactly round(rate × units) tokens or words of a row, chosen and changed by the row's key."""
+"""Masked language modelling: exactly round(rate × units) tokens or words of each row are masked."""
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 
-from lm_objectives.corruptions.base import Corruption
+from lm_objectives.corruptions.base import Corruption, check_fraction
 from lm_objectives.corruptions.random import randint, random_bits, uniform
 from lm_objectives.corruptions.sampling import sample_spans, sample_subset
 from lm_objectives.corruptions.span_lengths import SpanLengths
 from lm_objectives.corruptions.windows import Frame
-from lm_objectives.corruptions.word_units import Unit, units_of
+from lm_objectives.corruptions.word_units import Unit, is_ordinary, units_of
 from lm_objectives.errors import InputError
 from lm_objectives.schedules import Schedulable, check_schedulable, value_at
 from lm_objectives.views import Rows, View, Vocabulary
 
-_CHOOSE, _CHANGE, _SAMPLE = range(3)  # what a random number is for; corruption.runs has 4 and 5
+_CHOOSE, _CHANGE = range(2)  # what a random number is for; corruptions.sampling has 4 and 5
 
-
-_EVALUATION_RATE = 0.15  # held-out rows are masked at this rate whatever a run trains with, so that runs compare
-
-
-@lru_cache(maxsize=8)
-def _ordinary(vocabulary: Vocabulary) -> np.ndarray:
-    """Ids that are not special, ascending."""
-    return np.setdiff1d(np.arange(vocabulary.size), np.array(vocabulary.special, dtype=np.int64))
+VALIDATION_RATE = 0.15
+"""Held-out rows are masked at this rate whatever a run trains with, so that runs compare."""
 
 
 def sample_flat_positions(
     rows: Rows,
     vocabulary: Vocabulary,
-    rate: float,
+    rate: Schedulable,
     first: int = 0,
     unit: Unit = "token",
     lengths: SpanLengths | None = None,
@@ -39,12 +32,13 @@ def sample_flat_positions(
     """Flat positions to mask, ascending: those of round(rate × units) units of each row and at least one.
 
     Args:
-        rate: in (0, 1).
+        rate: in (0, 1); one that moves over the training is resolved by `Corruption.at_step` before.
         first: positions of a document's part before this one are never chosen.
         unit: what is counted; special tokens belong to none.
-        lengths: of the runs that are chosen, in units; a run may go on behind special tokens. Single units, every set
+        lengths: of the spans that are chosen, in units; a span may go on after special tokens. Single units, every set
             of them as likely, where it is `None`.
     """
+    assert isinstance(rate, (int, float)), "a rate that moves is resolved by at_step(step, steps)"
     units = units_of(rows, vocabulary, unit, first)
     counts = units.counts
     wanted = mask_counts(rate, counts)
@@ -52,7 +46,7 @@ def sample_flat_positions(
         begins = sample_subset(rows.keys, _CHOOSE, units.begins, wanted)
         return np.flatnonzero(begins) if unit == "token" else units.positions(begins[units.begins])
     chosen = np.zeros(counts.sum(), dtype=bool)
-    chosen[sample_spans(rows.keys, counts, wanted, lengths).held] = True
+    chosen[sample_spans(rows.keys, counts, wanted, lengths).units] = True
     return units.positions(chosen)
 
 
@@ -69,7 +63,7 @@ def apply_masks(
     position = positions - row * rows.input_ids.shape[1]  # several times as fast as divmod
     bits = random_bits(rows.keys, _CHANGE, position, row)
     coin = uniform(bits)
-    ids, ordinary = rows.input_ids.copy(), _ordinary(vocabulary)
+    ids, ordinary = rows.input_ids.copy(), np.flatnonzero(is_ordinary(vocabulary))
     tokens = ids.ravel()[positions]
     np.copyto(tokens, vocabulary.mask, where=coin < mask_share)
     random = np.flatnonzero((coin >= mask_share) & (coin < mask_share + random_share))
@@ -79,15 +73,8 @@ def apply_masks(
 
 
 def check_mask_rate(rate: float) -> None:
-    """Raise where a mask rate is not a share strictly between nothing and everything."""
-    if not 0 < rate < 1:
-        raise InputError(f"expected a mask_rate between 0 and 1, both excluded, found {rate}: 0.15 is BERT's")
-
-
-def _settled(rate: Schedulable) -> float:
-    """The rate of a corruption that `at` has resolved."""
-    assert isinstance(rate, (int, float)), "a rate that moves is resolved by at(step, steps)"
-    return rate
+    """Raise where a mask rate is not strictly between 0 and 1."""
+    check_fraction(rate, "mask_rate", "0.15 is BERT's")
 
 
 @dataclass(frozen=True)
@@ -99,16 +86,25 @@ class TokenMasking(Corruption):
         target, "same"       ·    ·   cat    ·     ·   the   ·     ·
         target, "previous"   ·   cat   ·     ·    the   ·    ·     ·
 
+    >>> import numpy as np
+    >>> from lm_objectives import Rows, TokenMasking, Vocabulary
+    >>> vocabulary = Vocabulary(size=16, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3))
+    >>> row = np.array([[1, 10, 11, 12, 13, 10, 14, 2]])
+    >>> rows = Rows(keys=np.array([7], dtype=np.uint64), input_ids=row, lengths=np.array([8]))
+    >>> view = TokenMasking(rate=0.3).corrupt(rows, vocabulary)  # 0.3 of 6 tokens, rounded
+    >>> view.input_ids.tolist(), view.label_positions.tolist(), view.targets.tolist()
+    ([[1, 3, 11, 12, 13, 3, 14, 2]], [1, 5], [10, 10])
+
     Attributes:
         rate: share of the maskable units that are scored, in (0, 1), or points that it follows over the training:
             [[0.0, 0.3], [1.0, 0.15]] is GPT-BERT's.
         mask_share: share of the scored tokens that the mask token replaces, in [0, 1].
-        random_share: share of them that a random token replaces; the rest stay as they are.
+        random_share: share of them that a random token replaces; the rest are not changed.
         predict_from: whether a token is predicted at its own position, or at the one before it (masked next-token
             prediction: Charpentier and Samuel 2024, "GPT or BERT: why not both?", section 2).
         unit: whether tokens are masked, or whole words.
-        lengths: of the runs of units that are masked together; single units where it is `None`.
-        frame: what stands around the text of a row; never masked.
+        lengths: of the spans of units that are masked together; single units where it is `None`.
+        frame: special tokens around the text of a row; never masked.
     """
 
     rate: Schedulable = 0.15
@@ -129,7 +125,7 @@ class TokenMasking(Corruption):
 
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
         back = int(self.predict_from == "previous")
-        positions = sample_flat_positions(rows, vocabulary, _settled(self.rate), back, self.unit, self.lengths)
+        positions = sample_flat_positions(rows, vocabulary, self.rate, back, self.unit, self.lengths)
         ids = apply_masks(rows, vocabulary, positions, self.mask_share, self.random_share)
         targets = rows.input_ids.ravel()[positions]
         return rows.to_view(ids, self.attention, positions - back, targets, {"loss": len(positions)})
@@ -139,4 +135,4 @@ class TokenMasking(Corruption):
 
     def for_validation(self) -> "TokenMasking":
         """Single tokens at 15 %, whatever units and rate a run trains with."""
-        return replace(self, rate=_EVALUATION_RATE, unit="token", lengths=None)
+        return replace(self, rate=VALIDATION_RATE, unit="token", lengths=None)

@@ -1,4 +1,4 @@
-"""Random numbers as a pure function of a key: whoever asks, in whichever order, gets the same.
+"""Random numbers as a pure function of a key, the same in any order and any process.
 
 The generator is SplitMix64's finaliser (Steele, Lea and Flood 2014, "Fast Splittable Pseudorandom Number Generators")
 applied to key and counter, evaluated for whole batches in numpy. All sums wrap at 64 bits on purpose.
@@ -9,11 +9,7 @@ import hashlib
 import numpy as np
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: neighbouring counters land far apart
-
-
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
-
-
 _SECOND = np.uint64(0x94D049BB133111EB)
 
 
@@ -34,20 +30,19 @@ def derive_seed(*words: str | int) -> np.uint64:
 
 
 def row_keys(base: np.uint64, k: np.ndarray) -> np.ndarray:
-    """The keys of rows number `k` of the domain `base`, `(rows,)`."""
+    """The keys of rows number `k` of the seed `base`, `(rows,)`."""
     return splitmix64(np.atleast_1d(k).astype(np.uint64) * _GOLDEN + base)
 
 
 def random_bits(keys: np.ndarray, purpose: int, counters: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
     """64 random bits for each key and counter (broadcast together); another `purpose` gives independent ones.
 
-    Given `which`, the number of a key for each counter, it is `draw(keys[which], purpose, counters)`, in less time.
+    Given `which`, the number of a key for each counter, they are those of `keys[which]`, in less time.
     """
     offset = np.uint64((purpose * int(_GOLDEN)) & 0xFFFFFFFFFFFFFFFF)
     start = splitmix64(keys + offset)
-    return splitmix64(
-        (start if which is None else start[which]) + (counters.astype(np.uint64) + np.uint64(1)) * _GOLDEN
-    )
+    start = start if which is None else start[which]
+    return splitmix64(start + (counters.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
 
 
 def uniform(bits: np.ndarray) -> np.ndarray:
@@ -61,8 +56,6 @@ def randint(bits: np.ndarray, limit: int | np.ndarray) -> np.ndarray:
 
 
 _ROUNDS = 6
-
-
 _FEW = 1024  # sorting that many numbers takes less time than the rounds
 
 

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from lm_objectives.corruptions.random import row_keys
+from lm_objectives.corruptions.sampling import concatenated_ranges
 from lm_objectives.views import Rows, Text, Vocabulary
 
 Frame = Literal["none", "bos", "bos-eos"]
-"""What stands around the text of a row: nothing, bos in front of it, or bos in front and eos behind."""
-
+"""Special tokens around the text of a row: none, bos before it, or bos before it and eos after it."""
 
 FRAME_TOKENS: dict[Frame, tuple[str, ...]] = {"none": (), "bos": ("bos",), "bos-eos": ("bos", "eos")}
 """The special tokens of each frame, as `Vocabulary` names them."""
@@ -26,20 +26,20 @@ class WindowBounds(Protocol):
 
 
 class FixedLengthWindows:
-    """Stretches of a text, each cut every `window` tokens; a last token that would be alone is left out.
+    """Windows of `length` tokens, cut from each stretch of a text; a last token that would be alone is left out.
 
-        stretches 0 to 5 and 5 to 11, window 2      (0, 2) (2, 4) | (5, 7) (7, 9) (9, 11)
+        stretches 0 to 5 and 5 to 11, length 2      (0, 2) (2, 4) | (5, 7) (7, 9) (9, 11)
 
     Args:
         bounds: where each stretch starts, and where the last stops, `(stretches + 1,)`.
-        window: tokens of a whole window.
+        length: tokens of a whole window.
         trim: tokens at the start and at the end of each stretch that lie in no window.
     """
 
-    def __init__(self, bounds: np.ndarray, window: int, trim: tuple[int, int] = (0, 0)) -> None:
-        self._starts, self._stops, self._window = bounds[:-1] + trim[0], bounds[1:] - trim[1], window
+    def __init__(self, bounds: np.ndarray, length: int, trim: tuple[int, int] = (0, 0)) -> None:
+        self._starts, self._stops, self._length = bounds[:-1] + trim[0], bounds[1:] - trim[1], length
         lengths = self._stops - self._starts
-        self._ends = np.cumsum(np.where(lengths > 1, -(-(lengths - 1) // window), 0))
+        self._ends = np.cumsum(np.where(lengths > 1, -(-(lengths - 1) // length), 0))
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -47,48 +47,48 @@ class FixedLengthWindows:
     @property
     def dropped_single_tokens(self) -> int:
         """Stretches whose last token would be alone in a window, and lies in none."""
-        return int(np.count_nonzero((self._stops - self._starts) % self._window == 1))
+        return int(np.count_nonzero((self._stops - self._starts) % self._length == 1))
 
     def __getitem__(self, index: np.ndarray, /) -> np.ndarray:
         """Start and stop of the windows number `index`, `(n,)` to `(n, 2)`."""
         stretch = np.searchsorted(self._ends, index, side="right")
         before = self._ends[stretch - 1] * (stretch > 0)
-        starts = self._starts[stretch] + (index - before) * self._window
-        return np.stack([starts, np.minimum(starts + self._window, self._stops[stretch])], axis=-1)
+        starts = self._starts[stretch] + (index - before) * self._length
+        return np.stack([starts, np.minimum(starts + self._length, self._stops[stretch])], axis=-1)
 
 
 def read_stream(
-    text: Text, spans: np.ndarray, keys: np.ndarray, window: int, pad: int, marks_sentences: bool = False
+    text: Text, windows: np.ndarray, keys: np.ndarray, seq_len: int, pad: int, marks_sentences: bool = False
 ) -> Rows:
-    """Rows that copy the tokens of `spans`, `(rows, 2)`, with the parts of several documents told apart."""
-    starts, lengths = spans[:, 0], spans[:, 1] - spans[:, 0]
-    place = np.arange(window)
+    """Rows of the tokens of `windows`, `(rows, 2)`, with position ids where one has parts of several documents."""
+    starts, lengths = windows[:, 0], windows[:, 1] - windows[:, 0]
+    place = np.arange(seq_len)
     tokens = np.asarray(text.tokens)
-    if starts.max(initial=0) + window <= len(tokens):
-        ids = sliding_window_view(tokens, window)[starts]  # copies whole rows, several times as fast as by token
+    if starts.max(initial=0) + seq_len <= len(tokens):
+        ids = sliding_window_view(tokens, seq_len)[starts]  # copies whole rows, several times as fast as by token
     else:  # a row at the end
         ids = tokens.take(starts[:, None] + place, mode="clip")
     ids = ids.astype(np.int64)
-    if (lengths < window).any():
+    if (lengths < seq_len).any():
         ids[place >= lengths[:, None]] = pad
     documents, positions = np.asarray(text.documents), None
-    parted = np.searchsorted(documents, starts, side="right") < np.searchsorted(documents, spans[:, 1])
-    if parted.any():
-        begins = _marks(documents, spans[parted], window)
+    several = np.searchsorted(documents, starts, side="right") < np.searchsorted(documents, windows[:, 1])
+    if several.any():
+        begins = _mark(documents, windows[several], seq_len)
         begins[:, 0] = True
-        positions = np.repeat(place[None], len(spans), axis=0)
-        positions[parted] = position_ids_from(begins)
-    sentences = _marks(text.sentences[:, 0], spans, window) if marks_sentences else None
+        positions = np.repeat(place[None], len(windows), axis=0)
+        positions[several] = position_ids_from(begins)
+    sentences = _mark(text.sentences[:, 0], windows, seq_len) if marks_sentences else None
     return Rows(keys, ids, lengths.astype(np.int64), positions, sentences)
 
 
 def frame_length(frame: Frame) -> int:
-    """Places of a row that its frame takes."""
+    """Tokens of a frame."""
     return len(FRAME_TOKENS[frame])
 
 
-def add_frame(rows: Rows, text: Text, spans: np.ndarray, frame: Frame, vocabulary: Vocabulary) -> Rows:
-    """Rows with bos in front, unless they begin a document, and with "bos-eos" one eos at the end.
+def add_frame(rows: Rows, text: Text, windows: np.ndarray, frame: Frame, vocabulary: Vocabulary) -> Rows:
+    """Rows with bos before them, unless they begin a document, and with "bos-eos" one eos after them.
 
         text        [BOS] It rained. [EOS] [BOS] We stayed in. [EOS]
         windows     [BOS] It rained. | [EOS] [BOS] We | stayed in. [EOS]
@@ -97,41 +97,38 @@ def add_frame(rows: Rows, text: Text, spans: np.ndarray, frame: Frame, vocabular
     In a row of parts of several documents bos belongs to the first part and eos to the last.
 
     Args:
-        rows: which copy the tokens of `spans`, `(rows, room)`.
-        text: where the spans lie.
-        spans: `(rows, 2)`.
+        rows: copies of the tokens of `windows`, `(rows, room)`.
+        text: which the windows are of.
+        windows: `(rows, 2)`.
         frame: its tokens make the rows wider.
-        vocabulary: has bos, eos and pad.
+        vocabulary: bos, eos and pad.
     """
-    documents, row = np.asarray(text.documents), np.arange(len(rows.input_ids))
-    led, ended = (~_among(documents, spans[:, side]) for side in range(2))
-    wider = (0, 0), (1, frame_length(frame) - 1)
+    time = rows.input_ids.shape[1]
+    adds_bos, adds_eos = ~_among(np.asarray(text.documents), windows).T
 
-    def moved(array: np.ndarray, fill: int) -> np.ndarray:
-        """One place to the right where bos is put in front."""
-        wide = np.pad(array, wider, constant_values=fill)
-        wide[~led, :-1] = wide[~led, 1:]
-        wide[~led, -1] = fill
+    def widen(array: np.ndarray, fill: int) -> np.ndarray:
+        wide = np.full((len(array), time + frame_length(frame)), fill, dtype=array.dtype)
+        wide[adds_bos, 1 : time + 1], wide[~adds_bos, :time] = array[adds_bos], array[~adds_bos]
         return wide
 
-    ids, lengths = moved(rows.input_ids, vocabulary.pad), rows.lengths + led
-    ids[led, 0] = vocabulary.bos
+    ids, lengths = widen(rows.input_ids, vocabulary.pad), rows.lengths + adds_bos
+    ids[adds_bos, 0] = vocabulary.bos
     if frame == "bos-eos":
-        ids[row[ended], lengths[ended]] = vocabulary.eos
-        lengths = lengths + ended
+        ids[adds_eos, lengths[adds_eos]] = vocabulary.eos
+        lengths = lengths + adds_eos
     positions = sentences = None
     if rows.position_ids is not None:
-        begins = moved(rows.position_ids == 0, False)
-        begins[led, 1] = False
+        begins = widen(rows.position_ids == 0, False)
+        begins[adds_bos, 1] = False
         begins[:, 0] = True
         positions = position_ids_from(begins)
     if rows.sentence_starts is not None:
-        sentences = moved(rows.sentence_starts, False)
+        sentences = widen(rows.sentence_starts, False)
     return replace(rows, input_ids=ids, lengths=lengths, position_ids=positions, sentence_starts=sentences)
 
 
 def _among(places: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Which of the `wanted` are among the ascending `places`."""
+    """Which of the `wanted` are among the ascending `places`, of the shape of `wanted`."""
     return places.take(np.searchsorted(places, wanted), mode="clip") == wanted
 
 
@@ -141,29 +138,27 @@ def position_ids_from(begins: np.ndarray) -> np.ndarray:
     return place - np.maximum.accumulate(np.where(begins, place, 0), axis=1)
 
 
-def _marks(places: np.ndarray, spans: np.ndarray, window: int) -> np.ndarray:
-    """Which tokens of the `spans` stand at one of the ascending `places`, `(rows, window)`."""
-    first, last = (np.searchsorted(places, spans[:, side]) for side in range(2))
-    counts = last - first
-    row = np.repeat(np.arange(len(spans)), counts)
-    number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    marks = np.zeros((len(spans), window), dtype=bool)
-    marks[row, places[first[row] + number] - spans[row, 0]] = True
+def _mark(places: np.ndarray, windows: np.ndarray, seq_len: int) -> np.ndarray:
+    """Which tokens of the `windows` are at one of the ascending `places`, `(rows, seq_len)`."""
+    first, last = (np.searchsorted(places, windows[:, side]) for side in range(2))
+    row = np.repeat(np.arange(len(windows)), last - first)
+    marks = np.zeros((len(windows), seq_len), dtype=bool)
+    marks[row, places[concatenated_ranges(first, last - first)] - windows[row, 0]] = True
     return marks
 
 
 class SplitWindows:
-    """Each of some windows as `cuts` shorter ones of `room` tokens, one after the other; empty ones are left out.
+    """Each window cut into `cuts` shorter ones of `room` tokens; empty ones are left out.
 
-    The last tokens of a window lie in none where the shorter rows have each a frame of their own.
+    The last tokens of a window lie in none where each of the shorter rows has a frame of its own.
 
     Attributes:
-        spans: starts and stops of the shorter ones, `(rows, 2)`.
+        windows: starts and stops of the shorter ones, `(rows, 2)`.
     """
 
-    def __init__(self, spans: np.ndarray, cuts: int, room: int) -> None:
-        starts = spans[:, :1] + np.arange(cuts) * room
-        stops = np.minimum(starts + room, spans[:, 1:])
+    def __init__(self, windows: np.ndarray, cuts: int, room: int) -> None:
+        starts = windows[:, :1] + np.arange(cuts) * room
+        stops = np.minimum(starts + room, windows[:, 1:])
         self._cuts, self._kept = cuts, (starts < stops).ravel()
         self.windows = np.stack([starts, stops], axis=-1).reshape(-1, 2)[self._kept]
 

@@ -1,4 +1,4 @@
-"""What a row is masked by: tokens, or whole words."""
+"""The units that masking counts and chooses: tokens, or whole words."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -41,7 +41,8 @@ class Units:
 
 
 @lru_cache(maxsize=8)
-def _ordinary(vocabulary: Vocabulary) -> np.ndarray:
+def is_ordinary(vocabulary: Vocabulary) -> np.ndarray:
+    """Which ids are no special tokens, `(vocab,)`."""
     table = np.ones(vocabulary.size, dtype=bool)
     table[list(vocabulary.special)] = False
     return table
@@ -50,8 +51,8 @@ def _ordinary(vocabulary: Vocabulary) -> np.ndarray:
 def units_of(rows: Rows, vocabulary: Vocabulary, unit: Unit = "token", first: int = 0) -> Units:
     """The units of rows; special tokens and padding belong to none.
 
-    A word also begins at the start of a row, of a document's part and of a sentence that is marked, and behind a
-    special token, so that a word which the window cuts is one of its own; and behind a line break.
+    A word also begins at the start of a row, of a document's part and of a sentence that is marked, and after a
+    special token, so that a word which the window cuts is one of its own; and after a line break.
 
     Args:
         first: tokens of a document's part before this one belong to no unit.
@@ -60,7 +61,7 @@ def units_of(rows: Rows, vocabulary: Vocabulary, unit: Unit = "token", first: in
         ValueError: for words, where the vocabulary does not know where they start.
     """
     place = np.arange(rows.input_ids.shape[1])
-    maskable = _ordinary(vocabulary)[rows.input_ids]
+    maskable = is_ordinary(vocabulary)[rows.input_ids]
     if (rows.lengths < len(place)).any():
         maskable &= place < rows.lengths[:, None]
     if first:

@@ -70,11 +70,11 @@ def advantage_by_lengths(rows: Rows, window: int) -> float:
 
 
 def pairs(corruption: Corruption, text: Text, window: int, vocabulary: Vocabulary, count: int = ROWS) -> Rows:
-    """Rows of units of which one half comes in the first half of the rows alone, and the other in the second."""
-    spans = np.random.default_rng(0).permutation(corruption.windows(text, window, False)[:])
-    half, number = len(spans) // 2, np.arange(count // 2)
-    chosen = np.concatenate([number % half, half + number % (len(spans) - half)])
-    return corruption.read_rows(text, spans[chosen], keys(count), window, vocabulary)
+    """Rows of passages of which one half comes in the first half of the rows alone, and the other in the second."""
+    windows = np.random.default_rng(0).permutation(corruption.windows(text, window, False)[:])
+    half, number = len(windows) // 2, np.arange(count // 2)
+    chosen = np.concatenate([number % half, half + number % (len(windows) - half)])
+    return corruption.read_rows(text, windows[chosen], keys(count), window, vocabulary)
 
 
 def exchangeable(sentences: int) -> ToyText:
@@ -100,7 +100,7 @@ def test_exchangeable_text_tells_nothing(corruption: Corruption) -> None:
 
 @pytest.mark.parametrize("window", [64, 128])
 def test_both_lengths_together_do_not_tell_what_is_next(window: int) -> None:
-    """Oracle: chance, to 0.6 % on 60,000 rows of other units, whose standard deviation is 0.2 %."""
+    """Oracle: chance, to 0.6 % on 60,000 rows of other passages, whose standard deviation is 0.2 %."""
     rows = pairs(NextSentencePairs(), exchangeable(120_000), window, VOCABULARY, 120_000)
     assert advantage_by_lengths(rows, window) < 0.006
 
@@ -112,22 +112,22 @@ def test_lengths_that_differ_by_a_tenth_would_tell() -> None:
     shorter = (rows.token_type_ids.sum(axis=1) * (0.1 * rows.labels)).astype(np.int64)
     place = np.arange(128)
     left = rows.token_type_ids * (place < (rows.lengths - shorter)[:, None])
-    told = Rows(rows.keys, rows.input_ids, rows.lengths - shorter, token_type_ids=left, labels=rows.labels)
-    assert advantage_by_lengths(told, 128) > 0.02
+    shortened = Rows(rows.keys, rows.input_ids, rows.lengths - shorter, token_type_ids=left, labels=rows.labels)
+    assert advantage_by_lengths(shortened, 128) > 0.02
 
 
-def test_units_filled_from_the_left_would_tell() -> None:
-    """The same regression on the same text tells the order where a unit begins with what did not fit before it."""
+def test_passages_filled_from_the_left_would_tell() -> None:
+    """The same regression on the same text tells the order where a passage begins with what did not fit before it."""
     text, most = exchangeable(120_000), 61
     starts, stops = text.sentences.T
-    units, sentence = [], 0
+    passages, sentence = [], 0
     while sentence < len(starts):
         after = int(np.searchsorted(stops, starts[sentence] + most, side="right"))
         if after - sentence > 1:
-            units.append([starts[sentence], stops[after - 1]])
+            passages.append([starts[sentence], stops[after - 1]])
         sentence = max(after, sentence + 1)
-    spans = np.random.default_rng(0).permutation(np.array(units))
-    rows = SentenceOrderPairs("document").read_rows(text, np.tile(spans, (3, 1))[:ROWS], keys(ROWS), 64, VOCABULARY)
+    windows = np.random.default_rng(0).permutation(np.array(passages))
+    rows = SentenceOrderPairs("document").read_rows(text, np.tile(windows, (3, 1))[:ROWS], keys(ROWS), 64, VOCABULARY)
     kinds = np.arange(VOCABULARY.size) % 5
     assert rows.labels is not None
     assert deviations(features(rows, kinds, kinds), rows.labels) > 6

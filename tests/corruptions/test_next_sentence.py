@@ -1,4 +1,4 @@
-"""Next-sentence pairs: from one unit or with another document, and alike but for the words."""
+"""Next-sentence pairs: from one passage or with another document, and alike but for the words."""
 
 import pickle
 
@@ -22,8 +22,8 @@ WINDOW = 27  # 24 tokens for both segments
 PAIRS = NextSentencePairs()
 
 
-def read(text: ToyText, spans: np.ndarray, window: int = WINDOW, first: int = 0) -> Rows:
-    return PAIRS.read_rows(text, spans, keys(len(spans), first), window, VOCABULARY)
+def read(text: ToyText, windows: np.ndarray, window: int = WINDOW, first: int = 0) -> Rows:
+    return PAIRS.read_rows(text, windows, keys(len(windows), first), window, VOCABULARY)
 
 
 def segments(rows: Rows, row: int) -> tuple[list[int], list[int]]:
@@ -36,9 +36,9 @@ def segments(rows: Rows, row: int) -> tuple[list[int], list[int]]:
 
 def test_literal_example() -> None:
     text = toy_text([[[2, 3]], [[4, 3]]])
-    spans = PAIRS.windows(text, 11, True)
-    assert spans.tolist() == [[1, 6], [8, 15]]
-    rows = read(text, np.repeat(spans[:1], 40, axis=0), 11)
+    windows = PAIRS.windows(text, 11, True)
+    assert windows.tolist() == [[1, 6], [8, 15]]
+    rows = read(text, np.repeat(windows[:1], 40, axis=0), 11)
     view = PAIRS.corrupt(rows, VOCABULARY)
     rained, stayed, nobody = [1001, 1002], [1003, 1004, 1005], [1012, 1013, 1014]
     found = {(tuple(row), int(label)) for row, label in zip(view.input_ids.tolist(), view.targets, strict=True)}
@@ -51,7 +51,7 @@ def test_literal_example() -> None:
     assert view.token_type_ids is not None and view.token_type_ids[0].tolist()[:7] == [0] * 4 + [1] * 3
 
 
-def test_units_are_filled_greedily_and_no_sentence_is_there_twice() -> None:
+def test_passages_are_filled_greedily_and_no_sentence_is_there_twice() -> None:
     """Oracle: a loop over the sentences of each document; of more than 12 tokens a sentence is too long."""
     oracle = []
     for start, stop in zip(TEXT.documents[:-1], TEXT.documents[1:], strict=True):
@@ -68,30 +68,30 @@ def test_units_are_filled_greedily_and_no_sentence_is_there_twice() -> None:
     assert len(oracle) > 50
 
 
-def test_segments_are_whole_sentences_and_a_positive_is_its_unit() -> None:
-    """Oracle: the sentences' bounds; a negative's second one begins no document and lies in a unit of another."""
-    spans = PAIRS.windows(TEXT, WINDOW, True)
-    rows = read(TEXT, np.tile(spans, (20, 1)))
+def test_segments_are_whole_sentences_and_a_positive_is_its_passage() -> None:
+    """Oracle: the sentences' bounds; a negative's second one begins no document and lies in a passage of another."""
+    windows = PAIRS.windows(TEXT, WINDOW, True)
+    rows = read(TEXT, np.tile(windows, (20, 1)))
     assert rows.labels is not None
     starts, stops = (set(side) for side in TEXT.sentences.T.tolist())
     first = {TEXT.sentences[TEXT.sentences[:, 0] >= start][0, 0] for start in TEXT.documents[:-1]}
-    for row, (start, stop) in enumerate(np.tile(spans, (20, 1)).tolist()):
+    for row, (start, stop) in enumerate(np.tile(windows, (20, 1)).tolist()):
         head, tail = segments(rows, row)
         assert TEXT.tokens[start : start + len(head)].tolist() == head and start + len(head) in stops
         at = tail[0] - 1000  # a token is its place
         assert at in starts and at + len(tail) in stops and tail == TEXT.tokens[at : at + len(tail)].tolist()
         if rows.labels[row]:
             assert np.searchsorted(TEXT.documents, [at], "right") != np.searchsorted(TEXT.documents, [start], "right")
-            assert at not in first and any(a < at and at + len(tail) == b for a, b in spans.tolist())
+            assert at not in first and any(a < at and at + len(tail) == b for a, b in windows.tolist())
         else:
             assert at + len(tail) == stop
 
 
 def test_negatives_come_from_each_other_document_alike() -> None:
-    """Oracle: χ² over the documents that have units, of 40,000 rows of one unit, 3.3 deviations above its mean."""
-    spans = PAIRS.windows(TEXT, WINDOW, True)
-    document = np.searchsorted(TEXT.documents, spans[:, 0], side="right")
-    rows = read(TEXT, np.repeat(spans[[20]], 40_000, axis=0))
+    """Oracle: χ² over the documents that have passages, of 40,000 rows of one passage, 3.3 σ above its mean."""
+    windows = PAIRS.windows(TEXT, WINDOW, True)
+    document = np.searchsorted(TEXT.documents, windows[:, 0], side="right")
+    rows = read(TEXT, np.repeat(windows[[20]], 40_000, axis=0))
     assert rows.labels is not None and rows.token_type_ids is not None
     negative = rows.labels == 1
     assert negative.mean() == pytest.approx(0.5, abs=4 * np.sqrt(0.25 / 40_000))
@@ -108,13 +108,13 @@ def test_lengths_are_alike_row_by_row_where_documents_are_long() -> None:
     """Oracle: the same keys with the coin turned over; of 200 sentences a document some make up any length."""
     generator = np.random.default_rng(1)
     text = toy_text([[generator.integers(1, 12, 200).tolist()] for _ in range(8)])
-    spans = PAIRS.windows(text, 43, True)
+    windows = PAIRS.windows(text, 43, True)
     lengths = []
     for coin in (0, 1):
         with pytest.MonkeyPatch.context() as patch:
             turned = lambda bits, purpose, *rest: random_bits(bits, purpose, *rest) ^ np.uint64(coin * (purpose == 0))  # noqa: B023, E731
-            patch.setattr(next_sentence, "draw", turned)
-            rows = read(text, spans, 43)
+            patch.setattr(next_sentence, "random_bits", turned)
+            rows = read(text, windows, 43)
         assert rows.token_type_ids is not None and rows.labels is not None
         lengths.append(np.stack([rows.lengths, rows.token_type_ids.sum(axis=1), rows.labels], axis=1))
     assert (lengths[0][:, 2] != lengths[1][:, 2]).all()
@@ -122,22 +122,22 @@ def test_lengths_are_alike_row_by_row_where_documents_are_long() -> None:
 
 
 def test_a_row_is_the_same_alone() -> None:
-    spans = PAIRS.windows(TEXT, WINDOW, True)
-    whole = read(TEXT, spans)
-    for row in range(0, len(spans), 3):
-        assert np.array_equal(whole.input_ids[row], read(TEXT, spans[[row]], first=row).input_ids[0])
+    windows = PAIRS.windows(TEXT, WINDOW, True)
+    whole = read(TEXT, windows)
+    for row in range(0, len(windows), 3):
+        assert np.array_equal(whole.input_ids[row], read(TEXT, windows[[row]], first=row).input_ids[0])
 
 
 def test_a_micro_batch_costs_no_search_through_the_whole_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Oracle: how many numbers are searched for, all units once and then one for each row."""
-    spans, searched, search = PAIRS.windows(TEXT, WINDOW, True), [], np.searchsorted
+    """Oracle: how many numbers are searched for, all passages once and then one for each row."""
+    windows, searched, search = PAIRS.windows(TEXT, WINDOW, True), [], np.searchsorted
 
     def counting(places: np.ndarray, wanted: np.ndarray, side: str = "left") -> np.ndarray:
         searched.append(np.size(wanted))
         return search(places, wanted, side=side)  # type: ignore[call-overload]
 
     monkeypatch.setattr(np, "searchsorted", counting)
-    read(TEXT, spans[:3])
+    read(TEXT, windows[:3])
     assert searched and max(searched) == 3
 
 

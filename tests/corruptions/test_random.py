@@ -1,9 +1,11 @@
 """Numbers by key against SplitMix64's published outputs, and against chance."""
 
+from math import factorial
+
 import numpy as np
 import pytest
 
-from lm_objectives.corruptions.random import derive_seed, randint, random_bits, row_keys, splitmix64, uniform
+from lm_objectives.corruptions.random import derive_seed, permute, randint, random_bits, row_keys, splitmix64, uniform
 
 GOLDEN = 0x9E3779B97F4A7C15
 
@@ -20,7 +22,7 @@ def test_is_splitmix64() -> None:
     ]
 
 
-def test_draws_are_splitmix64_seeded_by_the_key() -> None:
+def test_random_bits_are_splitmix64_seeded_by_the_key() -> None:
     """Oracle: the same in whole numbers of Python."""
 
     def finalise(x: int) -> int:
@@ -34,7 +36,7 @@ def test_draws_are_splitmix64_seeded_by_the_key() -> None:
     assert random_bits(np.array([key], dtype=np.uint64), purpose, np.arange(4)).tolist() == oracle
 
 
-def test_mix_leaves_its_argument_alone() -> None:
+def test_splitmix64_leaves_its_argument_alone() -> None:
     numbers = np.arange(5, dtype=np.uint64)
     splitmix64(numbers)
     assert numbers.tolist() == [0, 1, 2, 3, 4]
@@ -48,13 +50,13 @@ def test_a_number_depends_on_its_key_and_counter_alone() -> None:
     assert len(np.unique(whole)) == whole.size
 
 
-def test_keys_of_rows_do_not_depend_on_who_asks() -> None:
+def test_keys_of_rows_do_not_depend_on_the_others() -> None:
     base = derive_seed("training", 0, "causal")
     assert np.array_equal(row_keys(base, np.arange(100))[37:40], row_keys(base, np.array([37, 38, 39])))
     assert row_keys(base, np.array([5])) != row_keys(derive_seed("training", 1, "causal"), np.array([5]))
 
 
-def test_domains_are_the_same_everywhere_and_words_do_not_run_together() -> None:
+def test_seeds_are_the_same_everywhere_and_words_do_not_run_together() -> None:
     assert derive_seed("training", 0, "causal") == derive_seed("training", "0", "causal")
     assert derive_seed("ab", "c") != derive_seed("a", "bc")
     assert (
@@ -78,7 +80,7 @@ def test_uniform_never_reaches_one() -> None:
     assert uniform(np.array([2**64 - 1], dtype=np.uint64))[0] == 1 - 2**-24
 
 
-def test_below_is_even() -> None:
+def test_randint_is_even() -> None:
     """Oracle: χ² with 12 degrees of freedom is above 32.9 once in 1,000 times."""
     found = randint(random_bits(row_keys(derive_seed("b"), np.arange(26_000)), 2, np.zeros(1)), 13)
     counts = np.bincount(found, minlength=13)
@@ -98,3 +100,55 @@ def test_purposes_counters_and_keys_are_independent() -> None:
         (first[:, 1:], second[:, :-1]),  # a purpose must not be the other one, a counter on
     ):
         assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 5 / np.sqrt(one.size)
+
+
+@pytest.mark.parametrize("size", [*range(1, 40), 63, 64, 65, 255, 256, 257, 1000, 1024, 1025, 1999, 2000, 100_003])
+def test_permute_is_a_permutation(size: int) -> None:
+    assert np.array_equal(np.sort(permute(np.arange(size), size, derive_seed("a"))), np.arange(size))
+
+
+def test_permute_gives_the_same_order_for_the_same_key() -> None:
+    whole = permute(np.arange(500), 500, derive_seed("a"))
+    assert np.array_equal(permute(np.array([450, 3]), 500, derive_seed("a")), whole[[450, 3]])
+    assert len(permute(np.arange(0), 500, derive_seed("a"))) == 0
+
+
+def test_permute_gives_other_orders_for_other_keys() -> None:
+    orders = {tuple(permute(np.arange(40), 40, derive_seed(number))) for number in range(200)}
+    assert len(orders) == 200
+
+
+@pytest.mark.parametrize("number", [6_000, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("size", "limit"), [(2, 10.8), (3, 20.5), (4, 49.7), (5, 173.6)])
+def test_permute_gives_every_order_of_few_as_often(size: int, limit: float, number: int) -> None:
+    """Oracle: χ² with n! - 1 degrees of freedom is above the limit once in 1,000 times."""
+    orders = [permute(np.arange(size), size, key) for key in row_keys(derive_seed("few"), np.arange(number))]
+    counts = np.unique(np.stack(orders) @ size ** np.arange(size), return_counts=True)[1]
+    assert len(counts) == factorial(size)
+    assert ((counts - counts.mean()) ** 2 / counts.mean()).sum() < limit
+
+
+@pytest.mark.parametrize("size", [6, 7, 8, 16])
+def test_every_pair_of_places_of_two_items_comes_as_often(size: int) -> None:
+    """Oracle: χ² of where items 0 and 1 go, and 1 and n - 1; 3.3 standard deviations above its degrees of freedom."""
+    orders = np.stack(
+        [permute(np.arange(size), size, key) for key in row_keys(derive_seed("pairs"), np.arange(20_000))]
+    )
+    for one, other in ((0, 1), (1, size - 1)):
+        counts = np.bincount(orders[:, one] * size + orders[:, other], minlength=size**2).reshape(size, size)
+        assert not counts.diagonal().any()
+        off = counts[~np.eye(size, dtype=bool)]
+        assert ((off - off.mean()) ** 2 / off.mean()).sum() < len(off) + 3.3 * np.sqrt(2 * len(off))
+
+
+def test_permute_scatters_neighbours() -> None:
+    """Oracle: the correlation of an index and its place has a standard deviation of 1/√n."""
+    order = permute(np.arange(10_000), 10_000, derive_seed("a"))
+    assert abs(np.corrcoef(order, np.arange(10_000))[0, 1]) < 0.05
+    assert abs(np.corrcoef(order[1:], order[:-1])[0, 1]) < 0.05
+
+
+def test_permute_leaves_its_argument_alone() -> None:
+    index = np.arange(10)
+    permute(index, 10, derive_seed("a"))
+    assert index.tolist() == list(range(10))

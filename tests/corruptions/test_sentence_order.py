@@ -1,4 +1,4 @@
-"""Two segments: whole sentences, one unit, a fair coin, and nothing that tells the order but the text."""
+"""Two segments: whole sentences, one passage, a fair coin, and nothing that tells the order but the text."""
 
 import math
 import time
@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from utils.corruption_cases import BOS, EOS, PAD, VOCABULARY, ToyText, keys, toy_text
 
-from lm_objectives.corruptions import sentence_order as pairs
-from lm_objectives.corruptions.segment_pairs import split_into_units
-from lm_objectives.corruptions.sentence_order import SentenceOrderPairs
-from lm_objectives.views import Rows
+from lm_objectives.corruptions import sentence_order
+from lm_objectives.corruptions.sentence_order import SentenceOrderPairs, split_into_passages
+from lm_objectives.views import Rows, Text
 
 GENERATOR = np.random.default_rng(0)
 TEXT = toy_text(
@@ -24,8 +23,8 @@ TEXT = toy_text(
 WINDOW = 40
 
 
-def read(text: ToyText, spans: np.ndarray, window: int = WINDOW, first: int = 0) -> Rows:
-    return SentenceOrderPairs().read_rows(text, spans, keys(len(spans), first), window, VOCABULARY)
+def read(text: ToyText, windows: np.ndarray, window: int = WINDOW, first: int = 0) -> Rows:
+    return SentenceOrderPairs().read_rows(text, windows, keys(len(windows), first), window, VOCABULARY)
 
 
 def segments(rows: Rows, row: int) -> tuple[list[int], list[int]]:
@@ -41,9 +40,9 @@ def segments(rows: Rows, row: int) -> tuple[list[int], list[int]]:
 def test_literal_example() -> None:
     text = toy_text([[[2, 3, 2]]])
     rained, stayed, nobody = [1001, 1002], [1003, 1004, 1005], [1006, 1007]
-    spans = SentenceOrderPairs().windows(text, 12, False)
-    assert spans.tolist() == [[1, 8]]
-    rows = SentenceOrderPairs().read_rows(text, np.repeat(spans, 60, axis=0), keys(60), 12, VOCABULARY)
+    windows = SentenceOrderPairs().windows(text, 12, False)
+    assert windows.tolist() == [[1, 8]]
+    rows = SentenceOrderPairs().read_rows(text, np.repeat(windows, 60, axis=0), keys(60), 12, VOCABULARY)
     view = SentenceOrderPairs().corrupt(rows, VOCABULARY)
     found = {(tuple(row), int(label)) for row, label in zip(view.input_ids.tolist(), view.targets, strict=True)}
     cuts = [(rained + stayed, nobody), (rained, stayed + nobody)]
@@ -60,7 +59,7 @@ def test_literal_example() -> None:
 
 
 def cut_in_two(first: int, last: int, most: int) -> list[list[int]]:
-    """Oracle of `halve` within one stretch: a recursion over its sentences."""
+    """Oracle of `split_into_passages` within one stretch: a recursion over its sentences."""
     starts, stops = TEXT.sentences.T
     size = stops[last - 1] - starts[first]
     if size <= most:
@@ -74,18 +73,18 @@ def cut_in_two(first: int, last: int, most: int) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("within", ["paragraph", "document"])
-def test_units_are_whole_sentences_of_one_place_and_each_is_there_once(
+def test_passages_are_whole_sentences_of_one_place_and_each_is_there_once(
     within: Literal["paragraph", "document"],
 ) -> None:
     """Oracle: a recursion that cuts each paragraph, or document, in two until its parts fit."""
     bounds = [*TEXT.paragraphs]
     if within == "document":
         bounds = [sum(TEXT.sentences[:, 0] < start) for start in TEXT.documents]
-    oracle = [unit for first, last in pairwise(bounds) for unit in cut_in_two(int(first), int(last), WINDOW - 3)]
-    spans = SentenceOrderPairs(within).windows(TEXT, WINDOW, False)
-    assert spans.tolist() == oracle
+    oracle = [passage for first, last in pairwise(bounds) for passage in cut_in_two(int(first), int(last), WINDOW - 3)]
+    windows = SentenceOrderPairs(within).windows(TEXT, WINDOW, False)
+    assert windows.tolist() == oracle
     assert len(oracle) > 50
-    assert (spans[1:, 0] >= spans[:-1, 1]).all()
+    assert (windows[1:, 0] >= windows[:-1, 1]).all()
 
 
 def test_every_paragraph_of_two_that_fits_is_there_once() -> None:
@@ -100,10 +99,10 @@ def test_a_text_without_pairs_has_no_windows() -> None:
 
 
 def test_segments_start_and_end_at_sentences_and_restore_the_text() -> None:
-    spans = SentenceOrderPairs().windows(TEXT, WINDOW, False)
-    rows = read(TEXT, spans)
+    windows = SentenceOrderPairs().windows(TEXT, WINDOW, False)
+    rows = read(TEXT, windows)
     starts, stops = set(TEXT.sentences[:, 0]), set(TEXT.sentences[:, 1])
-    for row, (start, stop) in enumerate(spans):
+    for row, (start, stop) in enumerate(windows):
         first, second = segments(rows, row)
         assert first and second
         assert first + second == TEXT.tokens[start:stop].tolist()
@@ -134,8 +133,8 @@ def test_lengths_before_and_after_a_cut_are_alike_where_the_text_is_not() -> Non
     generator = np.random.default_rng(1)
     sizes = [[*generator.integers(1, 5, 1), *generator.integers(1, 12, n)] for n in generator.integers(1, 6, 4000)]
     text = toy_text([sizes])
-    spans = np.tile(SentenceOrderPairs().windows(text, WINDOW, False), (8, 1))
-    rows = read(text, spans)
+    windows = np.tile(SentenceOrderPairs().windows(text, WINDOW, False), (8, 1))
+    rows = read(text, windows)
     assert rows.token_type_ids is not None and rows.labels is not None
     second = rows.token_type_ids.sum(axis=1) - 1
     lengths = np.stack([rows.lengths - 3 - second, second])
@@ -152,34 +151,34 @@ def test_five_million_words_are_cut_in_a_moment() -> None:
     stops = np.cumsum(lengths)
     edges = np.unique(np.append(generator.integers(0, 200_000, 2_000), [0, 200_000]))
     started = time.perf_counter()
-    units = split_into_units(stops - lengths, stops, edges, 125)
+    passages = split_into_passages(stops - lengths, stops, edges, 125)
     assert time.perf_counter() - started < 0.3
-    assert len(units) > 50_000
+    assert len(passages) > 50_000
 
 
 def test_a_row_is_the_same_alone() -> None:
-    spans = SentenceOrderPairs().windows(TEXT, WINDOW, False)
-    whole, alone = read(TEXT, spans), read(TEXT, spans[[7]], first=7)
+    windows = SentenceOrderPairs().windows(TEXT, WINDOW, False)
+    whole, alone = read(TEXT, windows), read(TEXT, windows[[7]], first=7)
     assert whole.token_type_ids is not None and alone.token_type_ids is not None
     assert np.array_equal(whole.input_ids[7], alone.input_ids[0])
     assert np.array_equal(whole.token_type_ids[7], alone.token_type_ids[0])
 
 
-def test_weights_are_found_from_a_bounded_number_of_units_all_over_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_found_from_a_bounded_number_of_passages_all_over_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory does not grow with the text: all cuts of a large one would take gigabytes."""
     surveyed: list[np.ndarray] = []
 
-    def cuts_of(starts: np.ndarray, stops: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        surveyed.append(units)
-        return original(starts, stops, units)
+    def cut_points(text: Text, passages: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        surveyed.append(passages)
+        return original(text, passages)
 
-    original = pairs.cut_points
-    monkeypatch.setattr(pairs, "_SURVEYED", 8)
-    monkeypatch.setattr(pairs, "cuts_of", cuts_of)
+    original = sentence_order.cut_points
+    monkeypatch.setattr(sentence_order, "_SURVEYED", 8)
+    monkeypatch.setattr(sentence_order, "cut_points", cut_points)
     text = toy_text([[[5, 5]]] * 100)
-    spans = SentenceOrderPairs().windows(text, WINDOW, False)
-    assert len(spans) == 100
-    read(text, spans[:2])
+    windows = SentenceOrderPairs().windows(text, WINDOW, False)
+    assert len(windows) == 100
+    read(text, windows[:2])
     [of_batch, of_text] = surveyed
     assert len(of_batch) == 2
     assert 4 <= len(of_text) <= 8

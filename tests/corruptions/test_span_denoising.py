@@ -23,9 +23,9 @@ def vocabulary_for(corruption: SpanCorruption, window: int) -> Vocabulary:
 
 def read(corruption: SpanCorruption, window: int, count: int, length: int = 900) -> Rows:
     text = toy_text([[[length]], [[length - 7]], [[60]]])
-    spans = corruption.windows(text, window, True)
-    chosen = np.arange(count) % len(spans)
-    return corruption.read_rows(text, spans[chosen], keys(count), window, vocabulary_for(corruption, window))
+    windows = corruption.windows(text, window, True)
+    chosen = np.arange(count) % len(windows)
+    return corruption.read_rows(text, windows[chosen], keys(count), window, vocabulary_for(corruption, window))
 
 
 def halves(corruption: SpanCorruption, view: View, row: int) -> tuple[list[int], list[int]]:
@@ -192,10 +192,10 @@ def test_a_row_is_the_same_alone(corruption: SpanCorruption) -> None:
 def test_windows_leave_out_the_ends_of_documents_and_hold_one_each() -> None:
     text = toy_text([[[40]], [[3]], [[10], [10]]])
     corruption = SpanCorruption()
-    spans = corruption.windows(text, 16, True)
+    windows = corruption.windows(text, 16, True)
     assert corruption.raw_length(16) == 17
-    assert spans[np.arange(len(spans))].tolist() == [[1, 18], [18, 35], [35, 41], [43, 46], [48, 65], [65, 69]]
-    rows = corruption.read_rows(text, spans[np.arange(6)], keys(6), 16, VOCABULARY)
+    assert windows[np.arange(len(windows))].tolist() == [[1, 18], [18, 35], [35, 41], [43, 46], [48, 65], [65, 69]]
+    rows = corruption.read_rows(text, windows[np.arange(6)], keys(6), 16, VOCABULARY)
     assert not np.isin(rows.input_ids, (BOS, EOS)).any() and rows.position_ids is None
 
 
@@ -250,8 +250,8 @@ def test_ends_that_rows_of_special_tokens_lose_are_counted() -> None:
     corruption, text = SpanCorruption(), toy_text([[[568]], [[568]], [[300]]])
     text.tokens[text.tokens > EOS] = MASK
     text.tokens[700:1200] = 50
-    told = corruption.dropped_counts(text, 512, False, vocabulary_for(corruption, 512))
-    assert told == {"last tokens that would be alone": 0, "tokens at the end of rows of too many special ones": 57}
+    dropped = corruption.dropped_counts(text, 512, False, vocabulary_for(corruption, 512))
+    assert dropped == {"last tokens that would be alone": 0, "tokens at the end of rows of too many special ones": 57}
 
 
 def test_rows_without_two_ordinary_tokens_have_no_noise() -> None:
@@ -288,14 +288,20 @@ def test_is_plain_data() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
-        ({"rate": 0.0}, r"^expected a noise rate between 0 and 1, both excluded, found 0\.0: 0\.15 is T5's$"),
-        ({"mean": 0.5}, r"^expected a mean span of at least 1 token, found 0\.5: 3\.0 is T5's$"),
+        (
+            {"noise_density": 0.0},
+            r"^expected a noise_density between 0 and 1, both excluded, found 0\.0: 0\.15 is T5's$",
+        ),
+        (
+            {"mean_noise_span_length": 0.5},
+            r"^expected a mean_noise_span_length of at least 1 token, found 0\.5: 3\.0 is T5's$",
+        ),
     ],
 )
-def test_settings_that_cannot_be_are_one_clear_line(settings: dict[str, float], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_settings_that_cannot_be_are_one_clear_line(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         SpanCorruption(**settings)  # type: ignore[arg-type]
 
 

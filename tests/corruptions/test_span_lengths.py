@@ -1,7 +1,8 @@
-"""Lengths of runs against the published formulas."""
+"""Lengths of spans against the published formulas."""
 
 import math
 import pickle
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -63,13 +64,13 @@ def test_lengths_that_do_not_fit_are_not_drawn() -> None:
     assert (sample_lengths(NGram(), bits, 1, np.zeros(bits.shape, dtype=np.int64)) == 0).all()
 
 
-def test_equal_ones_give_the_same_chances_and_the_same_placement() -> None:
+def test_equal_ones_have_the_same_class_and_settings() -> None:
     assert NGram(2) == NGram(2) != NGram(3)
     assert NGram(1) != Uniform(1, 1) and Poisson() != "Poisson"
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda: Geometric(0.0), r"^expected p above 0 and at most 1 for Geometric, found 0\.0: 0\.2 is SpanBERT's$"),
         (lambda: Geometric(longest=0), r"^expected longest of at least 1 for Geometric, found 0: 10 is as published$"),
@@ -78,18 +79,37 @@ def test_equal_ones_give_the_same_chances_and_the_same_placement() -> None:
         (lambda: NGram(0), r"^expected longest of at least 1 for NGram, found 0: 3 is as published$"),
     ],
 )
-def test_lengths_that_cannot_be_are_one_clear_line(make: object, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_lengths_that_cannot_be_are_one_clear_line(make: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         make()  # type: ignore[operator]
 
 
 class Empty(SpanLengths):
-    """Runs of no units alone."""
+    """Spans of no units alone."""
 
     def probabilities(self) -> np.ndarray:
         return np.array([1.0])
 
 
-def test_runs_of_no_units_alone_mask_nothing_and_that_is_said() -> None:
-    with pytest.raises(ValueError, match=r"^expected runs of at least 1 units from Empty, found none with a chance:"):
+def test_spans_of_no_units_alone_are_one_clear_line() -> None:
+    with pytest.raises(ValueError, match=r"^expected spans of at least 1 units from Empty, found none with a chance:"):
         sample_spans(np.zeros(1, np.uint64), np.array([5]), np.array([2]), Empty())
+
+
+class Counted(NGram):
+    """Counts how often its chances are asked for."""
+
+    calls: ClassVar[int] = 0
+
+    def probabilities(self) -> np.ndarray:
+        Counted.calls += 1
+        return super().probabilities()
+
+
+def test_chances_are_not_computed_for_each_batch() -> None:
+    """Oracle: a count of the calls, the same after ten batches, each of new but equal lengths, as after one."""
+    calls = []
+    for _ in range(10):
+        sample_spans(keys(4), np.full(4, 20), np.full(4, 5), Counted(3))
+        calls.append(Counted.calls)
+    assert 0 < calls[0] == calls[-1]

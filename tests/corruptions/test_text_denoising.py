@@ -1,4 +1,4 @@
-"""BART's infilling: exact counts, masks for runs, sentences in every order as often."""
+"""BART's infilling: exact counts, masks for spans, sentences in every order as often."""
 
 import pickle
 from dataclasses import replace
@@ -49,7 +49,7 @@ def test_literal_example() -> None:
 
 @each
 def test_exact_counts_and_what_is_left_keeps_its_order(corruption: TextInfilling) -> None:
-    """Oracle: round(rate × words) words are gone, whole, and the others stand in the order of the permuted text."""
+    """Oracle: round(rate × words) words are masked, whole, and the others stand in the order of the permuted text."""
     rows = permute_sentences(ROWS, VOCABULARY) if corruption.permute_sentences else ROWS
     view = corruption.corrupt(ROWS, VOCABULARY)
     units = units_of(rows, VOCABULARY, corruption.unit)
@@ -61,19 +61,19 @@ def test_exact_counts_and_what_is_left_keeps_its_order(corruption: TextInfilling
         assert 1 <= masks <= wanted
         starts = np.append(np.flatnonzero(units.begins[row]), rows.lengths[row])
         left = [token for token in ids if token != MASK]
-        gone = rows.lengths[row] - (rows.input_ids[row] == MASK).sum() - len(left)
-        assert wanted <= gone <= np.sort(np.diff(starts))[-wanted:].sum()
+        masked = rows.lengths[row] - (rows.input_ids[row] == MASK).sum() - len(left)
+        assert wanted <= masked <= np.sort(np.diff(starts))[-wanted:].sum()
         text = iter(rows.input_ids[row].tolist())
         assert all(token in text for token in left)  # a subsequence
 
 
 @each
-def test_a_mask_stands_for_each_run_and_in_front_of_the_place_of_each_of_none(corruption: TextInfilling) -> None:
-    """Oracle: a loop over the tokens of each row; the runs are those of corruption.runs."""
+def test_a_mask_stands_for_each_span_and_in_front_of_the_place_of_each_of_none(corruption: TextInfilling) -> None:
+    """Oracle: a loop over the tokens of each row; the spans are those of `sample_spans`."""
     units = units_of(ROWS, VOCABULARY, corruption.unit)
     counts = units.counts
-    runs = sample_spans(ROWS.keys, counts, mask_counts(corruption.rate, counts), corruption.lengths, least=0)
-    held, over, empty = (set(of.tolist()) for of in (runs.held, runs.over, runs.empty))
+    spans = sample_spans(ROWS.keys, counts, mask_counts(corruption.rate, counts), corruption.lengths, least=0)
+    covered, continuing, empty = (set(of.tolist()) for of in (spans.units, spans.continuing, spans.empty))
     ids, lengths = infill(ROWS, VOCABULARY, corruption.rate, corruption.lengths, corruption.unit)
     unit = -1
     for row in range(len(counts)):
@@ -81,11 +81,11 @@ def test_a_mask_stands_for_each_run_and_in_front_of_the_place_of_each_of_none(co
         for place in range(ROWS.lengths[row]):
             unit += units.begins[row, place]
             if units.begins[row, place]:
-                oracle += [MASK] * ((unit in empty) + (unit in held and unit not in over))
-            if not (units.maskable[row, place] and unit in held):
+                oracle += [MASK] * ((unit in empty) + (unit in covered and unit not in continuing))
+            if not (units.maskable[row, place] and unit in covered):
                 oracle.append(ROWS.input_ids[row, place])
         assert ids[row, : lengths[row]].tolist() == oracle
-    assert len(runs.empty) > 0 or corruption != TextInfilling()
+    assert len(spans.empty) > 0 or corruption != TextInfilling()
 
 
 @each
@@ -99,7 +99,7 @@ def test_nothing_but_the_text_is_written_and_all_of_it(corruption: TextInfilling
 
 
 @each
-def test_special_tokens_stay_where_the_text_has_them(corruption: TextInfilling) -> None:
+def test_special_tokens_are_not_moved(corruption: TextInfilling) -> None:
     view = corruption.corrupt(ROWS, VOCABULARY)
     last = view.input_ids[torch.arange(200), view.lengths - 1]
     assert (view.input_ids[:, 0] == BOS).all() and (last == EOS).all()

@@ -1,4 +1,4 @@
-"""Rows in their frame: bos in front of a text that goes on, one eos behind it, nothing of either changed."""
+"""Rows with special tokens around them: bos before a text that goes on, one eos after it, the text as it is."""
 
 from typing import Any
 
@@ -44,8 +44,8 @@ def by_hand(start: int, stop: int, frame: Frame) -> tuple[list[int], list[int]]:
 @each
 @both
 def test_rows_are_those_made_by_hand(corruption: Corruption, packing: bool) -> None:
-    spans = corruption.windows(TEXT, WINDOW, packing)
-    chosen = spans[np.arange(len(spans))]
+    windows = corruption.windows(TEXT, WINDOW, packing)
+    chosen = windows[np.arange(len(windows))]
     rows = corruption.read_rows(TEXT, chosen, keys(len(chosen)), WINDOW, VOCABULARY)
     assert rows.input_ids.shape == (len(chosen), WINDOW)
     for row, (start, stop) in enumerate(chosen.tolist()):
@@ -69,8 +69,8 @@ def test_rows_are_those_made_by_hand(corruption: Corruption, packing: bool) -> N
 @both
 def test_every_row_begins_and_ends_as_it_says(corruption: Corruption, packing: bool) -> None:
     """As RoBERTa's, GPT-BERT's, ELECTRA's and BART's code has it."""
-    spans = corruption.windows(TEXT, WINDOW, packing)
-    rows = corruption.read_rows(TEXT, spans[np.arange(len(spans))], keys(len(spans)), WINDOW, VOCABULARY)
+    windows = corruption.windows(TEXT, WINDOW, packing)
+    rows = corruption.read_rows(TEXT, windows[np.arange(len(windows))], keys(len(windows)), WINDOW, VOCABULARY)
     assert (rows.input_ids[:, 0] == BOS).all()
     if corruption.frame == "bos-eos":
         assert (rows.input_ids[np.arange(len(rows.input_ids)), rows.lengths - 1] == EOS).all()
@@ -79,9 +79,9 @@ def test_every_row_begins_and_ends_as_it_says(corruption: Corruption, packing: b
 @each
 @both
 def test_each_token_of_the_text_is_read_once(corruption: Corruption, packing: bool) -> None:
-    """But for tokens that would be alone in a row, and each document's own frame where it is made anew."""
-    spans = corruption.windows(TEXT, WINDOW, packing)
-    chosen = spans[np.arange(len(spans))]
+    """But for tokens that would be alone in a row, and each document's own bos and eos where they are added again."""
+    windows = corruption.windows(TEXT, WINDOW, packing)
+    chosen = windows[np.arange(len(windows))]
     covered = np.concatenate([np.arange(start, stop) for start, stop in chosen])
     assert len(np.unique(covered)) == len(covered)
     assert (np.diff(chosen) <= WINDOW - frame_length(corruption.frame)).all()
@@ -93,8 +93,8 @@ def test_each_token_of_the_text_is_read_once(corruption: Corruption, packing: bo
 @pytest.mark.parametrize("frame", ["bos", "bos-eos"])
 def test_frames_are_never_masked(frame: Any) -> None:
     for corruption in (TokenMasking(0.9, frame=frame), TokenMasking(0.9, predict_from="previous", frame=frame)):
-        spans = corruption.windows(TEXT, WINDOW, True)
-        rows = corruption.read_rows(TEXT, spans[np.arange(len(spans))], keys(len(spans)), WINDOW, VOCABULARY)
+        windows = corruption.windows(TEXT, WINDOW, True)
+        rows = corruption.read_rows(TEXT, windows[np.arange(len(windows))], keys(len(windows)), WINDOW, VOCABULARY)
         view = corruption.corrupt(rows, VOCABULARY)
         assert not np.isin(view.targets.numpy(), [BOS, EOS]).any()
         assert (view.input_ids[:, 0] == BOS).all()
@@ -103,14 +103,9 @@ def test_frames_are_never_masked(frame: Any) -> None:
 def test_a_framed_infilling_is_written_whole() -> None:
     """fairseq's denoising_dataset.py: source and target both begin with `<s>` and end with `</s>`."""
     corruption = TextInfilling(frame="bos-eos")
-    spans = corruption.windows(TEXT, WINDOW, False)
-    rows = corruption.read_rows(TEXT, spans[np.arange(len(spans))], keys(len(spans)), WINDOW, VOCABULARY)
+    windows = corruption.windows(TEXT, WINDOW, False)
+    rows = corruption.read_rows(TEXT, windows[np.arange(len(windows))], keys(len(windows)), WINDOW, VOCABULARY)
     view = corruption.corrupt(rows, VOCABULARY)
     assert view.decoder_labels is not None
     for ids, lengths in ((view.input_ids.numpy(), view.lengths.numpy()), (view.decoder_labels.numpy(), rows.lengths)):
         assert (ids[:, 0] == BOS).all() and (ids[np.arange(len(ids)), lengths - 1] == EOS).all()
-
-
-def test_a_text_that_breaks_off_is_not_ended_by_next_tokens() -> None:
-    with pytest.raises(ValueError, match=r"^expected a frame of none or bos for next tokens, found bos-eos: an eos"):
-        NextToken("bos-eos")

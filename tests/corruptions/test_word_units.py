@@ -58,7 +58,7 @@ def test_a_marked_sentence_begins_a_word() -> None:
 
 
 def test_a_line_break_ends_a_word() -> None:
-    """Token 6 goes on with a word, but for behind 9, a line break."""
+    """Token 6 goes on with a word, but not after 9, a line break."""
     breaks = np.arange(VOCABULARY.size) == 9
     units = units_of(rows_of([4, 6, 9, 6, 6]), replace(VOCABULARY, breaks_line=breaks), "word")
     assert words(units, 0) == [[0, 1, 2], [3, 4]]

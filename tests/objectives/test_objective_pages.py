@@ -55,16 +55,22 @@ def test_configs_train_and_survive_description(config: str) -> None:
 
 
 @pytest.mark.parametrize("kind", LEAVES)
-def test_every_objective_has_its_section_with_all_settings(kind: type[Objective]) -> None:
-    """Oracle: the constructor's signature; a section begins with all of its arguments at their defaults."""
-    [(page, section)] = [(name, found[1]) for name, text in PAGES.items() if (found := section_of(kind, text))]
+def test_every_objective_has_its_page_with_all_settings(kind: type[Objective]) -> None:
+    """Oracle: the constructor's signature; a page is named as the objective's module and begins with all arguments."""
+    page = f"{kind.__module__.rpartition('.')[2]}.md"
+    assert re.match(rf"# [^\n]*`{kind.__name__}`\n", PAGES[page])
     parameters = inspect.signature(kind).parameters.values()
     own = {each.name: each.default for each in parameters if each.kind is not each.VAR_KEYWORD}
-    settings = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)[0]
+    settings = re.findall(r"```yaml\n(.*?)```", PAGES[page], re.DOTALL)[0]
     first: Any = next(iter(yaml.safe_load(settings)["model"]["objectives"].values()))
     assert first == ({"class_path": kind.__name__, "init_args": own} if own else kind.__name__)
     assert f"| [`{kind.__name__}`](docs/objectives/{page}) |" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"| [`{kind.__name__}`]({page}) | `{corruption_of(kind)}` |" in PAGES["README.md"]
 
 
-def section_of(kind: type[Objective], page: str) -> re.Match[str] | None:
-    return re.search(rf"^## [^\n]*`{kind.__name__}`\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+def corruption_of(kind: type[Objective]) -> str:
+    return type(kind().corruption).__name__
+
+
+def test_every_page_is_of_an_objective() -> None:
+    assert set(PAGES) == {"README.md", *(f"{kind.__module__.rpartition('.')[2]}.md" for kind in LEAVES)}

@@ -23,7 +23,7 @@ VOCABULARY = Vocabulary(
 
 @dataclass(frozen=True, eq=False)
 class ToyText:
-    """A `corruption.base.Text` in memory."""
+    """A `Text` in memory."""
 
     tokens: np.ndarray
     sentences: np.ndarray

@@ -1,6 +1,6 @@
-"""The published codes' ways to mask in runs, written anew, and the table of docs/objectives/masked.md.
+"""The published codes' ways to mask spans, written anew, and the table of docs/objectives/masked_lm.md.
 
-    PYTHONPATH=. python tests/corruption/published_masking.py
+    PYTHONPATH=. python tests/utils/published_masking.py
 
 Each takes rows of one length whose units are words of one token, and gives the share of rows in which each is masked.
 """
@@ -107,7 +107,7 @@ def bart(rows: int, budget: int = 43) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Case:
-    """A published way to mask, and the setting that stands for it here."""
+    """A published way to mask, and the setting that does the same here."""
 
     name: str
     published: Callable[[int], np.ndarray]
@@ -120,10 +120,10 @@ class Case:
         counts, wanted = np.zeros(UNITS), round(self.rate * UNITS)
         for first in range(0, rows, 5000):
             keys = row_keys(derive_seed("published"), np.arange(first, first + 5000))
-            runs = sample_spans(keys, np.full(5000, UNITS), np.full(5000, wanted), self.lengths, self.least)
-            held = np.bincount(runs.held, minlength=5000 * UNITS).reshape(5000, UNITS)
-            assert held.max() == 1 and (held.sum(axis=1) == wanted).all()
-            counts += held.sum(axis=0)
+            spans = sample_spans(keys, np.full(5000, UNITS), np.full(5000, wanted), self.lengths, self.least)
+            covered = np.bincount(spans.units, minlength=5000 * UNITS).reshape(5000, UNITS)
+            assert covered.max() == 1 and (covered.sum(axis=1) == wanted).all()
+            counts += covered.sum(axis=0)
         return counts / rows
 
 

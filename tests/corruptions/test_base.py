@@ -1,4 +1,4 @@
-"""What stands around a text that a model is given is what stands around one in the rows that it learns from."""
+"""Special tokens around a text that a model is given are those around the rows that it learns from."""
 
 import dataclasses
 
@@ -32,7 +32,7 @@ CORRUPTIONS: dict[Corruption, tuple[list[int], list[int]]] = {
 
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS)
-def test_is_that_of_rows_of_whole_documents(corruption: Corruption) -> None:
+def test_prefix_and_suffix_are_those_of_rows_of_whole_documents(corruption: Corruption) -> None:
     text = toy_text([[[10, 12]]] * 8)
     text = dataclasses.replace(text, tokens=np.where(text.tokens >= 1000, 4 + text.tokens % 80, text.tokens))
     sentinels = tuple((f"<extra_id_{number}>", 91 + number) for number in range(4))
@@ -40,8 +40,8 @@ def test_is_that_of_rows_of_whole_documents(corruption: Corruption) -> None:
     prefix, suffix = map(list, corruption.prefix_and_suffix(vocabulary))
     assert (prefix, suffix) == CORRUPTIONS[corruption]
 
-    spans = corruption.windows(text, WINDOW, packing=False)[np.arange(8)]
-    rows = corruption.read_rows(text, spans, keys(8), WINDOW, vocabulary)
+    windows = corruption.windows(text, WINDOW, packing=False)[np.arange(8)]
+    rows = corruption.read_rows(text, windows, keys(8), WINDOW, vocabulary)
     view = corruption.corrupt(rows, vocabulary)
     for ids, length in zip(view.input_ids.tolist(), view.lengths.tolist(), strict=True):
         assert ids[: len(prefix)] == prefix and ids[len(prefix)] not in (BOS, MODE)
