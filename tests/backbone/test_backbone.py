@@ -11,6 +11,7 @@ from utils.families import COUNTING, ENCODERS, FAMILIES, SEQ2SEQ, VOCABULARY, WI
 
 from lm_objectives.backbone.attention_check import check_attention, find_leak
 from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.backbone.config import sliding_windows
 from lm_objectives.views import Vocabulary
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -151,7 +152,7 @@ def test_a_prefix_sees_itself_and_the_rest_what_precedes(family: str) -> None:
 
 @every_family
 def test_windows_are_known(family: str) -> None:
-    assert built(family).has_sliding_windows is (family in WINDOWED)
+    assert any(sliding_windows(built(family).config).values()) is (family in WINDOWED)
 
 
 @every_family
@@ -173,7 +174,7 @@ def test_no_leak_is_found_and_nothing_changes(family: str, training: bool) -> No
         for parameter in backbone.parameters():  # large enough to be seen
             if parameter.ndim > 1:
                 parameter.normal_(std=parameter.shape[-1] ** -0.5, generator=torch.Generator().manual_seed(0))
-    assert find_leak(backbone) is None
+    assert find_leak(backbone.model) is None
     assert all(module.training is training for module in backbone.modules())
     assert torch.equal(numbers, torch.get_rng_state())
 

@@ -24,7 +24,7 @@ def test_who_counts_by_ids_is_found_by_trying(family: str) -> None:
     """Oracle: whose code in transformers calls `create_position_ids_from_input_ids`."""
     found = position_counting(built(family).config)
     if family in COUNTING:
-        assert found == PositionCounting(by_ids=True, told=True)
+        assert found == PositionCounting(by_ids=True, settable=True)
     else:
         assert found.by_ids is (family == "m2m_100")
 
@@ -89,7 +89,7 @@ def test_a_folder_keeps_its_own_first_position(pad: int, tmp_path: Path) -> None
         [ours] = backbone.eval().encode([view_of(ids, "bidirectional")])
         torch.testing.assert_close(ours, theirs(input_ids=ids).last_hidden_state, rtol=1e-5, atol=1e-6)
         again = Backbone("roberta")
-        again.from_architecture(backbone.architecture())
+        again.load_architecture(backbone.architecture())
         again.setup(backbone.vocabulary, 12)
         again.model.load_state_dict(backbone.model.state_dict())
         assert torch.equal(again.eval().encode([view_of(ids, "bidirectional")])[0], ours)
