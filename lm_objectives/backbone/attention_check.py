@@ -47,9 +47,8 @@ def check_attention(config: Any, asked: Collection[Attention] = ()) -> None:
         InputError: where a view sees what it must not, does not see what it must, or does not run.
     """
     with wrap_errors(f"a {config.model_type} backbone whose depth can be set", "choose another model_type"):
-        shallows = list(shallow_configs(config))
-    for small in shallows:
-        kinds = sliding_windows(small)
+        shallows = [(small, sliding_windows(small)) for small in shallow_configs(config)]
+    for small, kinds in shallows:
         tried = frozenset(asked) if asked and len(kinds) > 1 else _ALL
         try:
             found = measure_narrow(small, find_leak, tried)

@@ -76,7 +76,8 @@ def check_config(config: Any) -> None:
     from transformers.models.auto import modeling_auto as auto
 
     kind = config.model_type
-    heads = getattr(config, "num_attention_heads", None)
+    with wrap_errors(f"a {kind} backbone whose layers have equal numbers of heads", "choose another model_type"):
+        heads = getattr(config, "num_attention_heads", None)
     language_models = (
         auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
         | auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
