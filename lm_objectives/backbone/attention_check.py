@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,15 +14,9 @@ from torch import Tensor
 from lm_objectives.backbone.attention import attention_masks
 from lm_objectives.backbone.config import is_decoder, new_model, sliding_windows, wrap_errors
 from lm_objectives.backbone.encode import accepts_argument, encode, input_view
-from lm_objectives.backbone.small_models import (
-    ROUNDING,
-    measure_model,
-    measure_narrow,
-    shallow_configs,
-    unchanged_states,
-)
+from lm_objectives.backbone.small_models import measure_model, measure_narrow, shallow_configs, unchanged_states
 from lm_objectives.errors import InputError
-from lm_objectives.views import Attention, View
+from lm_objectives.views import Attention
 
 _MERGED_WITH: dict[Attention, Attention] = {"causal": "bidirectional", "bidirectional": "causal", "prefix": "causal"}
 
@@ -30,6 +25,9 @@ _TIME, _PREFIX = 8, 3  # tokens in a row, and in the prefix of one that has such
 
 
 _ALL: frozenset[Attention] = frozenset(_MERGED_WITH)
+
+
+_view = partial(input_view, prefix=_PREFIX)
 
 
 def check_attention(config: Any, asked: Collection[Attention] = ()) -> None:
@@ -81,8 +79,8 @@ def can_pack(config: Any) -> bool:
 
 
 def _can_pack(model: Any) -> bool:
-    errors = (_packing_error(model, attention) for attention in ("causal", "bidirectional"))
-    return accepts_argument(model, "position_ids") and all(error <= ROUNDING for error in errors)
+    packs = (_keeps_documents_apart(model, attention) for attention in ("causal", "bidirectional"))
+    return accepts_argument(model, "position_ids") and all(packs)
 
 
 @torch.no_grad()
@@ -179,17 +177,11 @@ def _leak_into_decoder(model: Any) -> str | None:
     return None
 
 
-def _packing_error(model: Any, attention: Attention) -> float:
-    """Difference of hidden states of two documents in one row from those of each alone, relative to the largest."""
+def _keeps_documents_apart(model: Any, attention: Attention) -> bool:
+    """Whether hidden states of two documents in one row are those of each alone."""
     rows = torch.tensor([[4, 5, 6, 7, 8, 9], [9, 5, 4, 7, 6, 8]])
     positions = torch.tensor([[0, 1, 0, 1, 2, 3], [0, 1, 2, 3, 0, 1]])
-    [hidden] = encode(model, [replace(_view(rows, attention), position_ids=positions)])
+    [packed] = encode(model, [replace(_view(rows, attention), position_ids=positions)])
     parts = [part[None] for row, cut in ((0, 2), (1, 4)) for part in rows[row].split([cut, 6 - cut])]
-    alone = torch.cat([encode(model, [_view(part, attention)])[0][0] for part in parts]).view_as(hidden)
-    return float((alone - hidden).abs().amax() / hidden.abs().amax())
-
-
-def _view(ids: Tensor, attention: Attention, length: int | None = None) -> View:
-    """A view in which nothing is scored and all rows, and their prefixes, have one length."""
-    prefix = ids.new_full((len(ids),), _PREFIX) if attention == "prefix" else None
-    return replace(input_view(ids, attention, length), prefix_lengths=prefix)
+    alone = torch.cat([encode(model, [_view(part, attention)])[0][0] for part in parts]).view_as(packed)
+    return bool(unchanged_states(torch.stack([packed, alone])).all())

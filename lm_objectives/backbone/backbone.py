@@ -53,10 +53,7 @@ class Backbone(Plugin, nn.Module):
     """
 
     def __init__(
-        self,
-        model_type: str | None = None,
-        config: dict[str, Any] | None = None,
-        pretrained: str | None = None,
+        self, model_type: str | None = None, config: dict[str, Any] | None = None, pretrained: str | None = None
     ) -> None:
         super().__init__()
         if model_type is None and pretrained is None:
@@ -127,21 +124,15 @@ class Backbone(Plugin, nn.Module):
             uses_decoder: whether each of the objectives uses the decoder of an encoder-decoder, which is frozen where
                 none does.
         """
-        self.model, self.config = model, model.config
+        self.model, self.config, self.is_encoder_decoder = model, model.config, bool(model.config.is_encoder_decoder)
         assert self.config._attn_implementation == "sdpa" or self.is_encoder_decoder  # own masks leak under any other
         if getattr(model, "pooler", None) is not None:
             model.pooler = None  # a pooler that nobody reads has parameters without gradients
         self.embedding_name = next(name for name, weight in model.named_parameters() if weight is self.embedding)
-        if self.is_encoder_decoder:
-            layers = find_layers(model.get_encoder(), self.config.num_hidden_layers)
-            layers += find_layers(model.get_decoder(), None) if uses_decoder and all(uses_decoder) else []
-            if not any(uses_decoder):
-                for parameter in self._decoder_parameters():
-                    parameter.requires_grad_(False)
-        else:
-            layers = find_layers(model, None if self.config.model_type == "albert" else self.config.num_hidden_layers)
-        names = {module: name for name, module in model.named_modules()}
-        self._layer_names = [names[layer] for layer in layers]
+        self._layer_names = find_layers(model, with_decoder=bool(uses_decoder) and all(uses_decoder))
+        if self.is_encoder_decoder and not any(uses_decoder):
+            for parameter in self._decoder_parameters():
+                parameter.requires_grad_(False)
 
     def _decoder_parameters(self) -> list[nn.Parameter]:
         """Parameters of an encoder-decoder that its encoder does not use."""
@@ -153,11 +144,6 @@ class Backbone(Plugin, nn.Module):
         if not self.is_encoder_decoder or any(view.decoder_labels is not None for view in views):
             return []
         return [parameter for parameter in self._decoder_parameters() if parameter.requires_grad]
-
-    @property
-    def is_encoder_decoder(self) -> bool:
-        """Whether the model has an encoder and a decoder."""
-        return bool(self.config.is_encoder_decoder)
 
     @property
     def has_frozen_decoder(self) -> bool:
@@ -228,9 +214,8 @@ class Backbone(Plugin, nn.Module):
     def tied(self) -> bool:
         """Whether the family's own head over the vocabulary is the token embedding, which is as wide as `dim`.
 
-        What a folder holds counts before what its configuration says: mT5's heads are their own, and it says tied.
-        Transformers ties T5's always, and takes `tie_word_embeddings` for whether its output is scaled, as T5's is and
-        that of its version 1.1, whose head is its own, is not.
+        Weights in a folder count before its configuration, which says tied for mT5's own heads. In transformers, T5's
+        `tie_word_embeddings` is always true; its `scale_decoder_outputs` says whether the head is tied.
         """
         tied = getattr(self.config, "scale_decoder_outputs", self.config.tie_word_embeddings)
         return self._own_tied and tied and self.embedding.shape[1] == self.dim

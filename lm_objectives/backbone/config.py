@@ -191,23 +191,19 @@ def share_embedding(model: Any) -> None:
 def scaled_config(config: Any, fraction: float) -> Any:
     """A configuration of `fraction` of the width, with heads about as wide."""
     config = copy.deepcopy(config)
-    heads, wide = max(round(config.num_attention_heads * fraction), 1), config.hidden_size
+    heads = max(round(config.num_attention_heads * fraction), 1)
     width = max(round(config.hidden_size * fraction / heads / 2) * 2, 2) * heads  # rotary halves need even heads
     if getattr(config, "num_key_value_heads", None):
         config.num_key_value_heads = max(heads * config.num_key_value_heads // config.num_attention_heads, 1)
         while heads % config.num_key_value_heads:
             config.num_key_value_heads -= 1
-    if getattr(config, "head_dim", None):
-        config.head_dim = width // heads
+    sizes = {"hidden_size": width, "num_attention_heads": heads, "decoder_attention_heads": heads}
+    sizes |= {"embedding_size": width, "head_dim": width // heads, "query_pre_attn_scalar": width // heads}
     for name in ("intermediate_size", "n_inner", "d_ff", "encoder_ffn_dim", "decoder_ffn_dim"):
+        sizes[name] = max(round((getattr(config, name, None) or 0) * width / config.hidden_size), 8)
+    for name, size in sizes.items():
         if getattr(config, name, None):
-            setattr(config, name, max(round(getattr(config, name) * width / wide), 8))
-    for name in ("embedding_size", "query_pre_attn_scalar"):
-        if getattr(config, name, None):
-            setattr(config, name, width if name == "embedding_size" else config.head_dim)
-    if getattr(config, "decoder_attention_heads", None):
-        config.decoder_attention_heads = heads
-    config.hidden_size, config.num_attention_heads = width, heads
+            setattr(config, name, size)
     return config
 
 

@@ -66,11 +66,12 @@ def accepts_argument(model: nn.Module, name: str) -> bool:
     return name in inspect.signature(type(model).forward).parameters
 
 
-def input_view(ids: Int[Tensor, "rows time"], attention: Attention, length: int | None = None) -> View:
-    """A view in which nothing is scored and all rows have one length."""
-    none, time = ids.new_zeros(0), ids.shape[1]
-    lengths = ids.new_full((len(ids),), time if length is None else length)
-    return View(ids, lengths, attention, none, none, {}, padded=length is not None and length < time)
+def input_view(ids: Int[Tensor, "rows time"], attention: Attention, length: int | None = None, prefix: int = 0) -> View:
+    """A view in which nothing is scored, and all rows have one length and, with "prefix" attention, one prefix."""
+    none, time, rows = ids.new_zeros(0), ids.shape[1], (len(ids),)
+    prefixes = ids.new_full(rows, prefix) if attention == "prefix" else None
+    length = time if length is None else length
+    return View(ids, ids.new_full(rows, length), attention, none, none, {}, length < time, prefix_lengths=prefixes)
 
 
 def _select(parameters: Mapping[str, Tensor], model: nn.Module, part: nn.Module) -> dict[str, Tensor]:

@@ -9,13 +9,24 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 
-def find_layers(model: nn.Module, depth: int | None) -> list[nn.Module]:
-    """The transformer's layers in order.
+def find_layers(model: Any, with_decoder: bool) -> list[str]:
+    """Names of a model's transformer layers in order; of ALBERT those of its groups of layers.
 
     Args:
-        model: a decoder or an encoder.
-        depth: how many layers it has; `None` takes its outermost list.
+        model: of transformers, without a head.
+        with_decoder: whether the layers of an encoder-decoder's decoder are wanted too, after the encoder's.
     """
+    config = model.config
+    depth = None if config.model_type == "albert" else config.num_hidden_layers
+    layers = _find_list(model.get_encoder() if config.is_encoder_decoder else model, depth)
+    if config.is_encoder_decoder and with_decoder:
+        layers += _find_list(model.get_decoder(), None)
+    names = {module: name for name, module in model.named_modules()}
+    return [names[layer] for layer in layers]
+
+
+def _find_list(model: nn.Module, depth: int | None) -> list[nn.Module]:
+    """Modules of the outermost list of `depth` modules, or of any number where that is `None`."""
     lists = [list(module) for module in model.modules() if isinstance(module, nn.ModuleList)]
     whole = [layers for layers in lists if len(layers) == depth or depth is None]
     return whole[0] if whole else max(lists, key=len)  # a mixture may have more experts than layers

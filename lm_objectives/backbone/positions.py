@@ -1,6 +1,6 @@
 """Which families count positions by token ids, found by running a narrow model, and where theirs then begin."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -10,25 +10,17 @@ from lm_objectives.backbone.small_models import measure_narrow, shallow_configs,
 from lm_objectives.errors import InputError
 from lm_objectives.views import Vocabulary
 
-
-class PositionCounting(NamedTuple):
-    """How a family numbers the positions of a row.
-
-    Attributes:
-        by_ids: whether a token's state depends on which of those before it have the padding's id.
-        settable: whether it does not where position ids are given.
-    """
-
-    by_ids: bool
-    settable: bool
+PositionCounting = Literal["by place", "by ids unless given", "by ids"]
+"""How a family numbers the positions of a row: whether a token's state depends on which of those before it have the
+padding's id, and if so, whether it still does where position ids are given."""
 
 
 def position_counting(config: Any) -> PositionCounting:
-    """How a family numbers positions; as if from 0 on where the model does not run, which `check_attention` reports."""
+    """How a family numbers positions; by place where the model does not run, which `check_attention` reports."""
     try:
         return measure_narrow(next(shallow_configs(config)), _count_positions)
     except Exception:  # sizes that do not shrink so, or do not run at all
-        return PositionCounting(by_ids=False, settable=True)
+        return "by place"
 
 
 def set_first_position(config: Any, pretrained: bool) -> Any:
@@ -38,17 +30,15 @@ def set_first_position(config: Any, pretrained: bool) -> Any:
     fresh model begin at 1 whatever the id, those of a pretrained one where the folder's do. An exported model is run by
     transformers, which counts from the padding's id: `export.reference` moves the rows of its table there.
     """
-    how = position_counting(config)
-    if how.by_ids and how.settable:
+    if position_counting(config) == "by ids unless given":
         config.first_position = config.pad_token_id + 1 if pretrained else 1
     return config
 
 
 def check_padding(config: Any, vocabulary: Vocabulary) -> None:
     """Raise where a family counts by ids, takes no position ids, and another special token has the padding's id."""
-    how, pad = position_counting(config), vocabulary.pad
-    others = {vocabulary.bos, vocabulary.eos, vocabulary.mask}
-    if how.by_ids and not how.settable and (pad in others or pad != config.pad_token_id):
+    pad, others = vocabulary.pad, {vocabulary.bos, vocabulary.eos, vocabulary.mask}
+    if position_counting(config) == "by ids" and (pad in others or pad != config.pad_token_id):
         raise InputError(
             f"expected a padding token of its own for a {config.model_type} backbone, which counts positions by its id "
             f"{config.pad_token_id}, found id {pad}{' of another special token too' * (pad in others)}: choose a "
@@ -65,7 +55,8 @@ def _count_positions(model: Any) -> PositionCounting:
     def differ(**arguments: Tensor) -> bool:
         return not bool(unchanged_states(part(input_ids=rows, **arguments).last_hidden_state).all())
 
-    settable = accepts_argument(model, "position_ids")
     if not differ():
-        return PositionCounting(by_ids=False, settable=settable)
-    return PositionCounting(True, settable and not differ(position_ids=torch.arange(1, 6).expand_as(rows)))
+        return "by place"
+    given = torch.arange(1, 6).expand_as(rows)
+    settable = accepts_argument(model, "position_ids") and not differ(position_ids=given)
+    return "by ids unless given" if settable else "by ids"

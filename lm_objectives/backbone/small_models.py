@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lm_objectives.backbone.config import first_position, new_model, saved_config, scaled_config
+from lm_objectives.backbone.config import new_model, saved_config, scaled_config
 from lm_objectives.backbone.pretrained import silence_transformers
 
 T = TypeVar("T")
@@ -18,15 +18,15 @@ T = TypeVar("T")
 _WINDOW = 2  # of sliding layers, so that rows of a few tokens reach beyond it
 
 
-TOKENS = 32  # in the vocabulary of a narrow model
+_TOKENS = 32  # in the vocabulary of a narrow model
 
 
-ROUNDING = 1e-5  # of hidden states in float32, relative to the largest
+_ROUNDING = 1e-5  # of hidden states in float32, relative to the largest
 
 
 def unchanged_states(hidden: Tensor) -> Tensor:
-    """Whether the state of each position equals that of the first row, up to rounding, `(rows, time)`."""
-    return ((hidden - hidden[0]).abs() <= ROUNDING * hidden.abs().amax()).all(-1)
+    """Whether each state, on the last axis, equals that of the first row, up to rounding."""
+    return ((hidden - hidden[0]).abs() <= _ROUNDING * hidden.abs().amax()).all(-1)
 
 
 def shallow_configs(config: Any) -> Iterator[Any]:
@@ -41,17 +41,15 @@ def shallow_configs(config: Any) -> Iterator[Any]:
                 small.__dict__[name] = [value[index] for index in kept]
             elif name.endswith("_token_id") and isinstance(value, int):
                 setattr(small, name, 0)
-        small.num_hidden_layers, small.vocab_size = len(kept), TOKENS
-        for name in ("num_decoder_layers", "decoder_layers"):
-            if hasattr(small, name):
-                setattr(small, name, min(getattr(small, name), 2))
-        for name, value in (("local_attention", 2 * _WINDOW), ("sliding_window", _WINDOW)):
+        small.num_hidden_layers, small.vocab_size = len(kept), _TOKENS
+        sizes = {"local_attention": 2 * _WINDOW, "sliding_window": _WINDOW, "first_position": 1}
+        sizes |= {name: min(getattr(small, name, 2), 2) for name in ("num_decoder_layers", "decoder_layers")}
+        sizes["max_position_embeddings"] = max(
+            getattr(small, "max_position_embeddings", 0) or 0, _TOKENS
+        )  # to fit a row
+        for name, size in sizes.items():
             if getattr(small, name, None) is not None:
-                setattr(small, name, value)
-        if getattr(small, "max_position_embeddings", None) is not None:
-            small.max_position_embeddings = max(small.max_position_embeddings, TOKENS)  # or a row would not fit
-        if first_position(small):
-            small.first_position = 1
+                setattr(small, name, size)
         yield small
 
 

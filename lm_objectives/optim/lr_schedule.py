@@ -83,10 +83,9 @@ class LRSchedule:
             found = getattr(self, name)
             if found not in choices:
                 raise InputError(f"expected a {name} among {', '.join(choices)}, found {found}: choose one of them")
-        for name in ("warmup", "hold_steps", "decay_steps"):
-            _check_length(name, getattr(self, name))
-        for milestone in self.milestones:
-            _check_length("milestones", milestone)
+        lengths = [(name, getattr(self, name)) for name in ("warmup", "hold_steps", "decay_steps")]
+        for name, length in [*lengths, *(("milestones", milestone) for milestone in self.milestones)]:
+            _check_length(name, length)
         if self.kind == "step" and not self.milestones:
             raise InputError("expected milestones for a step schedule, found none: write for example [0.5, 0.75]")
         if not 0 <= self.min_lr_ratio <= 1:

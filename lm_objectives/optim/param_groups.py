@@ -55,14 +55,10 @@ def parameter_groups(module: nn.Module, vocabulary: int) -> list[dict[str, Any]]
         elif isinstance(part, Conv1D):
             transposed.add(id(part.weight))
     outputs = {id(parameter) for part in module.modules() for parameter in _outputs(part)}
-    groups: dict[str, dict[str, Any]] = {
-        "matrix": {"params": [], "role": "matrix"},
-        "transposed": {"params": [], "role": "matrix", "transposed": True},
-        "embedding": {"params": [], "role": "embedding"},
-        "output": {"params": [], "role": "output"},
-        "tensor": {"params": [], "role": "tensor"},
-        "vector": {"params": [], "role": "vector", "weight_decay": 0.0},
-    }
+    roles = ("matrix", "transposed", "embedding", "output", "tensor", "vector")
+    groups: dict[str, dict[str, Any]] = {role: {"params": [], "role": role} for role in roles}
+    groups["transposed"] |= {"role": "matrix", "transposed": True}
+    groups["vector"]["weight_decay"] = 0.0
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue

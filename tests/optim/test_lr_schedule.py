@@ -167,7 +167,8 @@ BAD = [
     ),
     (
         {"kind": "constant", "min_lr_ratio": 0.1},
-        "expected no min_lr_ratio in a constant schedule, found 0.1: leave it out, or choose kind=linear or cosine or wsd",
+        "expected no min_lr_ratio in a constant schedule, found 0.1: leave it out, or choose kind=linear or cosine or "
+        "wsd",
     ),
     (
         {"kind": "cosine", "hold_steps": 9},
