@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -40,8 +41,8 @@ def encode(
         inputs["inputs_embeds"] = embedded
     else:
         inputs["input_ids"] = torch.cat([view.input_ids for view in views]) if len(views) > 1 else views[0].input_ids
-    has_segments = getattr(config, "type_vocab_size", 0) > 1 and accepts_argument(model, "token_type_ids")
-    if has_segments and any(view.token_type_ids is not None for view in views):
+    has_segments = getattr(config, "type_vocab_size", 0) > 1 and any(view.token_type_ids is not None for view in views)
+    if has_segments and accepts_argument(model, "token_type_ids"):
         ids = [(view.input_ids, view.token_type_ids) for view in views]
         inputs["token_type_ids"] = torch.cat([torch.zeros_like(i) if types is None else types for i, types in ids])
     first = first_position(config)
@@ -63,7 +64,10 @@ def shift_right(labels: Int[Tensor, "rows time"], start: int) -> Int[Tensor, "ro
 
 def accepts_argument(model: nn.Module, name: str) -> bool:
     """Whether a model's forward method has an argument of this name."""
-    return name in inspect.signature(type(model).forward).parameters
+    return name in _signature(type(model).forward).parameters
+
+
+_signature = lru_cache(inspect.signature)  # which takes a tenth of a millisecond
 
 
 def input_view(ids: Int[Tensor, "rows time"], attention: Attention, length: int | None = None, prefix: int = 0) -> View:

@@ -146,7 +146,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move every parameter that has a gradient; `closure` computes the gradients anew and returns the loss."""
+        """Move every parameter that has a gradient; `closure` computes the gradients again and returns the loss."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
