@@ -99,6 +99,7 @@ from .objectives import (
 from .optim import Adafactor as Adafactor
 from .optim import LRSchedule as LRSchedule
 from .optim import Muon as Muon
+from .optim import parameter_groups as parameter_groups
 from .training.module import Pretraining as Pretraining
 from .views import Rows as Rows
 from .views import Text as Text

@@ -1,4 +1,4 @@
-"""What a model is told so that each view gets the attention that it asks for."""
+"""Attention masks and position ids for a batch of views."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,20 +7,21 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from lm_objectives.backbone.config import is_decoder, sliding_windows
 from lm_objectives.views import View
 
 _WHOLE: tuple[Mapping[str, int | None], ...] = ({"": None}, {"full_attention": None})  # of layers that see whole rows
 
 
-def attention_arguments(views: Sequence[View], decoder: bool, windows: Mapping[str, int | None]) -> dict[str, Any]:
+def attention_arguments(views: Sequence[View], config: Any) -> dict[str, Any]:
     """Arguments of a model's `forward` for views in one pass: no mask where none is needed, else boolean ones.
 
     Args:
-        views: of one window length.
-        decoder: whether the model attends causally of itself.
-        windows: `configuration.windows_of` the model: how far each kind of its layers sees.
+        views: of one sequence length.
+        config: of the model.
     """
-    patterns = {view.attention for view in views}
+    decoder = is_decoder(config.model_type) and not config.is_encoder_decoder
+    windows, patterns = sliding_windows(config), {view.attention for view in views}
     padded = any(view.padded for view in views)
     whole = all(view.position_ids is None for view in views)
     if whole and patterns == {"causal"} and decoder:
@@ -37,7 +38,7 @@ def attention_masks(
 ) -> Bool[Tensor, "rows 1 time time"] | dict[str, Bool[Tensor, "rows 1 time time"]]:
     """True where a position, the second to last axis, sees another, the last: one mask, or one for each kind of layer.
 
-    A layer with a window of w keeps it whatever the view asks: i sees j only where |i - j| < w.
+    A layer with a sliding window of w keeps it whatever the view's attention: i sees j only where |i - j| < w.
     """
     seen = torch.cat([_seen(view) for view in views])[:, None]
     by_window = {window: _within(seen, window) for window in windows.values()}
@@ -47,7 +48,7 @@ def attention_masks(
 
 
 def position_ids_of(view: View) -> Int[Tensor, "rows time"]:
-    """Place of each token within its document's part of the row."""
+    """Position of each token within its document's part of the row."""
     if view.position_ids is not None:
         return view.position_ids
     return torch.arange(view.input_ids.shape[1], device=view.input_ids.device).expand_as(view.input_ids)
@@ -69,11 +70,11 @@ def _seen(view: View) -> Bool[Tensor, "rows time time"]:
 
 
 def _within(seen: Bool[Tensor, "rows 1 time time"], window: int | None) -> Bool[Tensor, "rows 1 time time"]:
-    """What is left of what positions see in a layer with a window."""
+    """The mask of a layer with a sliding window."""
     if window is None:
         return seen
-    place = torch.arange(seen.shape[-1], device=seen.device)
-    apart = (place[:, None] - place).abs()
+    position = torch.arange(seen.shape[-1], device=seen.device)
+    apart = (position[:, None] - position).abs()
     return seen & (apart < window) | (apart == 0)  # padding sees itself: a row that sees nothing may be NaN
 
 

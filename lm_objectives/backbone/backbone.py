@@ -1,34 +1,26 @@
-"""Any Hugging Face language model behind one entry, with the attention that a view asks for."""
+"""A Hugging Face language model that gives each view the attention that it asks for."""
 
-import inspect
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
-import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from lm_objectives.backbone.attention import attention_arguments, position_ids_of
+from lm_objectives.backbone.attention_check import can_pack, check_attention
 from lm_objectives.backbone.config import (
-    check_chunks,
     check_config,
     check_corruptions,
+    check_seq_len,
     draws_unit_embeddings,
-    first_position,
-    is_decoder,
-    max_positions,
+    initializer_range,
     new_config,
     new_model,
     saved_config,
     scaled_config,
-    scales_output,
-    sliding_windows,
-    ties_head,
 )
+from lm_objectives.backbone.encode import encode
+from lm_objectives.backbone.heads import head_transform, new_activation
 from lm_objectives.backbone.layers import find_layers, split_layer
 from lm_objectives.backbone.positions import check_padding, set_first_position
 from lm_objectives.backbone.pretrained import PretrainedWeights, check_frames, read_config, read_folder
@@ -37,18 +29,21 @@ from lm_objectives.errors import InputError
 from lm_objectives.plugin import Plugin
 from lm_objectives.views import View, Vocabulary
 
-_EPSILONS = ("layer_norm_eps", "norm_eps", "layer_norm_epsilon", "rms_norm_eps")
-
-
 _FACTORIZED = ("albert", "electra")
 
 
-_OWN_ACTIVATION = ("albert", "bert")  # their masked head has the model's own activation, the others' a GELU
+_SCALED_WHERE_TIED = ("umt5", "switch_transformers")  # T5's own configuration says whether it is
 
 
 @final
 class Backbone(Plugin, nn.Module):
-    """The shared model. It is only described here; `build` makes it once the vocabulary is known.
+    """The shared model: any Hugging Face language model with sdpa attention. `setup` makes it for a vocabulary.
+
+    >>> from lm_objectives import Backbone, Vocabulary
+    >>> backbone = Backbone("llama", {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4})
+    >>> backbone.setup(Vocabulary(size=100, pad=0, bos=1, eos=2, mask=3), seq_len=16)
+    >>> backbone.embedding.shape, len(backbone.layers)
+    (torch.Size([100, 64]), 2)
 
     Args:
         model_type: a Hugging Face model type, such as `llama`, `qwen3`, `gpt2`, `bert`, `modernbert`, `t5` or `bart`.
@@ -58,10 +53,7 @@ class Backbone(Plugin, nn.Module):
     """
 
     def __init__(
-        self,
-        model_type: str | None = None,
-        config: dict[str, Any] | None = None,
-        pretrained: str | None = None,
+        self, model_type: str | None = None, config: dict[str, Any] | None = None, pretrained: str | None = None
     ) -> None:
         super().__init__()
         if model_type is None and pretrained is None:
@@ -77,130 +69,105 @@ class Backbone(Plugin, nn.Module):
         self.model_type, self.arguments, self.pretrained = model_type, config or {}, pretrained
         self.pretrained_weights: PretrainedWeights | None = None
         self._own_tied = True
-        self._blueprint: dict[str, Any] | None = None
+        self._architecture: dict[str, Any] | None = None
 
     def setup(self, vocabulary: Vocabulary, seq_len: int, corruptions: Mapping[str, Corruption] | None = None) -> None:
         """Make the model for a vocabulary.
 
         Args:
             vocabulary: token ids of the tokenizer.
-            window: tokens in a row, of what an encoder reads as of what a decoder writes.
-            corruptions: of the objectives that will learn, by name. A decoder behind an encoder that none of them has
-                write does not learn.
+            seq_len: tokens in a row, at most, for an encoder as for a decoder.
+            corruptions: of the objectives that will learn, by name. The decoder of an encoder-decoder is frozen where
+                none of them uses it.
 
         Raises:
-            ValueError: for an unknown model type, impossible sizes, a family whose attention cannot be set, or whose
-                layers' windows are not kept by what the corruptions ask for, a window longer than the model's
-                positions, or an objective that makes no sense on the family.
+            InputError: for an unknown model type, impossible sizes, a family whose attention cannot be set, or whose
+                sliding windows cannot be kept in the views to come, a `seq_len` longer than the model's positions, or
+                an objective that makes no sense on the family.
         """
-        self.config = self._configuration(vocabulary)
-        check_config(self.config)
-        check_corruptions(self.config, corruptions or {})
-        limit = max_positions(self.config)
-        if limit is not None and seq_len > limit:
-            raise InputError(
-                f"expected data.seq_len of at most {limit}, the positions of this {self.config.model_type} backbone, "
-                f"found {seq_len}: shorten data.seq_len or raise max_position_embeddings in model.backbone.config"
-            )
-        check_chunks(self.config, seq_len)
-        from lm_objectives.backbone.attention_check import check_attention  # which makes backbones of its own
-
-        check_attention(self.config, {corruption.attention for corruption in (corruptions or {}).values()})
-        check_padding(self.config, vocabulary)
+        corruptions = corruptions or {}
+        config = self._new_config(vocabulary)
+        check_config(config)
+        check_corruptions(config, corruptions)
+        check_seq_len(config, seq_len)
+        check_attention(config, {corruption.attention for corruption in corruptions.values()})
+        check_padding(config, vocabulary)
         self.vocabulary, self.seq_len = vocabulary, seq_len
         if self.pretrained:
-            check_frames(Path(self.pretrained), self.config, vocabulary, corruptions or {})
-            self.pretrained_weights = read_folder(Path(self.pretrained), self.config, vocabulary)
-            self.config = self.pretrained_weights.model.config
+            check_frames(Path(self.pretrained), config, vocabulary, corruptions)
+            self.pretrained_weights = read_folder(Path(self.pretrained), config, vocabulary)
             self._own_tied = self.pretrained_weights.tied
-        self._attach(self.pretrained_weights.model if self.pretrained_weights else new_model(self.config))
-        self._share([corruption.uses_decoder for corruption in (corruptions or {}).values()])
+        model = self.pretrained_weights.model if self.pretrained_weights else new_model(config)
+        self._set_model(model, [corruption.uses_decoder for corruption in corruptions.values()])
 
     def architecture(self) -> dict[str, Any]:
-        """What a built model is made from, as plain data: its whole configuration, and whether its own head is tied."""
+        """The model's whole configuration, and whether its own head is tied, as plain data for `load_architecture`."""
         return {"config": self.config.to_dict(), "tied": self._own_tied}
 
-    def from_architecture(self, blueprint: dict[str, Any]) -> None:
-        """Have `build` make the model of a blueprint, with fresh weights, and read no folder."""
-        self._blueprint, self._own_tied, self.pretrained = blueprint, blueprint["tied"], None
+    def load_architecture(self, architecture: dict[str, Any]) -> None:
+        """Let `setup` make the model of an `architecture`, with fresh weights, and read no folder."""
+        self._architecture, self._own_tied, self.pretrained = architecture, architecture["tied"], None
 
-    def _configuration(self, vocabulary: Vocabulary) -> Any:
-        if self._blueprint:
-            return saved_config(self._blueprint["config"])
+    def _new_config(self, vocabulary: Vocabulary) -> Any:
+        if self._architecture:
+            return saved_config(self._architecture["config"])
         if self.pretrained:
             return set_first_position(read_config(Path(self.pretrained)), pretrained=True)
         assert self.model_type is not None
         return set_first_position(new_config(self.model_type, self.arguments, vocabulary), pretrained=False)
 
-    def _attach(self, model: Any) -> None:
-        self.is_encoder_decoder = bool(self.config.is_encoder_decoder)
+    def _set_model(self, model: Any, uses_decoder: Sequence[bool] = ()) -> None:
+        """Take a model, and find the layers that all objectives share.
+
+        Args:
+            model: without a head.
+            uses_decoder: whether each of the objectives uses the decoder of an encoder-decoder, which is frozen where
+                none does.
+        """
+        self.model, self.config, self.is_encoder_decoder = model, model.config, bool(model.config.is_encoder_decoder)
         assert self.config._attn_implementation == "sdpa" or self.is_encoder_decoder  # own masks leak under any other
         if getattr(model, "pooler", None) is not None:
             model.pooler = None  # a pooler that nobody reads has parameters without gradients
-        self.model: Any = model
-        accepted = inspect.signature(model.forward).parameters
-        self._segments = "token_type_ids" in accepted and getattr(self.config, "type_vocab_size", 0) > 1
-        self._cache = {"use_cache": False} if hasattr(self.config, "use_cache") else {}
-        self._decoder = is_decoder(self.config.model_type) and not self.is_encoder_decoder
-        self._windows = sliding_windows(self.config)
-        self._all_write = False
-        self._search_anew()
-
-    def _search_anew(self) -> None:
-        """Forget the names that were searched for in a model which is another now."""
-        for name in ("_block_names", "embedding_name"):
-            self.__dict__.pop(name, None)
-
-    def _share(self, decodes: Sequence[bool]) -> None:
-        """Fix who reaches the decoder behind an encoder: all objectives, some, or none, and then it does not learn."""
-        self._all_write = self.is_encoder_decoder and bool(decodes) and all(decodes)
-        self._search_anew()
-        if self.is_encoder_decoder and not any(decodes):
-            for parameter in self._decoders_own():
+        self.embedding_name = next(name for name, weight in model.named_parameters() if weight is self.embedding)
+        self._layer_names = find_layers(model, with_decoder=bool(uses_decoder) and all(uses_decoder))
+        if self.is_encoder_decoder and not any(uses_decoder):
+            for parameter in self._decoder_parameters():
                 parameter.requires_grad_(False)
 
-    def _decoders_own(self) -> list[nn.Parameter]:
-        """Parameters of the decoder behind an encoder that the encoder does not read."""
+    def _decoder_parameters(self) -> list[nn.Parameter]:
+        """Parameters of an encoder-decoder that its encoder does not use."""
         read = {id(parameter) for parameter in self.model.get_encoder().parameters()}
         return [parameter for parameter in self.model.get_decoder().parameters() if id(parameter) not in read]
 
     def unused_parameters(self, views: Iterable[View]) -> list[nn.Parameter]:
-        """Parameters that learn, but not from these views: those of a decoder that none of them has write."""
+        """Parameters that learn, but get no gradient from these views: the decoder's where none has labels for it."""
         if not self.is_encoder_decoder or any(view.decoder_labels is not None for view in views):
             return []
-        return [parameter for parameter in self._decoders_own() if parameter.requires_grad]
+        return [parameter for parameter in self._decoder_parameters() if parameter.requires_grad]
 
     @property
     def has_frozen_decoder(self) -> bool:
-        """Whether there is a decoder behind the encoder that does not learn, since no objective has it write."""
-        return self.is_encoder_decoder and not any(parameter.requires_grad for parameter in self._decoders_own())
-
-    @property
-    def has_sliding_windows(self) -> bool:
-        """Whether some layers see a neighbourhood of each place only, which views keep whatever their attention."""
-        return any(window is not None for window in self._windows.values())
+        """Whether the decoder of an encoder-decoder does not learn, since no objective uses it."""
+        return self.is_encoder_decoder and not any(parameter.requires_grad for parameter in self._decoder_parameters())
 
     @property
     def supports_packing(self) -> bool:
         """Whether documents that share a row can be kept apart, known before the model is made."""
-        from lm_objectives.backbone.attention_check import can_pack
-
-        config = self._configuration(Vocabulary(size=16, pad=0, bos=1, eos=2, mask=3))
+        config = self._new_config(Vocabulary(size=16, pad=0, bos=1, eos=2, mask=3))
         check_config(config)
         return can_pack(config)
 
     def scaled_width(self, fraction: float) -> "Backbone":
         """A model of the same family and depth whose width is `fraction` of this one's: ELECTRA's generator.
 
-        It has no token embedding of its own and reads vectors; of a `factorized` backbone it has no embedding layer and
-        reads by this one's `embeddings`.
+        It has no token embedding of its own and reads vectors; that of a `factorized` backbone has no embedding layer
+        and reads by this one's `embedding_parameters`.
         """
         config = scaled_config(self.config, fraction)
         if self.factorized:
             config.embedding_size = self.config.embedding_size
         small = Backbone(model_type=self.config.model_type)
-        small.config = config
-        small._attach(new_model(config))
+        small._set_model(new_model(config))
         if self.factorized:
             for name in self.embedding_parameters():
                 module, _, parameter = name.rpartition(".")
@@ -208,23 +175,21 @@ class Backbone(Plugin, nn.Module):
         else:
             small.model.set_input_embeddings(nn.Identity())
         if small.is_encoder_decoder:
-            small.model.decoder = None  # which nobody would have write
+            small.model.decoder = None
         return small
 
     @property
     def factorized(self) -> bool:
-        """Whether the embedding layer has a width of its own, from which the blocks' is projected."""
+        """Whether the embedding layer has a width of its own, from which the layers' is projected."""
         return self.config.model_type in _FACTORIZED
 
     def embedding_parameters(self, parameters: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """The parameters of the embedding layer by their names in the model: of tokens alone, or of all in that layer.
-
-        All, that is those of positions, segments and norm besides, where the model is `factorized`.
+        """The token embedding by its name in the model; where the model is `factorized`, all of the embedding layer.
 
         Args:
-            parameters: stand-ins for some of the model's parameters, by name.
+            parameters: tensors to use instead of some of the model's parameters, by name.
         """
-        chosen = {self.embedding_name: self.embedding}
+        chosen: dict[str, Tensor] = {self.embedding_name: self.embedding}
         if self.factorized:
             layer = self.embedding_name.rsplit(".", 2)[0]
             chosen = dict(self.model.get_submodule(layer).named_parameters(layer))
@@ -242,177 +207,92 @@ class Backbone(Plugin, nn.Module):
 
     @property
     def initializer_range(self) -> float:
-        """Standard deviation that the family draws its weights with."""
-        return getattr(self.config, "initializer_range", getattr(self.config, "init_std", 0.02))
+        """Standard deviation of the family's fresh weights."""
+        return initializer_range(self.config)
 
     @property
     def tied(self) -> bool:
         """Whether the family's own head over the vocabulary is the token embedding, which is as wide as `dim`.
 
-        What a folder holds counts before what its configuration says: mT5's heads are their own, and it says tied.
+        Weights in a folder count before its configuration, which says tied for mT5's own heads. In transformers, T5's
+        `tie_word_embeddings` is always true; its `scale_decoder_outputs` says whether the head is tied.
         """
-        return self._own_tied and ties_head(self.config) and self.embedding.shape[1] == self.dim
+        tied = getattr(self.config, "scale_decoder_outputs", self.config.tie_word_embeddings)
+        return self._own_tied and tied and self.embedding.shape[1] == self.dim
 
     @property
     def embedding_scale(self) -> float:
-        """What makes hidden states of size 1 small enough for the token embedding as a head."""
+        """Factor for hidden states of size 1 where the token embedding is the head."""
         return self.dim**-0.5 if draws_unit_embeddings(self.config) else 1.0
 
     @property
     def head_scale(self) -> float:
-        """What the family multiplies hidden states by in front of its own head over the vocabulary."""
-        return self.dim**-0.5 if scales_output(self.config) else 1.0
+        """Factor for hidden states in the family's own head over the vocabulary."""
+        tied = self.config.tie_word_embeddings and self.config.model_type in _SCALED_WHERE_TIED
+        return self.dim**-0.5 if getattr(self.config, "scale_decoder_outputs", tied) else 1.0
 
     def head_transform(self, dim: int) -> nn.Sequential:
-        """What stands before a masked head's tied embedding: dense, activation and norm, as the family has them."""
-        from transformers.activations import ACT2FN
-
-        config = self.config
-        plain = config.model_type == "modernbert"  # the one family here without these biases, and with an own width
-        dense = nn.Linear(self.dim, dim, bias=config.classifier_bias if plain else True)
-        if plain:  # as its own head does it, at the width of a residual projection
-            std = self.initializer_range / math.sqrt(2 * config.num_hidden_layers)
-            cut = (config.initializer_cutoff_factor or 3) * std
-            nn.init.trunc_normal_(dense.weight, std=std, a=-cut, b=cut)
-        else:
-            nn.init.normal_(dense.weight, std=self.initializer_range)
-        if dense.bias is not None:
-            nn.init.zeros_(dense.bias)
-        epsilon = next((value for name in _EPSILONS if (value := getattr(config, name, None))), 1e-12)
-        own = config.hidden_act if config.model_type in _OWN_ACTIVATION else "gelu"
-        activation = config.classifier_activation if plain else own
-        norm = nn.LayerNorm(dim, eps=epsilon, bias=config.norm_bias if plain else True)
-        if draws_unit_embeddings(config):
-            nn.init.constant_(norm.weight, dim**-0.5)  # else a fresh model would be certain, and wrong
-        return nn.Sequential(dense, ACT2FN[activation], norm)
+        """Dense layer, activation and norm before a masked head's tied embedding of width `dim`, as the family's."""
+        return head_transform(self.config, self.dim, dim)
 
     def discriminator_activation(self) -> nn.Module:
-        """What stands between the two layers of a head for replaced tokens: ELECTRA's own, elsewhere a GELU."""
-        from transformers.activations import ACT2FN
-
-        return ACT2FN[self.config.hidden_act if self.config.model_type == "electra" else "gelu"]
+        """Activation between the two layers of a head for replaced tokens: ELECTRA's own, else a GELU."""
+        return new_activation(self.config.hidden_act if self.config.model_type == "electra" else "gelu")
 
     @property
     def layers(self) -> list[nn.Module]:
-        """The transformer's layers that every objective reaches, the first first.
+        """The transformer's layers that every objective uses, in order; of ALBERT the groups of layers."""
+        return [self.model.get_submodule(name) for name in self._layer_names]
 
-        ALBERT's are groups, each of layers that run several times.
-        """
-        return [self.model.get_submodule(name) for name in self._block_names]
-
-    @cached_property
-    def _block_names(self) -> tuple[str, ...]:
-        """The blocks' names in the model, searched for once: each pass asks. Copying or moving it changes none."""
-        if self.is_encoder_decoder:
-            found = find_layers(self.model.get_encoder(), self.config.num_hidden_layers)
-            found += find_layers(self.model.get_decoder(), None) if self._all_write else []
-        else:
-            groups = self.config.model_type == "albert"
-            found = find_layers(self.model, None if groups else self.config.num_hidden_layers)
-        names = {module: name for name, module in self.model.named_modules()}
-        return tuple(names[block] for block in found)
-
-    @cached_property
-    def embedding_name(self) -> str:
-        """The token embedding's name among the model's parameters."""
-        return next(name for name, parameter in self.model.named_parameters() if parameter is self.embedding)
+    def layer_name(self, number: int) -> str:
+        """A layer's name in the model."""
+        return self._layer_names[number]
 
     def layer_parameters(self, number: int) -> list[str]:
-        """Names of the parameters of one block, counted from the end where `number` is negative.
+        """Names of the parameters of one layer, counted from the end where `number` is negative.
 
         Raises:
-            ValueError: where there is no such block.
+            InputError: where there is no such layer.
         """
-        depth = len(self._block_names)
+        depth = len(self._layer_names)
         if not -depth <= number < depth:
             raise InputError(
                 f"expected a layer between {-depth} and {depth - 1} for the balancer, found {number}: -1 is the last"
             )
-        block = self.layer_name(number)
-        parameters = self.model.get_submodule(block).named_parameters(block)
+        name = self.layer_name(number)
+        parameters = self.model.get_submodule(name).named_parameters(name)
         return [name for name, parameter in parameters if parameter.requires_grad]
 
-    def layer_name(self, number: int) -> str:
-        """A block's name in the model."""
-        return self._block_names[number]
-
     def shared_parameters(self) -> list[str]:
-        """Names of all parameters that learn, those of the blocks first."""
+        """Names of all parameters that learn, those of the layers first."""
         names = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
-        blocks = self.within_layers(names)
-        inner = set(blocks)
-        return [*blocks, *(name for name in names if name not in inner)]
+        inner = dict.fromkeys(self.within_layers(names))
+        return list(inner | dict.fromkeys(names))
 
     def within_layers(self, names: Iterable[str]) -> list[str]:
-        """Those of some parameters that lie in the blocks."""
-        inner = tuple(f"{block}." for block in self._block_names)
-        return [name for name in names if name.startswith(inner)]
+        """Those of some parameters' names that lie in the layers."""
+        layers = tuple(f"{layer}." for layer in self._layer_names)
+        return [name for name in names if name.startswith(layers)]
 
     def encode(
         self,
         views: Sequence[View],
-        parameters: dict[str, Tensor] | None = None,
+        parameters: Mapping[str, Tensor] | None = None,
         embedded: Float[Tensor, "rows time dim"] | None = None,
     ) -> list[Float[Tensor, "rows time dim"]]:
-        """Hidden states of each view, all views in one pass: the decoder's of a view that has it write.
-
-        Args:
-            views: views of one window length; all or none of which have a decoder write, and then rows of one length.
-            parameters: stand-ins for some of the model's parameters, by name.
-            embedded: input vectors to read instead of the views' tokens.
-        """
-        rows = [len(view.input_ids) for view in views]
-        module: nn.Module = self.model
-        inputs: dict[str, Any] = dict(self._cache)
-        written = [view.decoder_labels for view in views if view.decoder_labels is not None]
-        if written:
-            inputs["decoder_input_ids"] = self.shift_right(torch.cat(written))
-        elif self.is_encoder_decoder:
-            module, inputs = self.model.get_encoder(), {}
-            parameters = parameters and self._named_in(module, parameters)
-        if embedded is None:
-            inputs["input_ids"] = (
-                torch.cat([view.input_ids for view in views]) if len(views) > 1 else views[0].input_ids
-            )
-        else:
-            inputs["inputs_embeds"] = embedded
-        if self._segments and any(view.token_type_ids is not None for view in views):
-            inputs["token_type_ids"] = torch.cat(
-                [
-                    torch.zeros_like(view.input_ids) if view.token_type_ids is None else view.token_type_ids
-                    for view in views
-                ]
-            )
-        inputs |= attention_arguments(views, self._decoder, self._windows)
-        first = first_position(self.config)
-        if first or any(view.position_ids is not None for view in views):
-            inputs["position_ids"] = torch.cat([position_ids_of(view) for view in views]) + first
-        output = torch.func.functional_call(module, parameters, (), inputs) if parameters else module(**inputs)
-        return list(output.last_hidden_state.split(rows))
-
-    def shift_right(self, written: Int[Tensor, "rows time"]) -> Int[Tensor, "rows time"]:
-        """What a decoder reads to write tokens: its start, then what it wrote so far."""
-        return F.pad(written[:, :-1], (1, 0), value=self.config.decoder_start_token_id)
-
-    def _named_in(self, part: nn.Module, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Stand-ins for the model's parameters by their names in a part of it, those of other parts left out."""
-        own = dict(self.model.named_parameters())
-        given = {id(own[name]): value for name, value in parameters.items()}
-        return {name: given[id(value)] for name, value in part.named_parameters() if id(value) in given}
+        """Hidden states of each view, all views in one pass (see `encode.encode`)."""
+        return encode(self.model, views, parameters, embedded)
 
     def encode_split_layer(
         self, views: Sequence[View], number: int, parameters: Sequence[Mapping[str, Tensor]]
     ) -> list[Float[Tensor, "rows time dim"]]:
-        """`encode` in one pass, but for one block, which runs once for each view.
+        """`encode` in one pass, except for one layer, which runs once for each view.
 
         Args:
             views: as in `encode`.
-            number: of the block, counted from the end where it is negative.
-            parameters: for each view, stand-ins for the block's parameters, by their names in the model.
+            number: of the layer, counted from the end where it is negative.
+            parameters: for each view, tensors to use instead of the layer's parameters, by their names in the model.
         """
-        name = self.layer_name(number)
-        block, prefix = self.model.get_submodule(name), f"{name}."
-        own = [{name.removeprefix(prefix): value for name, value in given.items()} for given in parameters]
         rows = [len(view.input_ids) for view in views]
-        with split_layer(block, rows, own):
+        with split_layer(self.model, self.layer_name(number), rows, parameters):
             return self.encode(views)

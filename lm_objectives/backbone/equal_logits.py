@@ -1,4 +1,4 @@
-"""Whether a model of transformers gives the logits that our heads give."""
+"""Compare the logits of a model of transformers with those of our heads."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.backbone.config import first_position
+from lm_objectives.backbone.encode import input_view, shift_right
 from lm_objectives.views import Attention, View
 
 _PROBE = 128  # tokens that both must agree on
@@ -26,25 +27,24 @@ def equal_logits(
     outputs: Mapping[str, Callable[[Tensor], Tensor]],
     reads: Callable[[View], Tensor] | None = None,
 ) -> bool:
-    """Whether a row of random tokens, read and where a decoder writes also written, gets the same logits from both.
+    """Whether both give the same logits for a row of random tokens, which are also the labels of a decoder.
 
     Args:
-        backbone: ours, which like the model is only asked (in evaluation mode).
+        backbone: ours, in evaluation mode.
         attention: that of the model itself.
-        decodes: whether a decoder writes.
-        model: of transformers.
-        outputs: what each of its outputs is by our heads, from hidden states; one at least.
+        decodes: whether the decoder of an encoder-decoder gives the logits.
+        model: of transformers, in evaluation mode.
+        outputs: our heads by the names of the model's outputs, from hidden states to logits; one at least.
         reads: gives the hidden states of a view, where the backbone does not.
     """
     time = min(backbone.seq_len, _PROBE)
     ids = torch.randint(backbone.vocabulary.size, (1, time), generator=torch.Generator().manual_seed(0))
     for padding in (backbone.vocabulary.pad, first_position(backbone.config) - 1):
-        ids[ids == padding] = backbone.vocabulary.mask  # text has none, and RoBERTa's class counts it as no place
-    nothing = torch.zeros(0, dtype=torch.long)
-    view = View(ids, torch.tensor([time]), attention, nothing, nothing, {})
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        ids[ids == padding] = backbone.vocabulary.mask  # text has none, and RoBERTa's class gives it no position
+    view, inputs = input_view(ids, attention), {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if decodes:
-        view, inputs["decoder_input_ids"] = replace(view, decoder_labels=ids), backbone.shift_right(ids)
+        view = replace(view, decoder_labels=ids)
+        inputs["decoder_input_ids"] = shift_right(ids, backbone.config.decoder_start_token_id)
     assert outputs
     hidden = backbone.encode([view])[0] if reads is None else reads(view)
     theirs = model(**inputs)

@@ -1,4 +1,4 @@
-"""A folder that transformers wrote: its model, made to fit a vocabulary, and the weights of all heads that it holds."""
+"""Read a pretrained model, and the weights of its heads, from a folder in transformers' format."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -31,14 +31,14 @@ _CUT = 8  # at most one in so many rows of an embedding may belong to no token: 
 
 @dataclass(frozen=True, eq=False)
 class PretrainedWeights:
-    """What a folder holds.
+    """The contents of a folder.
 
     Attributes:
-        folder: where it lies.
-        model: the bare model, whose embedding has a row for each token of the data's vocabulary.
-        weights: all weights by their names in the class that wrote the folder.
+        folder: its path.
+        model: the model without a head; its embedding has a row for each token of the data's vocabulary.
+        weights: all weights by their names in the class that saved the folder.
         tied: whether that class predicts tokens by the embedding, as far as it predicts any.
-        whole: that class, around the bare model.
+        whole: the model of that class, which `model` is a part of.
     """
 
     folder: Path
@@ -49,7 +49,7 @@ class PretrainedWeights:
 
 
 def read_config(folder: Path) -> Any:
-    """The configuration in a folder, or one line where transformers knows of none there."""
+    """Read the configuration in a folder; an `InputError` where transformers finds none."""
     from transformers import AutoConfig
 
     if not (folder / "config.json").is_file():
@@ -59,11 +59,10 @@ def read_config(folder: Path) -> Any:
 
 
 def check_frames(folder: Path, config: Any, vocabulary: Vocabulary, corruptions: Mapping[str, Corruption]) -> None:
-    """Raise where rows would be framed by tokens that the weights in a folder have never read."""
+    """Raise where rows would be framed by tokens that the weights in a folder were not trained with."""
     for name, corruption in corruptions.items():
-        if missing := [
-            kind for kind in FRAME_TOKENS[corruption.frame] if getattr(vocabulary, kind) >= config.vocab_size
-        ]:
+        missing = [kind for kind in FRAME_TOKENS[corruption.frame] if getattr(vocabulary, kind) >= config.vocab_size]
+        if missing:
             raise InputError(
                 f"expected a tokenizer with {' and '.join(missing)} in {folder} for frame {corruption.frame} of "
                 f"objective {name}, found none: set its frame to none"
@@ -71,10 +70,10 @@ def check_frames(folder: Path, config: Any, vocabulary: Vocabulary, corruptions:
 
 
 def read_folder(folder: Path, config: Any, vocabulary: Vocabulary) -> PretrainedWeights:
-    """Read a folder by the class that wrote it, where transformers has that: safetensors alone, no code.
+    """Read a folder as the class that saved it, where transformers has that: only safetensors, no code.
 
     Raises:
-        ValueError: where there are no weights of such a model, or those of another vocabulary.
+        InputError: where there are no weights of such a model, or those of another vocabulary.
     """
     with wrap_errors(f"safetensors weights in {folder}", "check model.backbone.pretrained"), silence_transformers():
         whole, said = _class_of(config).from_pretrained(
@@ -93,7 +92,7 @@ def read_folder(folder: Path, config: Any, vocabulary: Vocabulary) -> Pretrained
             f"expected the weights of a {config.model_type} in {folder}, found none for {lost[0]} and "
             f"{len(lost) - 1} others: check model.backbone.pretrained"
         )
-    whole.train()  # it is read as one that is only asked
+    whole.train()  # transformers reads it in evaluation mode
     _fit(whole, vocabulary, folder)
     if first := first_position(config):
         whole.config.first_position = first
@@ -108,12 +107,12 @@ def read_folder(folder: Path, config: Any, vocabulary: Vocabulary) -> Pretrained
 
 
 def _class_of(config: Any) -> Any:
-    """The class that wrote a folder, or the one of the bare model where transformers has no such of this family."""
+    """The class that saved a folder, or `AutoModel` where transformers has no such class of this family."""
     import transformers
 
-    written: Any = getattr(transformers, (config.architectures or [""])[0], None)
-    known = isinstance(written, type) and issubclass(written, transformers.PreTrainedModel)
-    return written if known and written.config_class is type(config) else transformers.AutoModel
+    named: Any = getattr(transformers, (config.architectures or [""])[0], None)
+    known = isinstance(named, type) and issubclass(named, transformers.PreTrainedModel)
+    return named if known and named.config_class is type(config) else transformers.AutoModel
 
 
 def _bare(whole: Any) -> Any:
@@ -124,14 +123,14 @@ def _bare(whole: Any) -> Any:
     if isinstance(whole.base_model, kind):
         return whole.base_model
     with torch.device("meta"):
-        bare: Any = new_model(whole.config)  # T5's halves lie beside the head and not in a model of their own
+        bare: Any = new_model(whole.config)  # T5's encoder and decoder are in no model of their own
     for name, _ in bare.named_children():
         setattr(bare, name, getattr(whole, name))
     return bare
 
 
 def _fit(model: Any, vocabulary: Vocabulary, folder: Path) -> None:
-    """Give the embedding, and what predicts tokens, a row for each token of the data's vocabulary."""
+    """Resize the embedding, and the head over the vocabulary, to the tokens of the data's vocabulary."""
     rows, tokens = model.get_input_embeddings().num_embeddings, vocabulary.size
     if not set(range(rows, tokens)) <= set(vocabulary.special) or rows - tokens > rows // _CUT:
         raise InputError(
@@ -147,7 +146,7 @@ def _fit(model: Any, vocabulary: Vocabulary, folder: Path) -> None:
 
 
 def _share(model: Any, folder: Path) -> None:
-    """Let encoder and decoder read one table, where they read equal ones."""
+    """Let encoder and decoder read one embedding; an `InputError` where theirs differ."""
     tables = [part.get_input_embeddings().weight for part in (model, model.get_encoder(), model.get_decoder())]
     if not all(torch.equal(tables[0], table) for table in tables):
         raise InputError(
@@ -159,7 +158,7 @@ def _share(model: Any, folder: Path) -> None:
 
 @contextmanager
 def silence_transformers() -> Iterator[None]:
-    """Without transformers' progress bars and reports."""
+    """Turn off transformers' progress bars and warnings."""
     from transformers.utils import logging as theirs
 
     shown, level = theirs.is_progress_bar_enabled(), theirs.get_verbosity()

@@ -1,28 +1,32 @@
-"""Narrow, shallow models of a family, on which is tried what no configuration says."""
+"""Narrow, shallow models of a family, which show what no configuration says."""
 
 import copy
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from lm_objectives.backbone.config import first_position, scaled_config
+from lm_objectives.backbone.config import new_model, saved_config, scaled_config
+from lm_objectives.backbone.pretrained import silence_transformers
+
+T = TypeVar("T")
+
 
 _WINDOW = 2  # of sliding layers, so that rows of a few tokens reach beyond it
 
 
-TOKENS = 32  # in the vocabulary of a narrow model
+_TOKENS = 32  # in the vocabulary of a narrow model
 
 
-ROUNDING = 1e-5  # of hidden states in float32, relative to the largest
+_ROUNDING = 1e-5  # of hidden states in float32, relative to the largest
 
 
 def unchanged_states(hidden: Tensor) -> Tensor:
-    """Whether the state of each position is that of the first row, up to rounding, `(rows, time)`."""
-    return ((hidden - hidden[0]).abs() <= ROUNDING * hidden.abs().amax()).all(-1)
+    """Whether each state, on the last axis, equals that of the first row, up to rounding."""
+    return ((hidden - hidden[0]).abs() <= _ROUNDING * hidden.abs().amax()).all(-1)
 
 
 def shallow_configs(config: Any) -> Iterator[Any]:
@@ -33,48 +37,43 @@ def shallow_configs(config: Any) -> Iterator[Any]:
     for kept in [*alone, *([of_kinds] if len(of_kinds) > 1 else [])]:
         small = copy.deepcopy(config)
         for name, value in vars(config).items():
-            if isinstance(value, list) and len(value) == depth:  # what is said of each layer
+            if isinstance(value, list) and len(value) == depth:  # a setting of each layer
                 small.__dict__[name] = [value[index] for index in kept]
             elif name.endswith("_token_id") and isinstance(value, int):
                 setattr(small, name, 0)
-        small.num_hidden_layers, small.vocab_size = len(kept), TOKENS
-        for name in ("num_decoder_layers", "decoder_layers"):
-            if hasattr(small, name):
-                setattr(small, name, min(getattr(small, name), 2))
-        for name, value in (("local_attention", 2 * _WINDOW), ("sliding_window", _WINDOW)):
+        small.num_hidden_layers, small.vocab_size = len(kept), _TOKENS
+        sizes = {"local_attention": 2 * _WINDOW, "sliding_window": _WINDOW, "first_position": 1}
+        sizes |= {name: min(getattr(small, name, 2), 2) for name in ("num_decoder_layers", "decoder_layers")}
+        sizes["max_position_embeddings"] = max(
+            getattr(small, "max_position_embeddings", 0) or 0, _TOKENS
+        )  # to fit a row
+        for name, size in sizes.items():
             if getattr(small, name, None) is not None:
-                setattr(small, name, value)
-        if getattr(small, "max_position_embeddings", None) is not None:
-            small.max_position_embeddings = max(small.max_position_embeddings, TOKENS)  # or a row would not fit
-        if first_position(small):
-            small.first_position = 1
+                setattr(small, name, size)
         yield small
 
 
-def serialize_config(config: Any) -> str:
-    """A narrow configuration in words, for what is remembered by them."""
-    return scaled_config(config, min(64 / config.hidden_size, 1.0)).to_json_string()
+def measure_narrow(config: Any, measure: Callable[..., T], *arguments: Any) -> T:
+    """`measure(model, *arguments)` of a narrow model of a configuration; computed once for each."""
+    return _measure_json(scaled_config(config, min(64 / config.hidden_size, 1.0)).to_json_string(), measure, *arguments)
 
 
-def deserialize_config(model_type: str, words: str) -> Any:
-    """The configuration that was described."""
-    from transformers import CONFIG_MAPPING
-
-    return CONFIG_MAPPING[model_type].from_dict(json.loads(words))
+@lru_cache
+def _measure_json(config: str, measure: Callable[..., T], *arguments: Any) -> T:
+    return measure_model(saved_config(json.loads(config)), measure, *arguments)
 
 
-@contextmanager
-def isolated_cpu() -> Iterator[None]:
-    """On the CPU, whatever the device of others, and without drawing global random numbers."""
-    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
-        yield
+@torch.no_grad()
+def measure_model(config: Any, measure: Callable[..., T], *arguments: Any) -> T:
+    """`measure(model, *arguments)` of a model with random weights, on the CPU; global random numbers stay untouched.
 
-
-def draw_test_weights(model: nn.Module) -> None:
-    """Draw weights by which a model's states tell what they depend on, the same each time."""
-    generator = torch.Generator("cpu").manual_seed(0)
-    for parameter in model.parameters():
-        if parameter.ndim > 1:  # wider than families draw them, or rounding would hide what attention does; and not so
-            # wide that T5's, which does not divide by the width of a head, looks at one token alone
-            nn.init.normal_(parameter, std=0.5 * parameter.shape[-1] ** -0.5, generator=generator)
-    model.eval()
+    The weights are the same each time, and large enough that states show what they depend on.
+    """
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]), silence_transformers():
+        model: Any = new_model(config).float().eval()
+        generator = torch.Generator("cpu").manual_seed(0)
+        for parameter in model.parameters():
+            if parameter.ndim > 1:  # wider than families draw them, or rounding would hide what attention does; and not
+                # so wide that T5's, which does not divide by the width of a head, looks at one token alone
+                nn.init.normal_(parameter, std=0.5 * parameter.shape[-1] ** -0.5, generator=generator)
+        return measure(model, *arguments)

@@ -52,7 +52,7 @@ def preflight(
         )
     read = read_checkpoint(checkpoint) if checkpoint else None
     if read and module.backbone.pretrained and read["hyper_parameters"]["backbone"] == to_config(module.backbone):
-        module.backbone.from_architecture(
+        module.backbone.load_architecture(
             read[KEY]["backbone"]
         )  # the folder may be gone, and all its weights would be replaced
     data.open(module.sources, module.backbone.supports_packing, trainer)

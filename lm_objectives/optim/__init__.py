@@ -1,4 +1,4 @@
-"""What moves the weights: parameters in groups by their role, optimizers, and a learning rate that changes."""
+"""Optimizers, parameter groups by role, and the learning rate schedule."""
 
 from collections.abc import Callable, Iterable
 
@@ -13,8 +13,9 @@ __all__ = ["Adafactor", "LRSchedule", "Muon", "OptimizerFactory", "parameter_gro
 
 
 TESTED_OPTIMIZERS = (AdamW, Adam, SGD, Adafactor, Muon)
-"""Those that the package is tested with. Any other of torch, and a class of the user's own, is taken as well."""
+"""Optimizers that the package is tested with. Any other of torch, or a class of the user's own, can be set as well."""
 
 
 OptimizerFactory = Callable[[Iterable], Adafactor] | Callable[[Iterable], Muon] | Callable[[Iterable], Optimizer]
-"""Parameters to an optimizer. Torch has an Adafactor and a Muon too: a short name is looked up from left to right."""
+"""Makes an optimizer from parameters. Ours stand first, since torch has an Adafactor and a Muon too: the command line
+looks a short name up from left to right."""

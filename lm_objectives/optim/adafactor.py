@@ -1,4 +1,4 @@
-"""Adafactor: second moments kept as row and column sums alone."""
+"""Adafactor, which keeps second moments as row and column means."""
 
 from torch.optim.optimizer import ParamsT
 from transformers.optimization import Adafactor as AnyAdafactor
@@ -28,6 +28,9 @@ class Adafactor(AnyAdafactor):
         decay_rate: exponent of the second moments' forgetting, below 0.
         weight_decay: decoupled, as a share of the weight per unit of the step it takes, at least 0.
         scale_parameter: whether steps are relative to the weight's root mean square.
+
+    Raises:
+        InputError: for a value out of range.
     """
 
     def __init__(

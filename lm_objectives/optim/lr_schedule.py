@@ -1,4 +1,4 @@
-"""A learning rate that changes over training: warmup, then one of the published decays."""
+"""Learning rate schedules: a linear warmup, then one of the published decays."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Kind = Literal["constant", "linear", "cosine", "inverse_sqrt", "step", "wsd"]
 DecayType = Literal["linear", "1-sqrt"]
 
 
-_OWN: dict[str, tuple[str, ...]] = {
+_SETTINGS: dict[str, tuple[str, ...]] = {
     "constant": (),
     "linear": ("min_lr_ratio",),
     "cosine": ("min_lr_ratio",),
@@ -25,41 +25,47 @@ _OWN: dict[str, tuple[str, ...]] = {
     "step": ("milestones", "gamma"),
     "wsd": ("min_lr_ratio", "decay_steps", "decay_type"),
 }
-"""Settings that a kind reads besides `warmup`."""
-
-
-_TOWARDS_THE_END = ("linear", "cosine", "wsd")
+"""Settings of a kind besides `warmup`."""
 
 
 @dataclass(frozen=True)
 class LRSchedule:
-    """The learning rate over training, as a factor of its peak: a linear warmup, then what `kind` says.
+    """The learning rate over training, as a factor of its peak: a linear warmup, then the decay of `kind`.
 
     With W steps of warmup, at least 1, in N steps, counted from 0: f(t) = (t + 1) / W where t < W, and then
 
         constant       1
-        linear         1 - (1 - final) · p                   p = (t + 1 - W) / (N - W), the way from peak to end
-        cosine         1 - (1 - final) · (1 - cos(π p)) / 2
-        inverse_sqrt   √(K / max(t + 1, K))                  K = max(W, hold)
-        step           gamma^m                               m of the milestones are at t or before
-        wsd            1 - (1 - final) · q or √q             q = max(t + 1 - (N - D), 0) / D, the way through the decay
+        linear         1 - (1 - m) · p                       p = (t + 1 - W) / (N - W), the way from peak to end
+        cosine         1 - (1 - m) · (1 - cos(π p)) / 2      m = min_lr_ratio
+        inverse_sqrt   √(K / max(t + 1, K))                  K = max(W, hold_steps)
+        step           gamma^n                               n of the milestones are at t or before
+        wsd            1 - (1 - m) · q or √q                 q = max(t + 1 - (N - D), 0) / D, D = decay_steps
 
-    so that step W - 1 runs at the peak and step N - 1, the last, at `final`; without warmup step 0 runs at the peak.
-    Cosine: Loshchilov and Hutter 2017, equation 5, one period. Inverse square root: with `warmup` Vaswani et al. 2017,
-    section 5.3; with `hold` instead, T5 (Raffel et al. 2020, section 3.1.2: 10,000 steps). Warmup-stable-decay: Hu et
-    al. 2024 (MiniCPM), section 4.2; the decay as a line or as 1 - √q, Hägele et al. 2024, section 3.
+    so that step W - 1 runs at the peak and step N - 1, the last, at `min_lr_ratio`; without warmup step 0 runs at the
+    peak. Cosine: Loshchilov and Hutter 2017, equation 5, one period. Inverse square root: with `warmup` Vaswani et al.
+    2017, section 5.3; with `hold_steps` instead, T5 (Raffel et al. 2020, section 3.1.2: 10,000 steps).
+    Warmup-stable-decay: Hu et al. 2024 (MiniCPM), section 4.2; the decay as a line or as 1 - √q, Hägele et al. 2024,
+    section 3.
+
+    >>> from lm_objectives import LRSchedule
+    >>> schedule = LRSchedule("linear", warmup=2, min_lr_ratio=0.1)
+    >>> [round(schedule.factor(step, steps=6), 3) for step in range(6)]
+    [0.5, 1.0, 0.775, 0.55, 0.325, 0.1]
 
     An int counts optimizer steps; a float is a share of the training, in [0, 1).
 
     Args:
         kind: what follows the warmup.
         warmup: length of the rise, an int of 0 or more or a share.
-        final: factor of the peak at the last step, in [0, 1]; for linear, cosine and wsd.
-        hold: until when the peak lasts, counted from the start, an int of 0 or more or a share; for inverse_sqrt.
+        min_lr_ratio: factor of the peak at the last step, in [0, 1]; for linear, cosine and wsd.
+        hold_steps: until when the peak lasts, counted from the start, an int of 0 or more or a share; for inverse_sqrt.
         milestones: where the rate drops, counted from the start, each later than the one before; for step.
-        gamma: what each drop multiplies the rate by, in (0, 1]; for step.
-        decay: length of the last phase, D, an int of 0 or more or a share; for wsd.
-        shape: how that phase falls; for wsd.
+        gamma: factor of each drop, in (0, 1]; for step.
+        decay_steps: length of the last phase, an int of 0 or more or a share; for wsd.
+        decay_type: form of that phase; for wsd.
+
+    Raises:
+        InputError: for a value out of range, or one that `kind` does not use.
     """
 
     kind: Kind = "cosine"
@@ -77,22 +83,21 @@ class LRSchedule:
             found = getattr(self, name)
             if found not in choices:
                 raise InputError(f"expected a {name} among {', '.join(choices)}, found {found}: choose one of them")
-        for name in ("warmup", "hold_steps", "decay_steps"):
-            _check_length(name, getattr(self, name))
-        for milestone in self.milestones:
-            _check_length("milestones", milestone)
+        lengths = [(name, getattr(self, name)) for name in ("warmup", "hold_steps", "decay_steps")]
+        for name, length in [*lengths, *(("milestones", milestone) for milestone in self.milestones)]:
+            _check_length(name, length)
         if self.kind == "step" and not self.milestones:
             raise InputError("expected milestones for a step schedule, found none: write for example [0.5, 0.75]")
         if not 0 <= self.min_lr_ratio <= 1:
             raise InputError(
-                f"expected a final factor in [0, 1], found {self.min_lr_ratio}: write a share of the peak learning rate"
+                f"expected a min_lr_ratio in [0, 1], found {self.min_lr_ratio}: write a share of the peak learning rate"
             )
         if not 0 < self.gamma <= 1:
             raise InputError(f"expected a gamma in (0, 1], found {self.gamma}: 0.1 divides the rate by ten")
         for field in fields(self)[2:]:
             found = getattr(self, field.name)
-            if field.name not in _OWN[self.kind] and found != field.default:
-                kinds = " or ".join(kind for kind, own in _OWN.items() if field.name in own)
+            if field.name not in _SETTINGS[self.kind] and found != field.default:
+                kinds = " or ".join(kind for kind, settings in _SETTINGS.items() if field.name in settings)
                 raise InputError(
                     f"expected no {field.name} in a {self.kind} schedule, found {found}: leave it out, or choose "
                     f"kind={kinds}"
@@ -102,14 +107,14 @@ class LRSchedule:
         """The factor of optimizer step `step`, counted from 0, in a training of `steps`, -1 for one without an end.
 
         Raises:
-            ValueError: where a training without an end is asked for a share of it, or for a decay towards its end;
+            InputError: where a training without an end is asked for a share of it, or for a decay towards its end;
                 where milestones are out of order, or warmup and decay longer than the training.
         """
-        if steps == -1 and self.kind in _TOWARDS_THE_END:
+        if steps == -1 and "min_lr_ratio" in _SETTINGS[self.kind]:
             raise InputError(
                 f"expected an end of training for a {self.kind} decay, found none: set max_steps or kind=constant"
             )
-        warmup = max(_whole("warmup", self.warmup, steps), 1)
+        warmup = max(_to_steps("warmup", self.warmup, steps), 1)
         decay = self._decay(warmup, step, steps)  # also during the warmup: what is wrong shall show at step 0
         return (step + 1) / warmup if step < warmup else decay
 
@@ -118,11 +123,21 @@ class LRSchedule:
         if self.kind == "constant":
             return 1.0
         if self.kind == "inverse_sqrt":
-            peak = max(warmup, _whole("hold_steps", self.hold_steps, steps))
+            peak = max(warmup, _to_steps("hold_steps", self.hold_steps, steps))
             return math.sqrt(peak / max(step + 1, peak))
         if self.kind == "step":
-            return self.gamma ** sum(milestone <= step for milestone in self._placed(steps))
-        length = self._decay_length(warmup, steps) if self.kind == "wsd" else steps - warmup
+            drops = [_to_steps("milestones", milestone, steps) for milestone in self.milestones]
+            if any(later <= earlier for earlier, later in pairwise(drops)):
+                raise InputError(
+                    f"expected each of the milestones later than the one before, found steps {drops}: sort them"
+                )
+            return self.gamma ** sum(drop <= step for drop in drops)
+        length = _to_steps("decay_steps", self.decay_steps, steps) if self.kind == "wsd" else steps - warmup
+        if self.kind == "wsd" and length and warmup + length > steps:
+            raise InputError(
+                f"expected a warmup and a decay within the training's {steps} steps, found {warmup} and {length}: "
+                "shorten one of them"
+            )
         if length <= 0:
             return 1.0
         done = min(max(step + 1 - (steps - length), 0) / length, 1.0)
@@ -132,25 +147,8 @@ class LRSchedule:
             done = math.sqrt(done)
         return 1 - (1 - self.min_lr_ratio) * done
 
-    def _decay_length(self, warmup: int, steps: int) -> int:
-        length = _whole("decay_steps", self.decay_steps, steps)
-        if length and warmup + length > steps:
-            raise InputError(
-                f"expected a warmup and a decay within the training's {steps} steps, found {warmup} and {length}: "
-                "shorten one of them"
-            )
-        return length
-
-    def _placed(self, steps: int) -> list[int]:
-        placed = [_whole("milestones", milestone, steps) for milestone in self.milestones]
-        if any(later <= earlier for earlier, later in pairwise(placed)):
-            raise InputError(
-                f"expected each of the milestones later than the one before, found steps {placed}: sort them"
-            )
-        return placed
-
     def lr_scheduler(self, optimizer: Optimizer, steps: int) -> LambdaLR:
-        """A scheduler, to be stepped once an optimizer step, that multiplies each group's own learning rate."""
+        """A scheduler that multiplies each group's own learning rate; step it once an optimizer step."""
         return LambdaLR(optimizer, lambda step: self.factor(step, steps))
 
 
@@ -163,7 +161,7 @@ def _check_length(name: str, value: int | float) -> None:
         )
 
 
-def _whole(name: str, value: int | float, steps: int) -> int:
+def _to_steps(name: str, value: int | float, steps: int) -> int:
     """A length in optimizer steps."""
     if isinstance(value, float) and value and steps == -1:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Matrices made nearly orthogonal by matrix products alone."""
+"""Muon, an optimizer that orthogonalizes the updates of matrices by Newton-Schulz iterations."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -12,14 +12,14 @@ from torch.optim.optimizer import Optimizer, ParamsT
 
 from lm_objectives.errors import InputError
 
-ITERATIONS = 5
+_ITERATIONS = 5
 
 
-A, B, C = 3.4445, -4.7750, 2.0315
+_A, _B, _C = 3.4445, -4.7750, 2.0315
 
 
 def orthogonalize(matrices: Float[Tensor, "matrices rows columns"]) -> Float[Tensor, "matrices rows columns"]:
-    """Each matrix U S Vᵀ with its singular values moved to about 1, near U Vᵀ, by Newton-Schulz iterations.
+    """Move the singular values of each matrix U S Vᵀ to about 1, which gives about U Vᵀ, by Newton-Schulz iterations.
 
     X ← P X with P = a I + b X Xᵀ + c (X Xᵀ)², five times from X / ‖X‖, with a = 3.4445, b = -4.7750, c = 2.0315. These
     coefficients trade accuracy for slope at 0: singular values of at least 0.002 ‖X‖ end in [0.68, 1.21]. Products run
@@ -29,13 +29,13 @@ def orthogonalize(matrices: Float[Tensor, "matrices rows columns"]) -> Float[Ten
     x = matrices / torch.linalg.matrix_norm(matrices, keepdim=True).clamp(min=1e-7)
     # The iterations of a wide matrix are cheaper on X Xᵀ alone, but squared values need more than half precision.
     if columns < 2 * rows or x.dtype == torch.bfloat16:
-        for _ in range(ITERATIONS):
+        for _ in range(_ITERATIONS):
             gram = x @ x.mT
-            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=B, alpha=C), x, beta=A)
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=_B, alpha=_C), x, beta=_A)
         return x
     gram = x @ x.mT
     product = polynomial = _polynomial(gram)
-    for _ in range(ITERATIONS - 1):
+    for _ in range(_ITERATIONS - 1):
         gram = polynomial @ gram @ polynomial
         polynomial = _polynomial(gram)
         product = polynomial @ product
@@ -43,13 +43,13 @@ def orthogonalize(matrices: Float[Tensor, "matrices rows columns"]) -> Float[Ten
 
 
 def _polynomial(gram: Float[Tensor, "matrices rows rows"]) -> Float[Tensor, "matrices rows rows"]:
-    result = torch.baddbmm(gram, gram, gram, beta=B, alpha=C)
-    result.diagonal(dim1=-2, dim2=-1).add_(A)
+    result = torch.baddbmm(gram, gram, gram, beta=_B, alpha=_C)
+    result.diagonal(dim1=-2, dim2=-1).add_(_A)
     return result
 
 
 def orthogonalize_by_shape(matrices: Sequence[Tensor]) -> list[Tensor]:
-    """Matrices of any shapes through `orthogonalize`, those of one shape, transposed or not, in one batch.
+    """Apply `orthogonalize` to matrices of any shapes, those of one shape, transposed or not, in one batch.
 
     In bfloat16 on a GPU and in single precision on a CPU, where bfloat16 is often slow; double stays double.
     """
@@ -67,7 +67,7 @@ def orthogonalize_by_shape(matrices: Sequence[Tensor]) -> list[Tensor]:
 
 
 class Muon(Optimizer):
-    """Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks") beside AdamW.
+    """Muon for matrices (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"), else AdamW.
 
     For a matrix W (rows × columns) with gradient G:
 
@@ -86,6 +86,12 @@ class Muon(Optimizer):
     Matrices of one shape, transposed or not, are orthogonalised in one batch, in bfloat16 on a GPU and single precision
     on a CPU; double precision stays double on both. A parameter without gradient is left alone, by decay also.
 
+    >>> import torch
+    >>> from lm_objectives import Muon
+    >>> optimizer = Muon(torch.nn.Linear(4, 4).parameters(), lr=0.02)
+    >>> [(group["role"], group["lr"]) for group in optimizer.param_groups]
+    [('matrix', 0.02), ('vector', 0.003)]
+
     Args:
         params: parameters or groups of them.
         lr: learning rate of matrices, at least 0; the spectral norm of an update is about `lr`.
@@ -95,6 +101,9 @@ class Muon(Optimizer):
         eps: AdamW's term against division by zero, above 0.
         weight_decay: decoupled, as a share of the weight per unit of learning rate, at least 0; for all groups that
             do not name their own.
+
+    Raises:
+        InputError: for a value out of range.
     """
 
     def __init__(
@@ -124,11 +133,9 @@ class Muon(Optimizer):
         members = [params] if isinstance(params, Tensor) else list(params)
         shapes = [tuple((member[1] if isinstance(member, tuple) else member).shape) for member in members]
         if "role" not in param_group:
-            for role in ("matrix", "vector"):
-                chosen = [
-                    m for m, shape in zip(members, shapes, strict=True) if (len(shape) == 2) is (role == "matrix")
-                ]
-                if chosen:
+            pairs = list(zip(members, shapes, strict=True))
+            for role, is_matrix in (("matrix", True), ("vector", False)):
+                if chosen := [member for member, shape in pairs if (len(shape) == 2) is is_matrix]:
                     self.add_param_group(param_group | {"params": chosen, "role": role})
             return
         matrix = param_group["role"] == "matrix"
@@ -139,7 +146,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move every parameter that has a gradient; `closure` computes the gradients anew and returns the loss."""
+        """Move every parameter that has a gradient; `closure` computes the gradients again and returns the loss."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -173,19 +180,7 @@ class Muon(Optimizer):
                     "exp_avg_sq": torch.zeros_like(parameter),
                 }
         states = [self.state[parameter] for parameter in parameters]
-        adamw(
-            parameters,
-            gradients,
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
-            [],
-            [state["step"] for state in states],
-            foreach=True,
-            amsgrad=False,
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            maximize=False,
-        )
+        averages, squares, steps = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
+        options = {name: group[name] for name in ("lr", "weight_decay", "eps")} | {"amsgrad": False, "maximize": False}
+        options["beta1"], options["beta2"] = group["betas"]
+        adamw(parameters, gradients, averages, squares, [], steps, foreach=True, **options)

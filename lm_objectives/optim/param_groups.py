@@ -1,4 +1,4 @@
-"""Parameters in groups by the part that they play."""
+"""Group parameters by their role, for optimizers that treat matrices, embeddings and biases differently."""
 
 from collections.abc import Iterator
 from operator import attrgetter
@@ -13,21 +13,30 @@ from lm_objectives.objectives.base import Objective
 
 
 def parameter_groups(module: nn.Module, vocabulary: int) -> list[dict[str, Any]]:
-    """Every trainable parameter of `module` once, in groups by the part that it plays, for any torch optimizer.
+    """Group the trainable parameters of `module` by their role, for any torch optimizer.
 
-    - `matrix`: other 2-D weights, of transformer blocks and of hidden layers in heads;
+    >>> from torch import nn
+    >>> from lm_objectives import parameter_groups
+    >>> model = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 4), nn.Linear(4, 10))
+    >>> for group in parameter_groups(model, vocabulary=10):
+    ...     print(group["role"], [tuple(parameter.shape) for parameter in group["params"]])
+    matrix [(4, 4)]
+    embedding [(10, 4), (10, 4)]
+    vector [(4,), (10,)]
+
+    - `matrix`: other 2-D weights, of transformer layers and of hidden layers in heads;
     - `embedding`: tables looked up by index (tokens, positions, segments), and linear maps onto the vocabulary;
     - `output`: weights of the other layers that give an objective's logits, its `output_layers`;
     - `tensor`: weights of 3 dimensions or more (stacked experts, convolutions);
     - `vector`: biases, gains and scalars, with a `weight_decay` of 0 of their own.
 
-    What has fewer than two dimensions, or is named a bias as T5's table of relative positions is, does not decay;
-    everything else does, embeddings of positions among it, as GPT was trained (Radford et al. 2018, section 4.1) and
-    BERT (Devlin et al. 2019, in its code).
+    Parameters of fewer than two dimensions, or named a bias as T5's table of relative positions is, do not decay; all
+    others do, position embeddings too, as GPT was trained (Radford et al. 2018, section 4.1) and BERT (Devlin et al.
+    2019, in its code).
 
     A weight that is tied between an embedding and a linear map is an `embedding`. Matrices that are stored as inputs ×
     outputs (GPT-2's) have a group of their own, `transposed`. Groups stand in this order and parameters in the
-    module's; a role that nothing plays has no group.
+    module's, each once; a role without parameters has no group.
 
     Args:
         module: backbone and heads together.
@@ -35,7 +44,7 @@ def parameter_groups(module: nn.Module, vocabulary: int) -> list[dict[str, Any]]
             is taken for a vocabulary head.
 
     Raises:
-        ValueError: for an output layer that an objective names and does not have.
+        InputError: for an output layer that an objective names and does not have.
     """
     tables, transposed = set(), set()
     shared = {part for backbone in module.modules() if isinstance(backbone, Backbone) for part in backbone.modules()}
@@ -46,14 +55,10 @@ def parameter_groups(module: nn.Module, vocabulary: int) -> list[dict[str, Any]]
         elif isinstance(part, Conv1D):
             transposed.add(id(part.weight))
     outputs = {id(parameter) for part in module.modules() for parameter in _outputs(part)}
-    groups: dict[str, dict[str, Any]] = {
-        "matrix": {"params": [], "role": "matrix"},
-        "transposed": {"params": [], "role": "matrix", "transposed": True},
-        "embedding": {"params": [], "role": "embedding"},
-        "output": {"params": [], "role": "output"},
-        "tensor": {"params": [], "role": "tensor"},
-        "vector": {"params": [], "role": "vector", "weight_decay": 0.0},
-    }
+    roles = ("matrix", "transposed", "embedding", "output", "tensor", "vector")
+    groups: dict[str, dict[str, Any]] = {role: {"params": [], "role": role} for role in roles}
+    groups["transposed"] |= {"role": "matrix", "transposed": True}
+    groups["vector"]["weight_decay"] = 0.0
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -72,7 +77,7 @@ def parameter_groups(module: nn.Module, vocabulary: int) -> list[dict[str, Any]]
 
 
 def _outputs(part: nn.Module) -> Iterator[nn.Parameter]:
-    """Parameters of a built objective's output layers; none of any other module."""
+    """Parameters of an objective's output layers; none of any other module."""
     if not isinstance(part, Objective):
         return
     for name in part.output_layers:
@@ -83,7 +88,7 @@ def _outputs(part: nn.Module) -> Iterator[nn.Parameter]:
                 continue  # which it did not name itself
             raise InputError(
                 f"expected a layer {name} in {type(part).__name__}, whose output_layers name it, found none: "
-                "name those that its build makes"
+                "name those that its setup makes"
             ) from None
         if isinstance(layer, nn.Module):
             yield from layer.parameters()

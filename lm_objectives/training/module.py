@@ -409,7 +409,7 @@ class Pretraining(L.LightningModule):
         if saved is None:
             raise InputError("expected a checkpoint of this package, found another one: check the path")
         if not self._built:
-            self.backbone.from_architecture(saved["backbone"])
+            self.backbone.load_architecture(saved["backbone"])
             vocabulary, counts = Vocabulary.from_dict(saved["vocabulary"]), saved["target_counts"]
             self.build(vocabulary, saved["seq_len"], saved["steps"], target_counts=counts)
         check_same_shapes(self.state_dict(), checkpoint["state_dict"])

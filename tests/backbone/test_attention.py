@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from utils.families import FAMILIES, VOCABULARY, some_ids, view_of
 
 from lm_objectives.backbone.backbone import Backbone
-from lm_objectives.corruptions.base import Corruption
-from lm_objectives.objectives import CausalLM, MaskedLM
 from lm_objectives.views import Attention
 
 TIME, PREFIX = 12, 5
@@ -98,25 +96,3 @@ def test_padding_beyond_every_window_is_finite() -> None:
     hidden[:, :2].sum().backward()
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in backbone.parameters())
     assert hidden.isfinite().all()
-
-
-def test_a_family_that_cannot_be_told_its_windows_is_refused_for_the_views_that_need_it() -> None:
-    """UltraBERT's layers get one mask, whatever their kind."""
-    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
-    size |= {"sliding_window": 4, "layer_types": ["full_attention", "sliding_attention"]}
-    corruptions: dict[str, Corruption] = {"masked": MaskedLM().corruption}
-    Backbone("ultrabert", size).setup(VOCABULARY, TIME, corruptions)
-    corruptions["causal"] = CausalLM().corruption
-    message = (
-        "^expected a backbone that keeps its windows in bidirectional and causal views, found ultrabert, whose full"
-    )
-    with pytest.raises(ValueError, match=message) as caught:
-        Backbone("ultrabert", size).setup(VOCABULARY, TIME, corruptions)
-    assert "\n" not in str(caught.value)
-
-
-def test_rows_longer_than_a_chunk_are_refused() -> None:
-    size = FAMILIES["llama"] | {"attention_chunk_size": 8, "num_local_experts": 2, "intermediate_size_mlp": 48}
-    Backbone("llama4_text", size).setup(VOCABULARY, 8)
-    with pytest.raises(ValueError, match=r"^expected data.seq_len of at most 8, the chunk that .* found 12: shorten"):
-        Backbone("llama4_text", size).setup(VOCABULARY, TIME)

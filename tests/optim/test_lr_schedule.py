@@ -37,15 +37,15 @@ PEERS: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
     "linear": ({}, get_linear_schedule_with_warmup, {"num_training_steps": STEPS}),
     "cosine": ({}, get_cosine_schedule_with_warmup, {"num_training_steps": STEPS}),
     "cosine to a tenth": (
-        {"final": 0.1},
+        {"min_lr_ratio": 0.1},
         get_cosine_with_min_lr_schedule_with_warmup,
         {"num_training_steps": STEPS, "min_lr_rate": 0.1},
     ),
     "inverse_sqrt": ({}, get_inverse_sqrt_schedule, {}),
-    "wsd": ({"decay": 6}, get_wsd_schedule, WSD | {"num_decay_steps": 6, "decay_type": "linear"}),
-    "wsd by a share": ({"decay": 0.2}, get_wsd_schedule, WSD | {"num_decay_steps": 4, "decay_type": "linear"}),
+    "wsd": ({"decay_steps": 6}, get_wsd_schedule, WSD | {"num_decay_steps": 6, "decay_type": "linear"}),
+    "wsd by a share": ({"decay_steps": 0.2}, get_wsd_schedule, WSD | {"num_decay_steps": 4, "decay_type": "linear"}),
     "wsd as 1-sqrt": (
-        {"decay": 6, "shape": "1-sqrt"},
+        {"decay_steps": 6, "decay_type": "1-sqrt"},
         get_wsd_schedule,
         WSD | {"num_decay_steps": 6, "decay_type": "1-sqrt"},
     ),
@@ -68,7 +68,7 @@ def test_decay_to_a_tenth_equals_transformers() -> None:
     """After the warmup, which transformers starts at the least rate too."""
     theirs = get_wsd_schedule(optimizer(), 4, 6, STEPS, decay_type="1-sqrt", min_lr_ratio=0.1)
     expected = [theirs.lr_lambdas[0](step + 1) for step in range(4, STEPS)]
-    ours = factors(STEPS, kind="wsd", warmup=4, decay=6, shape="1-sqrt", final=0.1)
+    ours = factors(STEPS, kind="wsd", warmup=4, decay_steps=6, decay_type="1-sqrt", min_lr_ratio=0.1)
     assert ours[4:] == pytest.approx(expected, abs=1e-12) and ours[-1] == pytest.approx(0.1)
 
 
@@ -95,17 +95,19 @@ def test_inverse_square_root_as_published() -> None:
 
 def test_literal_factors() -> None:
     """The formulas of the docstring, worked by hand."""
-    assert factors(6, kind="linear", warmup=2, final=0.2) == pytest.approx([0.5, 1, 0.8, 0.6, 0.4, 0.2])
+    assert factors(6, kind="linear", warmup=2, min_lr_ratio=0.2) == pytest.approx([0.5, 1, 0.8, 0.6, 0.4, 0.2])
     assert factors(5, kind="linear", warmup=0) == pytest.approx([1, 0.75, 0.5, 0.25, 0])
-    assert factors(5, kind="cosine", warmup=0, final=0.5) == pytest.approx([1, 0.926777, 0.75, 0.573223, 0.5], abs=1e-6)
+    assert factors(5, kind="cosine", warmup=0, min_lr_ratio=0.5) == pytest.approx(
+        [1, 0.926777, 0.75, 0.573223, 0.5], abs=1e-6
+    )
     assert factors(4, kind="constant", warmup=0.5) == [0.5, 1, 1, 1]
     assert factors(2, kind="cosine", warmup=4) == [0.25, 0.5]
     assert factors(1, kind="cosine", warmup=0) == [1]
-    assert factors(6, kind="wsd", warmup=2, decay=2, final=0.2) == pytest.approx([0.5, 1, 1, 1, 0.6, 0.2])
-    assert factors(6, kind="wsd", warmup=2, decay=4, shape="1-sqrt") == pytest.approx(
+    assert factors(6, kind="wsd", warmup=2, decay_steps=2, min_lr_ratio=0.2) == pytest.approx([0.5, 1, 1, 1, 0.6, 0.2])
+    assert factors(6, kind="wsd", warmup=2, decay_steps=4, decay_type="1-sqrt") == pytest.approx(
         [0.5, 1, 0.5, 0.292893, 0.133975, 0], abs=1e-6
     )
-    assert factors(3, kind="wsd", warmup=0, decay=0) == [1, 1, 1]
+    assert factors(3, kind="wsd", warmup=0, decay_steps=0) == [1, 1, 1]
     assert factors(5, kind="step", warmup=2, milestones=[1, 0.6], gamma=0.5) == [0.5, 1, 0.5, 0.25, 0.25]
     assert LRSchedule(min_lr_ratio=0.1).factor(105, 100) == pytest.approx(0.1)
     assert [LRSchedule(kind="constant", warmup=2).factor(step, -1) for step in (0, 1, 10**9)] == [0.5, 1, 1]
@@ -153,7 +155,7 @@ BAD = [
     ({"warmup": float("nan")}, "expected a warmup share in [0, 1), found nan: write an int such as 100 to count steps"),
     ({"warmup": -1}, "expected a warmup of 0 steps or more, found -1: write an int of steps or a share in [0, 1)"),
     ({"warmup": True}, "expected a warmup of 0 steps or more, found True: write an int of steps or a share in [0, 1)"),
-    ({"final": 1.5}, "expected a final factor in [0, 1], found 1.5: write a share of the peak learning rate"),
+    ({"min_lr_ratio": 1.5}, "expected a min_lr_ratio in [0, 1], found 1.5: write a share of the peak learning rate"),
     (
         {"kind": "step", "milestones": (0.5,), "gamma": 0.0},
         "expected a gamma in (0, 1], found 0.0: 0.1 divides the rate by ten",
@@ -164,12 +166,13 @@ BAD = [
         "expected a milestones share in [0, 1), found 1.5: write an int such as 100 to count steps",
     ),
     (
-        {"kind": "constant", "final": 0.1},
-        "expected no final in a constant schedule, found 0.1: leave it out, or choose kind=linear or cosine or wsd",
+        {"kind": "constant", "min_lr_ratio": 0.1},
+        "expected no min_lr_ratio in a constant schedule, found 0.1: leave it out, or choose kind=linear or cosine or "
+        "wsd",
     ),
     (
-        {"kind": "cosine", "hold": 9},
-        "expected no hold in a cosine schedule, found 9: leave it out, or choose kind=inverse_sqrt",
+        {"kind": "cosine", "hold_steps": 9},
+        "expected no hold_steps in a cosine schedule, found 9: leave it out, or choose kind=inverse_sqrt",
     ),
     (
         {"kind": "wsd", "milestones": (3,)},
@@ -220,7 +223,7 @@ def test_training_without_end(settings: dict[str, Any], message: str) -> None:
 
 UNFIT = [
     (
-        {"kind": "wsd", "warmup": 4, "decay": 17},
+        {"kind": "wsd", "warmup": 4, "decay_steps": 17},
         "expected a warmup and a decay within the training's 20 steps, found 4 and 17: shorten one of them",
     ),
     (

@@ -187,7 +187,7 @@ def test_an_output_layer_that_is_not_there() -> None:
     with pytest.raises(ValueError) as caught:
         groups_of(Misnamed(), "llama", SIZE)
     assert str(caught.value) == (
-        "expected a layer prob in Misnamed, whose output_layers name it, found none: name those that its build makes"
+        "expected a layer prob in Misnamed, whose output_layers name it, found none: name those that its setup makes"
     )
 
 
