@@ -159,7 +159,7 @@ def check_user_classes(settings: Iterable[Setting]) -> None:
         near = "".join(f"did you mean {other}? " for other in get_close_matches(short, names, 1))
         raise InputError(
             f"expected a class that inherits from {kind.__name__} in {key}, found {name!r}: {near}there are "
-            f"{', '.join(names)}, and the import path of your own, as in my_module.MyClass"
+            f"{', '.join([*names, 'your own by their import path, as in my_module.MyClass'])}"
         )
 
 

@@ -48,7 +48,10 @@ def user_message(error: BaseException) -> str | None:
     while cause := causes[-1].__cause__:
         causes.append(cause)
     found = (
-        text.format(" ".join(str(c).split())) for kind, text in _KINDS.items() for c in causes if isinstance(c, kind)
+        text.format(" ".join(str(c).split()).rstrip(".!"))
+        for kind, text in _KINDS.items()
+        for c in causes
+        if isinstance(c, kind)
     )
     return next(found, None)
 
@@ -70,9 +73,10 @@ def nearest(key: str, known: Iterable[str]) -> str:
     >>> nearest("data.window", ["data.seq_len", "data.packing"])
     'did you mean data.seq_len?'
     """
-    known = [name for name in known if name not in ("help", "print_config")]
+    known = [name for name in known if name != "help" and not name.startswith("print_")]
     renamed = ".".join(_RENAMED.get(part, part) for part in key.split("."))
-    near = [name for name in known if name == renamed] or [name for name in known if name.startswith(key)]
+    moved = [name for name in known if f"{renamed}.".startswith(f"{name}.") and not f"{key}.".startswith(f"{name}.")]
+    near = sorted(moved)[-1:] or [name for name in known if name.startswith(key)]
     near = near or get_close_matches(key, known, 1, 0.6) or get_close_matches(key.split(".")[-1], known, 1, 0.75)
     if near:
         return f"did you mean {near[0]}?"
