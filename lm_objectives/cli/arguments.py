@@ -14,8 +14,6 @@ from torch.optim import Optimizer
 from lm_objectives.cli.messages import nearest, with_hint
 from lm_objectives.errors import InputError
 
-_MANY = 20  # settings that make a usage line unreadable
-
 
 class Parser(LightningArgumentParser):
     """A parser that raises its errors, with a hint for an unknown setting; also those of the classes within."""
@@ -28,11 +26,8 @@ class Parser(LightningArgumentParser):
         raise ArgumentError(None, message) from ex
 
     def format_help(self, *arguments: Any, **options: Any) -> str:
-        if len(self._actions) > _MANY:
-            self.usage = "%(prog)s [--config FILE ...] [--SETTING VALUE ...]"
-        self._action_groups = sorted(
-            self._action_groups, key=lambda group: "Trainer" in f"{group.title}"
-        )  # the longest
+        # The trainer's settings last: they are the most, and Lightning's own.
+        self._action_groups = sorted(self._action_groups, key=lambda group: "Trainer" in f"{group.title}")
         return super().format_help(*arguments, **options)
 
     def add_class_arguments(self, theclass: type, *arguments: Any, **options: Any) -> list[str]:

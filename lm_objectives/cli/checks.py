@@ -40,7 +40,7 @@ def preflight(
         goes_on: whether it trains, from the checkpoint on if there is one.
 
     Raises:
-        ValueError: where settings do not fit one another, the corpus, or the checkpoint.
+        InputError: where settings do not fit one another, the corpus, or the checkpoint.
     """
     for name in ("accumulate_grad_batches", "log_every_n_steps", "val_check_interval"):
         value = getattr(trainer, name)

@@ -51,6 +51,9 @@ _DEFAULTS: dict[str, Any] = {  # of the trainer, where Lightning's own suit epoc
 }
 
 
+_USAGE = {"usage": "%(prog)s [--config FILE ...] [--SETTING VALUE ...]"}
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run a command; bad input is one line on stderr and exit code 2."""
     command, rest = arguments[0], list(arguments[1:])
@@ -84,7 +87,7 @@ def _is_not_about_masks(record: logging.LogRecord) -> bool:
 
 
 def _quieten() -> None:
-    """Leave on the terminal what is about this run."""
+    """Silence what libraries say on every run."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     logging.getLogger("transformers.modeling_utils").addFilter(_is_not_about_masks)
@@ -105,7 +108,7 @@ class Runner(Trainer):
     """Lightning's Trainer, with all of its settings."""
 
     def prepare(self, model: Pretraining, datamodule: TextDataModule) -> None:  # LightningCLI: a method is a command
-        """Read, split and tokenize the corpus as `fit` would, and say what came of it."""
+        """Read, split and tokenize the corpus as `fit` would, and print a summary."""
         datamodule.open(model.sources, model.backbone.supports_packing, self)
         print(summary(datamodule.text, datamodule.training_rows()))
 
@@ -151,8 +154,9 @@ class CLI(LightningCLI):
             _check_folder(self._get(self.config, "trainer").get("default_root_dir") or "runs")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        if self.subcommand == "prepare":  # on whatever machine, also one without what the training will have
+        if self.subcommand != "fit":
             self.save_config_callback = None
+        if self.subcommand == "prepare":  # on whatever machine, also one without what the training will have
             kwargs |= {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": None}
             kwargs |= {"plugins": None, "callbacks": [], "logger": False, "enable_checkpointing": False}
             return super().instantiate_trainer(**kwargs)
@@ -171,7 +175,6 @@ class CLI(LightningCLI):
                 own.append(ModelCheckpoint(save_last=True, enable_version_counter=False))
         else:
             own.append(ValidationTable())
-            self.save_config_callback = None
         if self.subcommand == "validate" or trainer.fast_dev_run:
             kwargs["logger"] = False
         elif trainer.logger in (None, True):
@@ -216,18 +219,17 @@ class CLI(LightningCLI):
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes `config.yaml`, which says what is trained and not that it goes on, and hands it to the trackers."""
+    """Writes `config.yaml`, without the checkpoint that was resumed from, and gives it to the loggers."""
 
     def save_config(self, trainer: Any, pl_module: Any, stage: str) -> None:
         config = self.config.clone()
         config.ckpt_path = None
+        config.pop("config", None)
         with atomic_write(Path(trainer.default_root_dir, self.config_filename)) as file:
             file.write(self.parser.dump(config, skip_unset=False).encode())
-        settings = config.as_dict()
-        settings.pop("config", None)
         for logger in trainer.loggers:
-            if not isinstance(logger, RunCSVLogger):  # config.yaml lies beside its file already
-                logger.log_hyperparams(to_config(settings))
+            if not isinstance(logger, RunCSVLogger):  # which has config.yaml next to its file
+                logger.log_hyperparams(to_config(config.as_dict()))
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -257,7 +259,7 @@ def _train(command: str, arguments: list[str]) -> None:
             save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=0,
             parser_class=Parser,
-            parser_kwargs={"prog": PROGRAM, "allow_abbrev": False},
+            parser_kwargs={"prog": PROGRAM, "allow_abbrev": False} | {name: _USAGE for name in CLI.subcommands()},
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             args=[command, *arguments],
