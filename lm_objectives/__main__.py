@@ -1,4 +1,4 @@
-"""The command `lm-objectives`: picks the command, and loads what it needs only then."""
+"""The command `lm-objectives`: imports what a command needs only when it runs."""
 
 import os
 import signal
@@ -10,8 +10,8 @@ from pathlib import Path
 
 COMMANDS = {
     "fit": "train objectives together; --help lists every setting, --print_config writes them as YAML",
-    "prepare": "read, split and tokenize a corpus, as fit does by itself, and say what came of it",
-    "validate": "score a checkpoint on held-out documents, beside what predictors without a model reach",
+    "prepare": "read, split and tokenize a corpus, as fit does by itself, and print a summary",
+    "validate": "score a checkpoint on held-out documents, next to baselines",
     "demo": "show what each objective of a checkpoint has learned",
     "export": "write a checkpoint as Hugging Face folders",
 }

@@ -1,20 +1,130 @@
-"""A class that takes another's place begins with its own arguments, whatever was set for the other one."""
+"""The settings of a command line, read before its parser reads them, and that parser."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from inspect import signature
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import yaml
+from jsonargparse import ArgumentError
+from lightning.pytorch.cli import LightningArgumentParser
+from torch.optim import Optimizer
 
-_CONFIG = ("--config", "-c")
+from lm_objectives.cli.messages import nearest, with_hint
+from lm_objectives.errors import InputError
 
 
-_CHANGED = ("model.optimizer", "model.balancer")
+class Parser(LightningArgumentParser):
+    """A parser that raises its errors, with a hint for an unknown setting; also those of the classes within."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if isinstance(ex, ArgumentError):  # of a parser within this one
+            raise ex
+        if ex is None or isinstance(ex, KeyError):  # an unknown setting
+            message = with_hint(message, self.keys())
+        raise ArgumentError(None, message) from ex
+
+    def format_help(self, *arguments: Any, **options: Any) -> str:
+        # The trainer's settings last: they are the most, and Lightning's own.
+        self._action_groups = sorted(self._action_groups, key=lambda group: "Trainer" in f"{group.title}")
+        return super().format_help(*arguments, **options)
+
+    def add_class_arguments(self, theclass: type, *arguments: Any, **options: Any) -> list[str]:
+        if issubclass(theclass, Optimizer):  # its parameters are not the user's to give, as the parser knows elsewhere
+            options["skip"] = {*options.get("skip", ()), next(iter(signature(theclass).parameters))}
+        return super().add_class_arguments(theclass, *arguments, **options)
+
+    def keys(self) -> list[str]:
+        """All settings, dotted."""
+        return [action.dest for action in self._actions if not action.dest.endswith((".help", "_help"))]
 
 
-def reset_changed_plugins(arguments: Sequence[str]) -> list[str]:
-    """A command line in which each optimizer and balancer is dropped before one of another class is named.
+class Setting(NamedTuple):
+    """One setting of a command line.
+
+    Attributes:
+        position: where the argument that gives it stands.
+        file: the config file that it stands in, if any.
+        key: its dotted name.
+        value: its value, which is no mapping but an empty one.
+    """
+
+    position: int
+    file: Path | None
+    key: str
+    value: Any
+
+
+def read_settings(arguments: Sequence[str]) -> Iterator[Setting]:
+    """All settings of a command line and its config files, in their order.
+
+    Args:
+        arguments: the command line after the command.
+
+    Raises:
+        InputError: for a config file that is missing or broken.
+    """
+    for index, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if not equals:
+            value = next(iter(arguments[index + 1 : index + 2]), "")
+        if name in ("--config", "-c"):
+            file = Path(value)
+            for key, given in _flatten(_read_config(file)):
+                yield Setting(index, file, key, given)
+        elif name.startswith("--"):
+            try:
+                content = yaml.safe_load(value)
+            except yaml.YAMLError:  # text, or what the parser will say is none
+                content = value
+            for key, given in _flatten({name[2:].rstrip("+"): content}):
+                yield Setting(index, None, key, given)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"expected a config file at {path}, found none: check the path of --config")
+    try:
+        content = yaml.safe_load(path.read_bytes())
+    except yaml.YAMLError as error:
+        raise InputError(f"expected YAML in {path}, found a mistake: {error}") from error
+    if content is not None and not isinstance(content, dict):
+        raise InputError(f"expected settings in {path}, found {type(content).__name__}: write `key: value` lines")
+    return content or {}
+
+
+def _flatten(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in content.items():
+        if isinstance(value, dict) and value:
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def check_known(settings: Iterable[Setting], known: Iterable[str]) -> None:
+    """Raise an `InputError` for a setting that there is none of; those of a class are left to the parser.
+
+    Args:
+        settings: the settings of a command line.
+        known: all settings there are, dotted.
+    """
+    known = list(known)
+    groups = {path for name in known for path in _paths(name)[:-1]}
+    classes = set(known) - groups
+    for setting in settings:
+        if setting.key not in groups and classes.isdisjoint(_paths(setting.key)):
+            place = f" in {setting.file}" if setting.file else ""
+            raise InputError(f"expected known settings{place}, found {setting.key}: {nearest(setting.key, known)}")
+
+
+def _paths(key: str) -> list[str]:
+    """`a`, `a.b` and `a.b.c` of `a.b.c`."""
+    return list(accumulate(key.split("."), "{}.{}".format))
+
+
+def reset_changed_plugins(arguments: Sequence[str], settings: Iterable[Setting]) -> list[str]:
+    """Drop the arguments of an optimizer or balancer where a command line changes its class.
 
     The parser keeps what both classes have an argument for, so that a rate meant for Muon would be AdamW's:
 
@@ -22,49 +132,19 @@ def reset_changed_plugins(arguments: Sequence[str]) -> list[str]:
         --config muon.yaml --model.optimizer null --model.optimizer AdamW
 
     Args:
-        arguments: the command line after the command, whose config files can be read.
+        arguments: the command line after the command.
+        settings: all settings in it.
     """
-    before: dict[str, str] = {}
-    made: list[str] = []
-    for index, argument in enumerate(arguments):
-        for key, name in _classes(argument, arguments[index + 1 : index + 2]):
-            if before.setdefault(key, name) != name:
-                made += [f"--{key}", "null"]
-            before[key] = name
-        made.append(argument)
+    classes: dict[str, str] = {}
+    changed: list[Setting] = []
+    for setting in settings:
+        plugin = setting.key.removesuffix(".class_path")
+        if plugin in ("model.optimizer", "model.balancer") and isinstance(setting.value, str):
+            name = setting.value.rpartition(".")[2]
+            if classes.setdefault(plugin, name) != name:
+                changed.append(setting._replace(key=plugin))
+            classes[plugin] = name
+    made = list(arguments)
+    for setting in reversed(changed):
+        made[setting.position : setting.position] = [f"--{setting.key}", "null"]
     return made
-
-
-def config_paths(arguments: Sequence[str]) -> Iterator[Path]:
-    """The config files that a command line names."""
-    for index, argument in enumerate(arguments):
-        if value := _value(_CONFIG, argument, arguments[index + 1 : index + 2]):
-            yield Path(value)
-
-
-def _value(names: Sequence[str], argument: str, rest: Sequence[str]) -> str | None:
-    """What an argument of some name gives, itself or by the one behind it."""
-    name, value = named_value(argument, rest)
-    return value if name in names else None
-
-
-def named_value(argument: str, rest: Sequence[str]) -> tuple[str, str | None]:
-    """An argument's name, and the value that it has itself or by the one behind it."""
-    name, equals, value = argument.partition("=")
-    return name, value if equals else next(iter(rest), None)
-
-
-def _classes(argument: str, rest: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The settings that an argument names a class for, and the class without its path."""
-    path = _value(_CONFIG, argument, rest)
-    content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) if path else None
-    for key in _CHANGED:
-        given: Any = content
-        for part in key.split("."):
-            given = given.get(part) if isinstance(given, dict) else None
-        if value := _value((f"--{key}", f"--{key}.class_path"), argument, rest):
-            with suppress(yaml.YAMLError):  # the parser will say so
-                given = yaml.safe_load(value)
-        name = given.get("class_path") if isinstance(given, dict) else given
-        if isinstance(name, str):
-            yield key, name.rpartition(".")[2]

@@ -1,21 +1,21 @@
-"""Checks of a command's settings before anything is written."""
+"""Checks of settings, data and checkpoint before anything is written."""
 
 import copy
 import logging
 import re
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib import import_module
+from inspect import isabstract
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-import yaml
+from torch.optim import Optimizer
 
 from lm_objectives.balancers import Balancer
-from lm_objectives.cli.arguments import config_paths, named_value
-from lm_objectives.cli.messages import is_about_input
+from lm_objectives.cli.arguments import Setting
 from lm_objectives.data.datamodule import TextDataModule, training_steps
 from lm_objectives.data.tokenizer import load_tokenizer, read_tokenizer_files
 from lm_objectives.errors import InputError
@@ -40,7 +40,7 @@ def preflight(
         goes_on: whether it trains, from the checkpoint on if there is one.
 
     Raises:
-        ValueError: where settings do not fit one another, the corpus, or the checkpoint.
+        InputError: where settings do not fit one another, the corpus, or the checkpoint.
     """
     for name in ("accumulate_grad_batches", "log_every_n_steps", "val_check_interval"):
         value = getattr(trainer, name)
@@ -78,7 +78,7 @@ def preflight(
     try:
         trial.configure_optimizers()
     except (TypeError, ValueError) as error:
-        if is_about_input(str(error)):
+        if isinstance(error, InputError) or not _raised_in_torch(error):
             raise
         raise InputError(f"expected an optimizer that can be made, found {error}: change model.optimizer") from error
     if checkpoint and read:
@@ -132,83 +132,52 @@ def _check_monitors(module: Pretraining, trainer: L.Trainer) -> None:
             )
 
 
+def _raised_in_torch(error: Exception) -> bool:
+    frames = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return frames[-1].startswith("torch.")
+
+
 _PLUGIN = re.compile(r"model\.(?:objectives\.\w+|balancer|optimizer)(?:\.class_path)?")
 
 
-_IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
-
-
-def check_user_classes(arguments: Sequence[str]) -> None:
-    """Import each class that a command line or its config files name by an import path, as the parser will.
-
-    Args:
-        arguments: the command line after the command, whose config files can be read.
+def check_user_classes(settings: Iterable[Setting]) -> None:
+    """Import each plug-in that the settings name, and look up each short name, as the parser will.
 
     Raises:
-        ValueError: where there is no such module or class, the module cannot be imported, or the class is of another
-            kind.
+        InputError: where there is no such module or class, or the class is of another kind.
     """
-    for key, path in _named(arguments):
-        if _IMPORT_PATH.fullmatch(path):
-            found = _imported(path)
-            base = Objective if "objectives" in key else Balancer if "balancer" in key else object
-            if isinstance(found, type) and not issubclass(found, base):
-                raise InputError(
-                    f"expected {base.__name__} or a class that inherits from it in {key}, found {path}, which does "
-                    "not: name another class"
-                )
+    for _, _, key, name in settings:
+        if not isinstance(name, str) or not _PLUGIN.fullmatch(key) or not all(map(str.isidentifier, name.split("."))):
+            continue
+        kind = Objective if "objectives" in key else Balancer if "balancer" in key else Optimizer
+        path, _, short = name.rpartition(".")
+        classes = _import_module(path, name) if path else _subclasses(kind)
+        found = classes.get(short)
+        if issubclass(found, kind) if isinstance(found, type) else callable(found):
+            continue
+        names = sorted(n for n, c in classes.items() if isinstance(c, type) and issubclass(c, kind) and n[0] != "_")
+        near = "".join(f"did you mean {other}? " for other in get_close_matches(short, names, 1))
+        raise InputError(
+            f"expected a class that inherits from {kind.__name__} in {key}, found {name!r}: {near}there are "
+            f"{', '.join([*names, 'your own by their import path, as in my_module.MyClass'])}"
+        )
 
 
-def _named(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Settings that take a plug-in, and the class that each is given."""
-    for index, argument in enumerate(arguments):
-        name, value = named_value(argument, arguments[index + 1 : index + 2])
-        if value and name.startswith("--") and _PLUGIN.fullmatch(name[2:]):
-            yield name[2:], value
-    for file in config_paths(arguments):
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        model = content.get("model") if isinstance(content, dict) else None
-        for key, value in _flat(model if isinstance(model, dict) else {}, "model"):
-            if _PLUGIN.fullmatch(key):
-                yield key, value
+def _subclasses(kind: type) -> dict[str, Any]:
+    """All concrete classes that inherit from a kind: the parser takes them without their modules."""
+    found: list[type] = kind.__subclasses__()
+    for made in found:
+        found += made.__subclasses__()
+    return {made.__name__: made for made in found if not isabstract(made)}
 
 
-def _flat(content: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
-    for name, value in content.items():
-        key = f"{prefix}.{name}"
-        if isinstance(value, dict):
-            yield from _flat(value, key)
-        elif isinstance(value, str):
-            yield key, value
-
-
-def _imported(path: str) -> Any:
-    """What stands at an import path."""
-    name, _, kind = path.rpartition(".")
+def _import_module(path: str, name: str) -> dict[str, Any]:
     try:
-        module = import_module(name)
+        module = import_module(path)
     except ModuleNotFoundError as error:
-        if error.name and f"{name}.".startswith(f"{error.name}."):
-            raise InputError(
-                f"expected a module {name} for {path}, found none: check the spelling, and that you are in its folder"
-            ) from error
+        if not f"{path}.".startswith(f"{error.name}."):  # the module itself imports what is missing
+            raise
         raise InputError(
-            f"expected {name} to be importable, found that it imports {error.name}, which there is not: install it"
+            f"expected a module {path} for {name}, found none: check the spelling, and that you are in its folder"
         ) from error
-    except Exception as error:  # whatever a user's file raises is the user's to mend
-        raise InputError(
-            f"expected {name} to be importable, found {type(error).__name__} in {_place(error)}: {error}"
-        ) from error
-    if not hasattr(module, kind):
-        near = get_close_matches(kind, [other for other, value in vars(module).items() if isinstance(value, type)], 1)
-        hint = f"did you mean {near[0]}?" if near else "check the spelling"
-        raise InputError(f"expected a class {kind} in {name}, found none: {hint}")
-    return getattr(module, kind)
-
-
-def _place(error: Exception) -> str:
-    """File and line of the mistake."""
-    if isinstance(error, SyntaxError):
-        return f"{Path(error.filename or '?').name}, line {error.lineno}"
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{Path(last.filename).name}, line {last.lineno}"
+    return {name: getattr(module, name, None) for name in dir(module)}

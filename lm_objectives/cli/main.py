@@ -2,16 +2,15 @@
 
 import logging
 import os
-import re
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from inspect import signature
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from jsonargparse import ArgumentError, Namespace
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -19,7 +18,6 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.trainer import Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch.optim import Optimizer
 
 import lm_objectives.balancers
 import lm_objectives.objectives  # noqa: F401 (makes short class names known)
@@ -29,22 +27,19 @@ from lm_objectives.callbacks.interrupt import GracefulInterrupt, last_checkpoint
 from lm_objectives.callbacks.progress import Progress
 from lm_objectives.callbacks.throughput import Throughput
 from lm_objectives.callbacks.validation_table import ValidationTable
-from lm_objectives.cli.arguments import reset_changed_plugins
+from lm_objectives.cli.arguments import Parser, check_known, read_settings, reset_changed_plugins
 from lm_objectives.cli.checks import check_user_classes, preflight
-from lm_objectives.cli.messages import check_config_files, explain, is_about_input
+from lm_objectives.cli.messages import user_message
 from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.preparation.summary import summary
 from lm_objectives.errors import InputError
 from lm_objectives.files import atomic_write
 from lm_objectives.plugin import to_config
-from lm_objectives.training.checkpoint import AtomicCheckpointIO, read_checkpoint
+from lm_objectives.training.checkpoint import AtomicCheckpointIO
 from lm_objectives.training.loggers import RunCSVLogger, Tracking, archive_previous_run, save_run_id
-from lm_objectives.training.module import NonFiniteError, Pretraining
+from lm_objectives.training.module import Pretraining
 
 PROGRAM = "lm-objectives"
-
-
-_MANY = 20  # settings that make a usage line unreadable
 
 
 _DEFAULTS: dict[str, Any] = {  # of the trainer, where Lightning's own suit epochs and vision
@@ -56,11 +51,11 @@ _DEFAULTS: dict[str, Any] = {  # of the trainer, where Lightning's own suit epoc
 }
 
 
-_NAMED_CHECKPOINTS = (None, "last", "hpc", "registry")  # Lightning finds these itself
+_USAGE = {"usage": "%(prog)s [--config FILE ...] [--SETTING VALUE ...]"}
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command; input that is wrong is told in one line on stderr, with exit code 2."""
+    """Run a command; bad input is one line on stderr and exit code 2."""
     command, rest = arguments[0], list(arguments[1:])
     _quieten()
     try:
@@ -76,26 +71,14 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns the one into the other
             return 128 + signal.SIGINT
         raise
-    except NonFiniteError as error:
-        return _complain(str(error))
-    except ArgumentError as error:
-        return _complain(str(error))
-    except MisconfigurationException as error:
-        reason = str(error).rstrip(".!")
-        hardware = re.search("accelerator|device|gpu|cuda|mps|tpu", reason, re.IGNORECASE)
-        mend = "change them, for example trainer.accelerator to auto" if hardware else "change them"
-        return _complain(f"expected trainer settings that can be carried out here, found: {reason}: {mend}")
-    except ValueError as error:
-        if not is_about_input(str(error)):
+    except Exception as error:
+        message = user_message(error)
+        if message is None:
             raise  # a defect, whose traceback is wanted
-        return _complain(explain(str(error), ()))
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"{PROGRAM}: error: {message}", file=sys.stderr)
+        return 2
     return 0
-
-
-def _complain(message: str) -> int:
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(f"{PROGRAM}: error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
 
 
 def _is_not_about_masks(record: logging.LogRecord) -> bool:
@@ -104,7 +87,7 @@ def _is_not_about_masks(record: logging.LogRecord) -> bool:
 
 
 def _quieten() -> None:
-    """Leave on the terminal what is about this run."""
+    """Silence what libraries say on every run."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     logging.getLogger("transformers.modeling_utils").addFilter(_is_not_about_masks)
@@ -117,40 +100,15 @@ def _quieten() -> None:
         ".*You are using `torch.load`.*",
         ".*Found .* module.s. in eval mode.*",
         ".*sync_dist=True.*",  # held-out metrics are those of all ranks already
-        ".*LightningCLI's args parameter is intended.*",  # the same arguments are in sys.argv, for DDP
     ):
         warnings.filterwarnings("ignore", message)
-
-
-class Parser(LightningArgumentParser):
-    """A parser that explains an error in one line and leaves the exit to `run`."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        parser = getattr(ex, "subcommand_parser", None) or self
-        raise ArgumentError(None, explain(message, parser.keys())) from ex
-
-    def format_help(self, *arguments: Any, **options: Any) -> str:
-        if len(self._actions) > _MANY:
-            self.usage = "%(prog)s [--config FILE ...] [--SETTING VALUE ...]"
-        longest = f"{Runner.__doc__}".rstrip(".")
-        self._action_groups = sorted(self._action_groups, key=lambda group: group.title == longest)  # which comes last
-        return super().format_help(*arguments, **options)
-
-    def add_class_arguments(self, theclass: type, *arguments: Any, **options: Any) -> list[str]:
-        if issubclass(theclass, Optimizer):  # its parameters are not the user's to give, as the parser knows elsewhere
-            options["skip"] = {*options.get("skip", ()), next(iter(signature(theclass).parameters))}
-        return super().add_class_arguments(theclass, *arguments, **options)
-
-    def keys(self) -> list[str]:
-        """All settings, dotted."""
-        return [action.dest for action in self._actions if not action.dest.endswith((".help", "_help"))]
 
 
 class Runner(Trainer):
     """Lightning's Trainer, with all of its settings."""
 
     def prepare(self, model: Pretraining, datamodule: TextDataModule) -> None:  # LightningCLI: a method is a command
-        """Read, split and tokenize the corpus as `fit` would, and say what came of it."""
+        """Read, split and tokenize the corpus as `fit` would, and print a summary."""
         datamodule.open(model.sources, model.backbone.supports_packing, self)
         print(summary(datamodule.text, datamodule.training_rows()))
 
@@ -168,18 +126,18 @@ class CLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         command, *rest = args
-        check_config_files(rest, self._parser(command).keys())  # type: ignore[attr-defined]
-        check_user_classes(rest)
-        super().parse_arguments(parser, [command, *reset_changed_plugins(rest)])
+        if not rest:
+            raise InputError("expected settings, found none: give a --config, for example configs/quickstart.yaml")
+        settings = list(read_settings(rest))
+        check_known(settings, self._parser(command).keys())  # type: ignore[attr-defined]
+        check_user_classes(settings)
+        self.config = parser.parse_args([command, *reset_changed_plugins(rest, settings)])
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_class_arguments(Tracking, "tracking")
 
     def _parse_ckpt_path(self) -> None:
-        """The configuration is what the user gave, never what a checkpoint remembers."""
-        path = self.config[self.config.subcommand].get("ckpt_path")
-        if path not in _NAMED_CHECKPOINTS:
-            read_checkpoint(path)
+        """Leave the configuration to the user: a checkpoint's is not mixed in."""
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
@@ -192,13 +150,13 @@ class CLI(LightningCLI):
         super()._set_seed()
 
     def before_instantiate_classes(self) -> None:
-        if self.subcommand == "prepare":
-            return  # it writes no run
-        _check_folder(self._get(self.config, "trainer").get("default_root_dir") or "runs")
+        if self.subcommand != "prepare":  # which writes no run
+            _check_folder(self._get(self.config, "trainer").get("default_root_dir") or "runs")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        if self.subcommand == "prepare":  # on whatever machine, also one without what the training will have
+        if self.subcommand != "fit":
             self.save_config_callback = None
+        if self.subcommand == "prepare":  # on whatever machine, also one without what the training will have
             kwargs |= {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": None}
             kwargs |= {"plugins": None, "callbacks": [], "logger": False, "enable_checkpointing": False}
             return super().instantiate_trainer(**kwargs)
@@ -207,12 +165,9 @@ class CLI(LightningCLI):
         own: list[Any] = [FinalValidation(), Throughput(), GracefulInterrupt(), FinalCheckpoint()]
         if trainer.enable_progress_bar is not False:
             own.append(Progress())
-        plugins = (
-            trainer.plugins if isinstance(trainer.plugins, list) else [trainer.plugins] * (trainer.plugins is not None)
-        )
+        plugins, given = _as_list(trainer.plugins), _as_list(trainer.callbacks)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
-        given = trainer.callbacks or []
         if self.subcommand == "fit":
             own.append(Curves())
             keeps = trainer.enable_checkpointing is not False and not trainer.fast_dev_run
@@ -220,7 +175,6 @@ class CLI(LightningCLI):
                 own.append(ModelCheckpoint(save_last=True, enable_version_counter=False))
         else:
             own.append(ValidationTable())
-            self.save_config_callback = None
         if self.subcommand == "validate" or trainer.fast_dev_run:
             kwargs["logger"] = False
         elif trainer.logger in (None, True):
@@ -229,8 +183,6 @@ class CLI(LightningCLI):
         try:
             return super().instantiate_trainer(callbacks=[*given, *own], **kwargs)
         except (TypeError, ValueError) as error:
-            if is_about_input(str(error)):
-                raise
             raise MisconfigurationException(str(error)) from error
 
     def before_fit(self) -> None:
@@ -240,13 +192,7 @@ class CLI(LightningCLI):
         if self.trainer.is_global_zero and not quick:
             if not self._get(self.config, "ckpt_path"):
                 archive_previous_run(Path(root))
-            try:
-                Path(root).mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InputError(
-                    f"expected a folder to write to at trainer.default_root_dir {root}, found that it cannot be made "
-                    f"({error.strerror}): choose another"
-                ) from error
+            Path(root).mkdir(parents=True, exist_ok=True)
             save_run_id(root, self.trainer.loggers)
 
     def before_validate(self) -> None:
@@ -261,7 +207,7 @@ class CLI(LightningCLI):
             raise InputError(
                 f"expected a checkpoint to go on from at {last}, found none: leave --ckpt_path out to start"
             )
-        checkpoint = None if path in _NAMED_CHECKPOINTS else path
+        checkpoint = None if path in (None, "last", "hpc", "registry") else path  # Lightning finds these itself
         preflight(self.model, self.datamodule, self.trainer, checkpoint, goes_on=self.subcommand == "fit")
 
     def after_fit(self) -> None:
@@ -273,22 +219,25 @@ class CLI(LightningCLI):
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes `config.yaml`, which says what is trained and not that it goes on, and hands it to the trackers."""
+    """Writes `config.yaml`, without the checkpoint that was resumed from, and gives it to the loggers."""
 
     def save_config(self, trainer: Any, pl_module: Any, stage: str) -> None:
         config = self.config.clone()
         config.ckpt_path = None
+        config.pop("config", None)
         with atomic_write(Path(trainer.default_root_dir, self.config_filename)) as file:
             file.write(self.parser.dump(config, skip_unset=False).encode())
-        settings = config.as_dict()
-        settings.pop("config", None)
         for logger in trainer.loggers:
-            if not isinstance(logger, RunCSVLogger):  # config.yaml lies beside its file already
-                logger.log_hyperparams(to_config(settings))
+            if not isinstance(logger, RunCSVLogger):  # which has config.yaml next to its file
+                logger.log_hyperparams(to_config(config.as_dict()))
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _check_folder(path: str) -> None:
-    """Raise where a run's folder cannot be written, before anything is made."""
+    """Raise an `InputError` where a run cannot be written to a folder."""
     folder = Path(path).absolute()
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
@@ -310,7 +259,7 @@ def _train(command: str, arguments: list[str]) -> None:
             save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=0,
             parser_class=Parser,
-            parser_kwargs={"prog": PROGRAM, "allow_abbrev": False},
+            parser_kwargs={"prog": PROGRAM, "allow_abbrev": False} | {name: _USAGE for name in CLI.subcommands()},
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             args=[command, *arguments],
@@ -320,14 +269,7 @@ def _train(command: str, arguments: list[str]) -> None:
 
 
 def _tool(command: str, arguments: list[str]) -> None:
-    if command == "demo":
-        from lm_objectives.demo.command import demo
-
-        function: Callable[..., None] = demo
-    else:
-        from lm_objectives.export import export
-
-        function = export
+    function = getattr(import_module(f"lm_objectives.{command}.command"), command)
     parser = Parser(prog=f"{PROGRAM} {command}", description=(function.__doc__ or "").split("\n\n")[0])
     parser.add_function_arguments(function, as_group=False)
     for action in parser._actions:

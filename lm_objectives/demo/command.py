@@ -4,11 +4,11 @@ from typing import Any
 
 import torch
 
-from lm_objectives.cli.messages import is_about_input
 from lm_objectives.demo.context import DemoContext, make_context
 from lm_objectives.demo.generate import Sampling
 from lm_objectives.demo.terminal import paint, wrapped
 from lm_objectives.demo.texts import given_text
+from lm_objectives.errors import InputError
 from lm_objectives.training.run import load_run
 
 
@@ -57,8 +57,6 @@ def show(stage: DemoContext) -> list[str]:
         shown.extend(["", f"{name} ({type(objective).__name__})"])
         try:
             shown.extend(list(objective.exhibit(stage)))
-        except ValueError as error:
-            if not is_about_input(str(error)):
-                raise
+        except InputError as error:
             shown.extend(wrapped(str(error)))
     return shown

@@ -4,15 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from lm_objectives.cli.arguments import config_paths, reset_changed_plugins
+from lm_objectives.cli.arguments import check_known, read_settings, reset_changed_plugins
+from lm_objectives.errors import InputError
 
 FILES = {
     "muon.yaml": "model: {optimizer: {class_path: lm_objectives.optim.Muon, init_args: {lr: 0.02}}}",
     "adamw.yaml": "model: {optimizer: AdamW}",
-    "data.yaml": "data: {window: 8}",
+    "data.yaml": "data: {seq_len: 8}",
     "nothing.yaml": "",
 }
 RESET = ["--model.optimizer", "null"]
+
+
+def reset(arguments: list[str]) -> list[str]:
+    return reset_changed_plugins(arguments, read_settings(arguments))
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +38,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_was_set_for_another_class_is_dropped(before: list[str], after: list[str]) -> None:
-    assert reset_changed_plugins([*before, *after, "--data.seq_len", "8"]) == [
+    assert reset([*before, *after, "--data.seq_len", "8"]) == [
         *before,
         *RESET,
         *after,
@@ -55,8 +60,43 @@ def test_what_was_set_for_another_class_is_dropped(before: list[str], after: lis
     ],
 )
 def test_everything_else_is_left_as_it_is(arguments: list[str]) -> None:
-    assert reset_changed_plugins(arguments) == arguments
+    assert reset(arguments) == arguments
 
 
-def test_config_files_by_each_spelling() -> None:
-    assert list(config_paths(["--config", "a", "-c", "b", "--config=c", "--config"])) == [Path(n) for n in "abc"]
+def test_settings_by_each_spelling() -> None:
+    arguments = ["--config", "muon.yaml", "-c", "data.yaml", "--config=nothing.yaml"]
+    arguments += ["--data.corpus+=a", "--data.cache", "b", "--model.balancer", "{class_path: FAMO}", "--help"]
+    muon = "model.optimizer"
+    assert list(read_settings(arguments)) == [
+        (0, Path("muon.yaml"), f"{muon}.class_path", "lm_objectives.optim.Muon"),
+        (0, Path("muon.yaml"), f"{muon}.init_args.lr", 0.02),
+        (2, Path("data.yaml"), "data.seq_len", 8),
+        (5, None, "data.corpus", "a"),
+        (6, None, "data.cache", "b"),
+        (8, None, "model.balancer.class_path", "FAMO"),
+        (10, None, "help", None),
+    ]
+
+
+KNOWN = ["data", "data.seq_len", "model.balancer", "help"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--data.seq_len", "8"], ["--model.balancer.alpha", "1"], ["--data", "x.yaml"], ["--help"], ["foo"]]
+)
+def test_known_settings_and_those_of_a_class_pass(arguments: list[str]) -> None:
+    check_known(read_settings(arguments), KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (["--data.seq", "8"], "settings, found data.seq: did you mean data.seq_len"),
+        (["--data={seq: 8}"], "settings, found data.seq: did you mean data.seq_len"),
+        (["--modl={}"], "settings, found modl: there are data, data.seq_len, model.balancer"),
+        (["--config", "muon.yaml"], "settings in muon.yaml, found model.optimizer.class_path"),
+    ],
+)
+def test_unknown_settings(arguments: list[str], found: str) -> None:
+    with pytest.raises(InputError, match=found):
+        check_known(read_settings(arguments), KNOWN)

@@ -1,0 +1,262 @@
+"""What `lm-objectives fit` leaves, and how a run goes on."""
+
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from utils.command_line import PROGRAM, complaint, environment, fit, run, same_weights, table
+from utils.small_corpus import TOKENS
+
+from lm_objectives.training.checkpoint import KEY
+
+
+def test_a_run_leaves_its_folder(trained: Path) -> None:
+    assert {"config.yaml", "metrics.csv", "checkpoints", "curves.png"} <= {path.name for path in trained.iterdir()}
+    assert (trained / "checkpoints" / "last.ckpt").is_file()
+    rows = table(trained)
+    for name in ("causal", "masked", "order"):
+        losses = [(row["step"], float(row[f"train/{name}/loss"])) for row in rows if row[f"train/{name}/loss"]]
+        assert [step for step, _ in losses] == ["0", "1", "2"]
+        assert [float(row[f"train/{name}/weight"]) for row in rows if row[f"train/{name}/weight"]] == [1.0] * 3
+        assert [row["step"] for row in rows if row[f"val/{name}/loss"]] == ["2"]
+    uniform = torch.tensor(float(TOKENS)).log().item()
+    assert float(rows[0]["train/causal/loss"]) == pytest.approx(uniform, abs=0.2)
+    assert {"train/tokens", "train/tokens_per_second", "train/flops", "train/gradient_norm"} <= rows[0].keys()
+
+
+def test_two_runs_are_the_same_to_the_last_bit(place: Path, trained: Path, tmp_path: Path) -> None:
+    assert fit(place, tmp_path / "again") == 0
+    last = Path("checkpoints", "last.ckpt")
+    assert same_weights(trained / last, tmp_path / "again" / last)
+
+
+def test_the_saved_configuration_gives_the_same_run(trained: Path, tmp_path: Path) -> None:
+    assert run("fit", "--config", trained / "config.yaml", "--trainer.default_root_dir", tmp_path / "run") == 0
+    last = Path("checkpoints", "last.ckpt")
+    assert same_weights(trained / last, tmp_path / "run" / last)
+
+
+def test_a_resumed_run_ends_as_the_one_that_was_not_stopped(place: Path, trained: Path, tmp_path: Path) -> None:
+    keep = "{class_path: ModelCheckpoint, init_args: {every_n_train_steps: 1, save_top_k: -1}}"
+    assert fit(place, tmp_path, "--trainer.callbacks", f"[{keep}]") == 0
+    [first] = (tmp_path / "checkpoints").glob("*step=1.ckpt")
+    first.replace(tmp_path / "checkpoints" / "last.ckpt")
+    assert fit(place, tmp_path, "--ckpt_path", "last") == 0
+    last = Path("checkpoints", "last.ckpt")
+    assert same_weights(trained / last, tmp_path / last)
+    columns = ("step", "train/causal/loss", "val/causal/loss")
+    assert [[row[c] for c in columns] for row in table(tmp_path)] == [
+        [row[c] for c in columns] for row in table(trained)
+    ]
+    assert not (tmp_path / "previous").exists()
+
+
+def test_a_run_outlives_the_folder_that_it_began_from(
+    place: Path, trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Oracle: the run itself, as it reads while the folder is there; and a run that was not stopped."""
+    begun, root, whole = tmp_path / "begun", tmp_path / "run", tmp_path / "whole"
+    assert (
+        run("export", "--ckpt_path", trained / "checkpoints" / "last.ckpt", "--output", begun, "--objective=causal")
+        == 0
+    )
+    backbone = f"{{model_type: null, config: null, pretrained: {begun}}}"
+    model = ["--model.backbone", backbone, "--model.objectives", "{causal: CausalLM}"]
+    model += ["--model.lr_schedule", "{kind: constant, warmup: 0}"]
+    assert fit(place, whole, *model, "--trainer.max_steps", "5") == 0
+    assert fit(place, root, *model) == 0
+    last = root / "checkpoints" / "last.ckpt"
+    validate = "validate", "--config", root / "config.yaml", "--ckpt_path", last
+    capfd.readouterr()
+    assert run(*validate) == 0
+    before = capfd.readouterr().out
+    shutil.rmtree(begun)
+    assert run(*validate) == 0
+    assert capfd.readouterr().out == before
+    assert run("demo", "--ckpt_path", last, "--text", "The dog runs home.") == 0
+    assert run("export", "--ckpt_path", last, "--output", tmp_path / "out") == 0
+    assert fit(place, root, *model, "--trainer.max_steps", "5", "--ckpt_path", "last") == 0
+    assert [row["train/causal/loss"] for row in table(root)] == [row["train/causal/loss"] for row in table(whole)]
+
+
+def test_a_second_run_sets_the_first_aside(place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        assert fit(place, tmp_path / "run", "--trainer.max_steps", 1, "--trainer.limit_val_batches", 0) == 0
+    assert (tmp_path / "run" / "previous" / "1" / "checkpoints" / "last.ckpt").is_file()
+    assert len(table(tmp_path / "run")) == 1
+
+
+OWN = """
+import torch
+from lm_objectives import Balancer, CausalLM
+
+
+class MyObjective(CausalLM):
+    pass
+
+
+class MyBalancer(Balancer):
+    def __init__(self, first: float = 2.0) -> None:
+        super().__init__()
+        self.first = first
+
+    def weights(self, step):
+        return torch.full_like(self.initial_losses, self.first)
+"""
+
+
+def test_a_users_own_objective_and_balancer_by_import_path(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_research_file.py").write_text(OWN, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    own = ["--model.objectives.mine", "my_research_file.MyObjective", "--model.balancer", "my_research_file.MyBalancer"]
+    assert fit(place, tmp_path / "run", *own, "--model.balancer.first", 3.0) == 0
+    rows = table(tmp_path / "run")
+    assert float(rows[0]["train/mine/weight"]) == 3.0
+    assert float(rows[0]["train/mine/loss"]) == pytest.approx(torch.tensor(float(TOKENS)).log().item(), abs=0.2)
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    assert run("validate", "--config", tmp_path / "run" / "config.yaml", "--ckpt_path", last) == 0
+
+
+def test_shipped_plugins_go_by_the_packages_name(trained: Path) -> None:
+    """In `config.yaml` and in checkpoints, so that a file may move within the package."""
+    objectives = {"causal": "CausalLM", "masked": "MaskedLM", "order": "SentenceOrder"}
+    saved = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)["hyper_parameters"]
+    written = yaml.safe_load((trained / "config.yaml").read_text(encoding="utf-8"))["model"]
+    for described in (saved["objectives"], written["objectives"]):
+        assert {name: one["class_path"] for name, one in described.items()} == {
+            name: f"lm_objectives.{kind}" for name, kind in objectives.items()
+        }
+    assert saved["backbone"]["class_path"] == "lm_objectives.Backbone"
+    assert saved["balancer"]["class_path"] == "lm_objectives.Fixed"
+
+
+def test_gradient_conflict_from_yaml(place: Path, tmp_path: Path) -> None:
+    settings = {"trainer": {"callbacks": [{"class_path": "lm_objectives.callbacks.GradientConflict"}]}}
+    (tmp_path / "conflict.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    assert fit(place, tmp_path / "run", "--config", tmp_path / "conflict.yaml") == 0
+    assert "gradients/causal/masked/cosine" in table(tmp_path / "run")[0]
+    assert (tmp_path / "run" / "gradient_conflict.png").is_file()
+
+
+def test_no_curves_no_bar_no_checkpoints_where_they_are_off(place: Path, tmp_path: Path) -> None:
+    assert fit(place, tmp_path / "run", "--trainer.fast_dev_run", "true") == 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_says_so(place: Path, trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    capfd.readouterr()
+    assert fit(place, trained, "--ckpt_path", "last") == 0
+    assert re.search(r"all \d+ steps are done: a higher trainer.max_steps goes on", capfd.readouterr().err)
+
+
+@pytest.mark.parametrize("change", ["validation_share", "split_seed", "language", "corpus"])
+def test_a_run_goes_on_with_its_own_text_alone(
+    change: str, place: Path, trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With the tokenizer that it had: a loaded one is the same, whatever the text and its split."""
+    tokenizer = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)[KEY]["cache"] + "/tokenizer"
+    text = (place / "corpus.jsonl").read_text(encoding="utf-8")
+    (tmp_path / "other.jsonl").write_text(text + '{"text": "Another one."}\n', encoding="utf-8")
+    others = {"validation_share": 0.4, "split_seed": 1, "language": "de", "corpus": tmp_path / "other.jsonl"}
+    other = [f"--data.{change}", others[change]]
+    capfd.readouterr()
+    assert fit(place, trained, "--ckpt_path", "last", "--data.tokenizer", tokenizer, *other) == 2
+    assert f"lm-objectives: error: expected the data.{change} of the run that goes on, " in capfd.readouterr().err
+
+
+def test_a_run_goes_on_with_its_own_rows_alone(place: Path, trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Pairs within documents are others than pairs within paragraphs."""
+    capfd.readouterr()
+    within = ["--model.objectives.order.within", "document"]
+    assert fit(place, trained, "--ckpt_path", "last", *within) == 2
+    assert "error: expected the rows of an epoch of the run that goes on, " in capfd.readouterr().err
+
+
+def test_a_run_goes_on_with_its_text_and_tokenizer_elsewhere(place: Path, trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    shutil.copy(place / "corpus.jsonl", tmp_path / "moved.jsonl")
+    cache = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)[KEY]["cache"]
+    shutil.copytree(Path(cache, "tokenizer"), tmp_path / "tokenizer")
+    moved = ["--data.corpus", tmp_path / "moved.jsonl", "--data.tokenizer", tmp_path / "tokenizer"]
+    assert fit(place, tmp_path / "run", "--ckpt_path", "last", *moved, "--trainer.max_steps", 4) == 0
+
+
+def test_last_of_another_model_leaves_the_folder_alone(
+    place: Path, trained: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = (trained / "config.yaml").read_text(encoding="utf-8")
+    capfd.readouterr()
+    assert fit(place, trained, "--ckpt_path", "last", "--model.backbone.config.intermediate_size", 48) == 2
+    assert "found one of another" in complaint(capfd)
+    assert (trained / "config.yaml").read_text(encoding="utf-8") == before
+
+
+def test_one_objective_is_no_mistake(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text("model: {objectives: {causal: CausalLM}}\n", encoding="utf-8")
+    one = ["--config", tmp_path / "one.yaml", "--trainer.limit_val_batches", 0]
+    assert fit(place, tmp_path / "run", *one, "--model.balancer", "GradNorm") == 0
+    assert {float(row["train/causal/weight"]) for row in table(tmp_path / "run")} == {1.0}
+
+
+def test_a_process_killed_in_the_middle_goes_on(place: Path, tmp_path: Path) -> None:
+    """Oracle: the same command, left alone."""
+    keep = "{class_path: ModelCheckpoint, init_args: {every_n_train_steps: 2, save_top_k: 0, save_last: true}}"
+    settings = ["--trainer.max_steps", "60", "--trainer.val_check_interval", "15", "--trainer.callbacks", f"[{keep}]"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    command = [*PROGRAM, "fit", "--config", str(place / "tiny.yaml"), "--trainer.default_root_dir", str(killed)]
+    with subprocess.Popen([*command, *settings], stderr=subprocess.DEVNULL, env=environment()) as process:
+        started = time.monotonic()
+        rows = 0
+        while rows < 20 and time.monotonic() - started < 60:
+            time.sleep(0.01)
+            rows = len(table(killed)) if (killed / "metrics.csv").exists() else 0
+        process.kill()
+        process.wait()
+    assert process.returncode == -signal.SIGKILL and 20 <= len(table(killed)) < 60
+    assert fit(place, killed, *settings, "--ckpt_path", "last") == fit(place, whole, *settings) == 0
+    assert same_weights(*(root / "checkpoints" / "last.ckpt" for root in (killed, whole)))
+    a, b = ([{**row, "train/tokens_per_second": ""} for row in table(root)] for root in (killed, whole))
+    assert a == b and len(a) == 64
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(place: Path, tmp_path: Path) -> None:
+    command = [*PROGRAM, "fit", "--config", str(place / "tiny.yaml"), "--trainer.default_root_dir", str(tmp_path)]
+    with subprocess.Popen(
+        [*command, "--trainer.max_steps", "5000", "--trainer.limit_val_batches", "0"],
+        stderr=subprocess.PIPE, text=True, env=environment(),
+    ) as process:  # fmt: skip
+        started = time.monotonic()
+        while not (tmp_path / "metrics.csv").exists() and time.monotonic() - started < 60:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    found = re.search(r"stopped after step (\d+); the same command with --ckpt_path last goes on", error)
+    assert found and "Traceback" not in error
+    steps = int(found[1])
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == steps
+    assert fit(place, tmp_path, "--ckpt_path", "last", "--trainer.max_steps", steps + 2) == 0
+    assert [int(row["step"]) for row in table(tmp_path) if row["train/loss"]] == list(range(steps + 2))
+
+
+@pytest.mark.slow
+def test_two_processes(place: Path, trained: Path, tmp_path: Path) -> None:
+    """Oracle: the same command on one."""
+    command = [*PROGRAM, "fit", "--config", str(place / "tiny.yaml"), "--trainer.default_root_dir", str(tmp_path)]
+    two = ["--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.strategy", "ddp"]
+    done = subprocess.run([*command, *two], capture_output=True, text=True, env=environment(), timeout=200)
+    assert done.returncode == 0, done.stderr
+    one, other = table(trained), table(tmp_path)
+    for column in ("train/causal/loss", "train/masked/loss", "train/order/loss", "train/tokens", "val/causal/loss"):
+        pairs = [(float(a[column]), float(b[column])) for a, b in zip(one, other, strict=True) if a[column]]
+        assert pairs and all(a == pytest.approx(b, abs=2e-4) for a, b in pairs), column
+    assert (tmp_path / "curves.png").is_file()
