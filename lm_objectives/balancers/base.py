@@ -1,15 +1,19 @@
-"""The contract between a balancer and whoever trains with it."""
+"""The contract of a balancer: weights before a step, one update after it."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+import functools
+from abc import ABC
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lm_objectives.plugin import Plugin
+
+PerObjective = Float[Tensor, " objectives"]
+"""A number for each objective."""
 
 
 @dataclass(frozen=True)
@@ -19,25 +23,107 @@ class StepStatistics:
     Attributes:
         step: optimizer steps taken before this one, 0 for the first.
         losses: nats per scored position of each objective over the whole step; 0 where it scored none.
-        present: which objectives scored a position in this step and have a weight above 0. The others' losses and
-            gradients mean nothing, and a balancer leaves their state as it is.
+        trained: which objectives scored a position in this step and have a weight above 0. The others' losses and
+            gradients mean nothing.
         gradients: a row for each objective, the gradient of its *unweighted* loss over the last shared block or, for
             `all_layers`, all blocks; `None` for a balancer that needs losses alone.
     """
 
     step: int
-    losses: Float[Tensor, " objectives"]
+    losses: PerObjective
     trained: Bool[Tensor, " objectives"]
     gradients: Float[Tensor, "objectives parameters"] | None = None
 
 
-class Balancer(Plugin, nn.Module, ABC):
+class ObjectiveState(Plugin, nn.Module, ABC):
+    """State of balancers and pacing functions: an entry for each objective, updated once an optimizer step.
+
+    It is kept in buffers, so that it is saved and resumed; nothing here is a parameter, so that the model's optimizer
+    neither decays nor clips it.
+    """
+
+    initial_losses: Tensor
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "update" in vars(cls):
+            cls.update = _keep_untrained(cls.update)  # type: ignore[method-assign]
+
+    def setup(self, names: Sequence[str], initial_losses: PerObjective, steps: int) -> None:
+        """Set the objectives' names and initialise state. Called once, before training and before state is restored.
+
+        Args:
+            names: the objectives' names, in the order of every vector here.
+            initial_losses: each objective's theoretical loss before training, in nats (ln V, ln 2, …).
+            steps: optimizer steps in the whole training, -1 where it has no end.
+        """
+        self.names = tuple(names)
+        self.steps = steps
+        self.register_buffer("initial_losses", initial_losses.clone())
+        state = self.initial_state(initial_losses)
+        for name, value in state.items():
+            self.register_buffer(name, value.clone())
+        self._per_objective = [name for name, value in state.items() if value.shape == initial_losses.shape]
+
+    def initial_state(self, losses: PerObjective) -> dict[str, Tensor]:
+        """Tensors to keep, by name: each becomes an attribute that is saved, resumed and moved between devices.
+
+        State of shape `(objectives,)` changes for the objectives that a step trained alone, whatever `update` does.
+        `names`, `steps` and `initial_losses` are set before it is called.
+
+        Args:
+            losses: the initial losses.
+        """
+        return {}
+
+    def update(self, statistics: StepStatistics) -> PerObjective | None:
+        """Learn from a step that is over; its losses have the dtype and device of the state."""
+        return None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ObjectiveState":
+        """State keeps at least single precision when the model is cast to half: small moves would be rounded away."""
+        before = dict(self.named_buffers(recurse=False))
+        super()._apply(fn, recurse)
+        for name, buffer in self.named_buffers(recurse=False):
+            if buffer.dtype in (torch.float16, torch.bfloat16):
+                dtype = torch.promote_types(before[name].dtype, torch.float32)
+                setattr(self, name, before[name].to(buffer.device, dtype))
+        return self
+
+
+def _keep_untrained(update: Callable[[Any, StepStatistics], Tensor | None]) -> Callable[..., Tensor | None]:
+    """An `update` after which state of shape `(objectives,)` is as before for objectives that were not trained."""
+
+    @functools.wraps(update)
+    def update_trained(self: ObjectiveState, statistics: StepStatistics) -> Tensor | None:
+        before = {name: getattr(self, name).clone() for name in self._per_objective}
+        weights = update(self, replace(statistics, losses=statistics.losses.to(self.initial_losses)))
+        for name, value in before.items():
+            setattr(self, name, torch.where(statistics.trained, getattr(self, name), value))
+        return weights
+
+    return update_trained
+
+
+class Balancer(ObjectiveState):
     """Decides the weights w of the total w1·L1 + w2·L2 + …; the one place where objectives meet.
 
-    `weights` is asked before a step and answers from state alone, so that all micro-batches and ranks of the step use
-    the same. `update` is told afterwards, once an optimizer step, what the whole step measured; it is not called for a
-    step in which anything was not finite. State lives in buffers, so that it is saved and resumed; nothing here is a
-    parameter, so that the model's optimizer neither decays nor clips it.
+    `weights` is called before a step and answers from state alone, so that all micro-batches and ranks of the step use
+    the same. `update` is called once afterwards with what the whole step measured; not after a step in which anything
+    was not finite. A subclass has an `initial_state` that holds `weight`, or its own `weights`:
+
+        >>> import torch
+        >>> from lm_objectives import Balancer, StepStatistics
+        >>> class InverseLoss(Balancer):
+        ...     def initial_state(self, losses):
+        ...         return {"weight": 1 / losses}
+        ...     def update(self, statistics):
+        ...         self.weight = 1 / statistics.losses
+        >>> balancer = InverseLoss()
+        >>> balancer.setup(["causal", "order"], torch.tensor([8.0, 0.5]), steps=100)
+        >>> balancer.update(StepStatistics(0, torch.tensor([4.0, 0.0]), torch.tensor([True, False])))
+        >>> balancer.weights(1)
+        tensor([0.2500, 2.0000])
     """
 
     needs: Literal["losses", "last_layer", "all_layers"] = "losses"
@@ -49,62 +135,30 @@ class Balancer(Plugin, nn.Module, ABC):
     layer: int = -1
     """Transformer block that `last_layer` means, counted from the end where it is negative."""
 
-    initial_losses: Tensor
+    weight: Tensor
 
-    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        """Learn whom to balance. Called once, before training and before state is restored.
-
-        Args:
-            names: the objectives' names, in the order of every vector here.
-            initial_losses: each objective's theoretical loss before training, in nats (ln V, ln 2, …).
-            steps: optimizer steps in the whole training, -1 where it has no end.
-        """
-        self.names = tuple(names)
-        self.steps = steps
-        self.register_buffer("initial_losses", initial_losses.clone())
-
-    @abstractmethod
-    def weights(self, step: int) -> Float[Tensor, " objectives"]:
+    def weights(self, step: int) -> PerObjective:
         """The weights of optimizer step `step`, each at least 0, from state alone and without side effects."""
-
-    def update(self, statistics: StepStatistics) -> Float[Tensor, " objectives"] | None:
-        """Learn from a step that is over; a `deferred` balancer returns the weights of that very step."""
-        del statistics
-        return None
+        return self.weight
 
     def active(self, step: int) -> Bool[Tensor, " objectives"]:
         """Which objectives shall read rows at `step`, as far as is known now."""
-        del step
         return torch.ones(len(self.names), dtype=torch.bool)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Balancer":
-        """State keeps its precision when the model is cast to half: small moves would be rounded away."""
-        before = dict(self.named_buffers(recurse=False))
-        super()._apply(fn, recurse)
-        keep_precision(self, before)
-        return self
+
+Balancer.__abstractmethods__ = frozenset({"weights"})  # the command line offers subclasses alone; they may leave it out
 
 
-def keep_precision(module: nn.Module, before: Mapping[str, Tensor]) -> None:
-    """Give buffers that were cast to half their values of `before` again, in single precision or more."""
-    for name, buffer in module.named_buffers(recurse=False):
-        if buffer.dtype in (torch.float16, torch.bfloat16):
-            dtype = torch.promote_types(before[name].dtype, torch.float32)
-            setattr(module, name, before[name].to(buffer.device, dtype))
+def masked_sum(values: PerObjective, mask: Bool[Tensor, " objectives"]) -> Float[Tensor, ""]:
+    """Sum of the values in the mask; the others may hold anything, NaN included."""
+    return torch.where(mask, values, 0).sum()
 
 
-def masked_sum(values: Float[Tensor, " objectives"], present: Bool[Tensor, " objectives"]) -> Float[Tensor, ""]:
-    """Sum of the present objectives' values; the others may hold anything, NaN included."""
-    return torch.where(present, values, 0).sum()
+def masked_mean(values: PerObjective, mask: Bool[Tensor, " objectives"]) -> Float[Tensor, ""]:
+    """Mean of the values in the mask, 0 where there is none."""
+    return masked_sum(values, mask) / mask.sum().clamp(min=1)
 
 
-def masked_mean(values: Float[Tensor, " objectives"], present: Bool[Tensor, " objectives"]) -> Float[Tensor, ""]:
-    """Mean over the present objectives, 0 where there is none."""
-    return masked_sum(values, present) / present.sum().clamp(min=1)
-
-
-def normalize_to_count(
-    weights: Float[Tensor, " objectives"], present: Bool[Tensor, " objectives"]
-) -> Float[Tensor, " objectives"]:
-    """Weights scaled so that the present objectives' weights sum to how many they are."""
-    return weights * present.sum() / masked_sum(weights, present)
+def normalize_to_count(weights: PerObjective, mask: Bool[Tensor, " objectives"]) -> PerObjective:
+    """Weights scaled so that those in the mask sum to how many they are."""
+    return weights * mask.sum() / masked_sum(weights, mask)

@@ -1,14 +1,12 @@
 """A curriculum that waits until the easier objectives are learned."""
 
 import math
-from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from lm_objectives.balancers.base import StepStatistics
-from lm_objectives.balancers.curriculum import PacingFunction, difficulty_order
+from lm_objectives.balancers.base import PerObjective, StepStatistics
+from lm_objectives.balancers.curriculum import PacingFunction
 from lm_objectives.errors import InputError
 
 
@@ -18,20 +16,30 @@ class ByDifficulty(PacingFunction):
     With m the exponential average of an objective's losses over the steps it was present in, corrected for its start
     at 0, the objective is learned for good once
 
-        m <= target                                        where it has a target, or
-        m(window steps ago) - m < flat · |m(window steps ago)|      looked at every `window` steps.
+        m <= target_loss                                                     where it has one, or
+        m(window steps ago) - m < plateau_tolerance · |m(window steps ago)|  looked at every `window` steps.
+
+        >>> import torch
+        >>> from lm_objectives import ByDifficulty, StepStatistics
+        >>> pace = ByDifficulty(["causal", "order"], target_loss={"causal": 5.0}, smoothing=0.0)
+        >>> pace.setup(["causal", "order"], torch.tensor([8.0, 0.7]), steps=100)
+        >>> pace.factors(0)
+        tensor([1., 0.])
+        >>> pace.update(StepStatistics(0, torch.tensor([4.9, 0.0]), torch.tensor([True, False])))
+        >>> pace.factors(1)
+        tensor([1., 1.])
 
     Args:
         order: the objectives' names, the easiest first.
-        target: by objective, the smoothed loss in nats that counts as learned; any objective may go without.
-        flat: relative fall of the smoothed loss over a window below which it counts as flat, at least 0; 0 waits until
-            the smoothed loss rises.
+        target_loss: by objective, the smoothed loss in nats that counts as learned; any objective may go without.
+        plateau_tolerance: relative fall of the smoothed loss over a window below which it counts as flat, at least 0; 0
+            waits until the smoothed loss rises.
         window: steps between two looks at the smoothed loss, at least 1.
         smoothing: weight of the past in the exponential average, from 0 (none) to below 1.
     """
 
-    ranking: Tensor
-    threshold: Tensor
+    easier: Tensor
+    target: Tensor
     smoothed: Tensor
     count: Tensor
     previous_mean: Tensor
@@ -47,7 +55,9 @@ class ByDifficulty(PacingFunction):
     ) -> None:
         super().__init__()
         if not 0 <= plateau_tolerance < math.inf:
-            raise InputError(f"ByDifficulty expects flat to be at least 0, found {plateau_tolerance}: try 0.01")
+            raise InputError(
+                f"ByDifficulty expects a plateau_tolerance of at least 0, found {plateau_tolerance}: try 0.01"
+            )
         if window < 1:
             raise InputError(f"ByDifficulty expects a window of at least 1 step, found {window}: try 100")
         if not 0 <= smoothing < 1:
@@ -58,38 +68,28 @@ class ByDifficulty(PacingFunction):
         self.window = window
         self.smoothing = smoothing
 
-    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().setup(names, initial_losses, steps)
-        unknown = [name for name in self.target_loss if name not in names]
-        if unknown:
-            raise InputError(
-                f"ByDifficulty expects targets for objectives among {', '.join(names)}, found {', '.join(unknown)}: "
-                "correct the name"
-            )
-        goals = [self.target_loss.get(name, -math.inf) for name in names]
-        self.register_buffer("ranking", torch.tensor(difficulty_order(self.order, names)), persistent=False)
-        self.register_buffer("threshold", torch.tensor(goals).to(initial_losses), persistent=False)
-        self.register_buffer("smoothed", torch.zeros_like(initial_losses))  # before the correction
-        self.register_buffer("count", torch.zeros_like(initial_losses))
-        self.register_buffer(
-            "previous_mean", torch.full_like(initial_losses, math.inf)
-        )  # smoothed loss at the last look
-        self.register_buffer("learned", torch.zeros_like(initial_losses, dtype=torch.bool))
+    def initial_state(self, losses: PerObjective) -> dict[str, Tensor]:
+        self.check_known(self.target_loss, "targets")
+        targets = [self.target_loss.get(name, -math.inf) for name in self.names]
+        rank = torch.tensor(self.difficulty_ranks(self.order))
+        self.register_buffer("easier", rank < rank[:, None], persistent=False)  # than the objective of the row
+        self.register_buffer("target", torch.tensor(targets).to(losses), persistent=False)
+        return {
+            "smoothed": torch.zeros_like(losses),  # before the correction
+            "count": torch.zeros_like(losses),
+            "previous_mean": torch.full_like(losses, math.inf),  # at the last look
+            "learned": torch.zeros_like(losses, dtype=torch.bool),
+        }
 
-    def factors(self, step: int) -> Float[Tensor, " objectives"]:
-        del step
-        passed = self.learned[self.ranking].to(self.smoothed).cumprod(0)
-        easier = torch.cat([torch.ones_like(passed[:1]), passed[:-1]])
-        return torch.empty_like(easier).index_copy(0, self.ranking, easier)
+    def factors(self, step: int) -> PerObjective:
+        return (self.learned | ~self.easier).all(1).to(self.smoothed)
 
-    def update(self, totals: StepStatistics) -> None:
-        here = totals.trained
-        losses = totals.losses.to(self.smoothed)
-        self.smoothed = torch.where(here, torch.lerp(losses, self.smoothed, self.smoothing), self.smoothed)
-        self.count = self.count + here
+    def update(self, statistics: StepStatistics) -> None:
+        self.smoothed = torch.lerp(statistics.losses, self.smoothed, self.smoothing)
+        self.count = self.count + 1
         mean = self.smoothed / (1 - self.smoothing**self.count)
-        look = here & (self.count % self.window == 0)
+        look = self.count % self.window == 0
         fell = self.previous_mean - mean  # infinite at the first look
-        flattened = look & self.previous_mean.isfinite() & (fell < self.plateau_tolerance * self.previous_mean.abs())
-        self.learned = self.learned | flattened | (here & (mean <= self.threshold))
+        flat = look & self.previous_mean.isfinite() & (fell < self.plateau_tolerance * self.previous_mean.abs())
+        self.learned = self.learned | flat | (mean <= self.target)
         self.previous_mean = torch.where(look, mean, self.previous_mean)

@@ -1,13 +1,12 @@
-"""A curriculum whose competence grows with the square root of time."""
+"""Competence-based curriculum: competence grows with the square root of time."""
 
 import math
-from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from lm_objectives.balancers.curriculum import PacingFunction, difficulty_order
+from lm_objectives.balancers.base import PerObjective
+from lm_objectives.balancers.curriculum import PacingFunction
 from lm_objectives.errors import InputError
 from lm_objectives.schedules import fraction_to_step
 
@@ -21,6 +20,13 @@ class Competence(PacingFunction):
     The first of n objectives has difficulty 0 and is always in, the last comes in when c reaches (n - 1) / n. The paper
     paces sentences by the rank of their difficulty; here the ranked things are the objectives. A pure function of the
     step.
+
+        >>> import torch
+        >>> from lm_objectives import Competence
+        >>> pace = Competence(["causal", "order"], initial=0.1, duration=100)
+        >>> pace.setup(["order", "causal"], torch.tensor([0.7, 8.0]), steps=200)
+        >>> pace.factors(0), pace.factors(50)
+        (tensor([0., 1.]), tensor([1., 1.]))
 
     Platanios et al., "Competence-based Curriculum Learning for Neural Machine Translation", NAACL 2019, section 2.2.
 
@@ -46,13 +52,11 @@ class Competence(PacingFunction):
         self.initial = initial
         self.duration = duration
 
-    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().setup(names, initial_losses, steps)
-        self.difficulty = [0.0] * len(names)
-        for rank, place in enumerate(difficulty_order(self.order, names)):
-            self.difficulty[place] = rank / len(names)
-        self.length = fraction_to_step(self.duration, steps, "Competence")
+    def initial_state(self, losses: PerObjective) -> dict[str, Tensor]:
+        self.difficulty = [rank / len(self.names) for rank in self.difficulty_ranks(self.order)]
+        self.length = fraction_to_step(self.duration, self.steps, "Competence")
+        return {}
 
-    def factors(self, step: int) -> Float[Tensor, " objectives"]:
+    def factors(self, step: int) -> PerObjective:
         grown = step * (1 - self.initial**2) / self.length + self.initial**2 if self.length > 0 else 1.0
         return torch.tensor([float(hard <= min(1.0, math.sqrt(grown))) for hard in self.difficulty])

@@ -1,13 +1,11 @@
-"""Weights by how slowly each loss has been falling."""
+"""Dynamic weight averaging."""
 
 import math
-from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from lm_objectives.balancers.base import Balancer, StepStatistics
+from lm_objectives.balancers.base import Balancer, PerObjective, StepStatistics
 from lm_objectives.errors import InputError
 
 
@@ -21,6 +19,15 @@ class DynamicWeightAverage(Balancer):
     steps. Weights are 1 until two windows are over. The softmax runs over the n objectives that have two windows, and
     the others keep their weight; a step that was skipped is no part of a window.
 
+        >>> import torch
+        >>> from lm_objectives import DynamicWeightAverage, StepStatistics
+        >>> balancer = DynamicWeightAverage(window=1)
+        >>> balancer.setup(["causal", "order"], torch.tensor([8.0, 0.7]), steps=100)
+        >>> for step, losses in enumerate([[4.0, 1.0], [2.0, 0.9]]):
+        ...     balancer.update(StepStatistics(step, torch.tensor(losses), torch.tensor([True, True])))
+        >>> balancer.weights(2)
+        tensor([0.9003, 1.0997])
+
     Liu et al., "End-to-End Multi-Task Learning with Attention", CVPR 2019, section 3.2.
 
     Args:
@@ -28,10 +35,7 @@ class DynamicWeightAverage(Balancer):
         window: optimizer steps whose losses are averaged, at least 1.
     """
 
-    weight: Tensor
-    window_sum: Tensor
-    window_count: Tensor
-    previous_mean: Tensor
+    windows: Tensor
     position: Tensor
 
     def __init__(self, temperature: float = 2.0, window: int = 100) -> None:
@@ -43,33 +47,28 @@ class DynamicWeightAverage(Balancer):
         self.temperature = temperature
         self.window = window
 
-    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().setup(names, initial_losses, steps)
-        self.register_buffer("weight", torch.ones_like(initial_losses))
-        self.register_buffer("window_sum", torch.zeros_like(initial_losses))
-        self.register_buffer("window_count", torch.zeros_like(initial_losses))
-        self.register_buffer("previous_mean", torch.zeros_like(initial_losses))  # 0: no window is over yet
-        self.register_buffer("position", torch.zeros((), dtype=torch.long))
+    def initial_state(self, losses: PerObjective) -> dict[str, Tensor]:
+        # Rows: sum and count of this window's losses, mean of the window before (0: there is none), weight. They are
+        # together, not `(objectives,)` each, since a window also ends for those absent from its last step.
+        windows = torch.zeros(4, len(losses)).to(losses)
+        windows[3] = 1
+        return {"windows": windows, "position": torch.zeros((), dtype=torch.long)}
 
-    def weights(self, step: int) -> Float[Tensor, " objectives"]:
-        del step
-        return self.weight
+    def weights(self, step: int) -> PerObjective:
+        return self.windows[3]
 
-    def update(self, totals: StepStatistics) -> None:
-        losses = totals.losses.to(self.weight).clamp(min=torch.finfo(self.weight.dtype).eps)
-        total = self.window_sum + torch.where(totals.trained, losses, 0)
-        count = self.window_count + totals.trained
-        position = self.position + 1
+    def update(self, statistics: StepStatistics) -> None:
+        total, count, previous, weight = self.windows
+        losses = statistics.losses.clamp(min=torch.finfo(weight.dtype).eps)
+        total = total + torch.where(statistics.trained, losses, 0)
+        count = count + statistics.trained
+        self.position = (self.position + 1) % self.window
 
-        over = position == self.window
+        over = self.position == 0
         read = over & (count > 0)
         mean = total / count.clamp(min=1)
-        known = read & (self.previous_mean > 0)
-        rate = torch.where(known, mean / self.previous_mean, -math.inf)
-        weight = known.sum() * torch.softmax(rate / self.temperature, 0)
-
-        self.weight = torch.where(known, weight, self.weight)
-        self.previous_mean = torch.where(read, mean, self.previous_mean)
-        self.window_sum = torch.where(over, 0, total)
-        self.window_count = torch.where(over, 0, count)
-        self.position = torch.where(over, 0, position)
+        known = read & (previous > 0)
+        rate = torch.where(known, mean / previous, -math.inf)
+        weight = torch.where(known, known.sum() * torch.softmax(rate / self.temperature, 0), weight)
+        previous = torch.where(read, mean, previous)
+        self.windows = torch.stack([torch.where(over, 0, total), torch.where(over, 0, count), previous, weight])

@@ -1,13 +1,12 @@
-"""Weights that lower all log losses at the same speed."""
+"""FAMO: fast adaptive multitask optimization."""
 
 import math
-from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
-from lm_objectives.balancers.base import Balancer, StepStatistics, masked_sum, normalize_to_count
+from lm_objectives.balancers.base import Balancer, PerObjective, StepStatistics, masked_sum, normalize_to_count
 from lm_objectives.errors import InputError
 
 _FIRST, _SECOND, _TINY = 0.9, 0.999, 1e-8  # Adam as published
@@ -26,6 +25,13 @@ class FAMO(Balancer):
     weights sum to 1; here to the number of objectives that the step had. Losses are taken as at least the smallest
     relative difference of their dtype.
 
+        >>> import torch
+        >>> from lm_objectives import FAMO, StepStatistics
+        >>> balancer = FAMO()
+        >>> balancer.setup(["causal", "order"], torch.tensor([8.0, 0.5]), steps=100)
+        >>> balancer.weights(0)
+        tensor([0.1176, 1.8824])
+
     Liu et al., "FAMO: Fast Adaptive Multitask Optimization", NeurIPS 2023, algorithm 1.
 
     Args:
@@ -33,13 +39,11 @@ class FAMO(Balancer):
         decay: pull of ξ towards 0, the paper's γ, at least 0.
     """
 
-    weight: Tensor
-    previous_losses: Tensor
-    seen: Tensor
     logits: Tensor
     first_moment: Tensor
     second_moment: Tensor
-    moves: Tensor
+    steps_trained: Tensor
+    previous_losses: Tensor
 
     def __init__(self, learning_rate: float = 0.025, decay: float = 0.01) -> None:
         super().__init__()
@@ -50,43 +54,28 @@ class FAMO(Balancer):
         self.learning_rate = learning_rate
         self.decay = decay
 
-    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().setup(names, initial_losses, steps)
-        for name in ("logits", "first_moment", "second_moment", "moves"):
-            self.register_buffer(name, torch.zeros_like(initial_losses))
-        everyone = torch.ones_like(initial_losses, dtype=torch.bool)
-        self.register_buffer("seen", ~everyone)
-        self.register_buffer("previous_losses", initial_losses.clamp(min=torch.finfo(initial_losses.dtype).eps))
-        self.register_buffer("weight", normalize_to_count(1 / self.previous_losses, everyone))
+    def initial_state(self, losses: PerObjective) -> dict[str, Tensor]:
+        zeros, everyone = torch.zeros_like(losses), torch.ones_like(losses, dtype=torch.bool)
+        losses = losses.clamp(min=torch.finfo(losses.dtype).eps)
+        state = dict.fromkeys(("logits", "first_moment", "second_moment", "steps_trained"), zeros)
+        return state | {"previous_losses": losses, "weight": normalize_to_count(1 / losses, everyone)}
 
-    def weights(self, step: int) -> Float[Tensor, " objectives"]:
-        del step
-        return self.weight
-
-    def update(self, totals: StepStatistics) -> None:
-        present = totals.trained
-        losses = totals.losses.to(self.weight).clamp(min=torch.finfo(self.weight.dtype).eps)
-        self._move(self.previous_losses.log() - losses.log(), present & self.seen)
-        self.previous_losses = torch.where(present, losses, self.previous_losses)
-        self.seen = self.seen | present
-        weight = normalize_to_count(_softmax(self.logits, present) / self.previous_losses, present)
-        self.weight = torch.where(present, weight, self.weight)
-
-    def _move(self, fall: Float[Tensor, " objectives"], known: Bool[Tensor, " objectives"]) -> None:
-        """One step of Adam on the logits of the objectives whose fall is known."""
+    def update(self, statistics: StepStatistics) -> None:
+        losses = statistics.losses.clamp(min=torch.finfo(statistics.losses.dtype).eps)
+        known = statistics.trained & (self.steps_trained > 0)  # whose fall is: Adam moves their logits alone
+        fall = self.previous_losses.log() - losses.log()
         z = _softmax(self.logits, known)
         slope = z * (fall - masked_sum(z * fall, known)) + self.decay * self.logits
-        moves = self.moves + known
-        first = torch.where(known, torch.lerp(slope, self.first_moment, _FIRST), self.first_moment)
-        second = torch.where(known, torch.lerp(slope**2, self.second_moment, _SECOND), self.second_moment)
-        speed = first / (1 - _FIRST**moves)
-        size = (second / (1 - _SECOND**moves)).sqrt() + _TINY
+        self.first_moment = torch.where(known, torch.lerp(slope, self.first_moment, _FIRST), self.first_moment)
+        self.second_moment = torch.where(known, torch.lerp(slope**2, self.second_moment, _SECOND), self.second_moment)
+        speed = self.first_moment / (1 - _FIRST**self.steps_trained)
+        size = (self.second_moment / (1 - _SECOND**self.steps_trained)).sqrt() + _TINY
         self.logits = torch.where(known, self.logits - self.learning_rate * speed / size, self.logits)
-        self.first_moment, self.second_moment, self.moves = first, second, moves
+        self.steps_trained = self.steps_trained + 1
+        self.previous_losses = losses
+        self.weight = normalize_to_count(_softmax(self.logits, statistics.trained) / losses, statistics.trained)
 
 
-def _softmax(
-    logits: Float[Tensor, " objectives"], members: Bool[Tensor, " objectives"]
-) -> Float[Tensor, " objectives"]:
+def _softmax(logits: PerObjective, members: Bool[Tensor, " objectives"]) -> PerObjective:
     """Softmax over the members alone; the others get 0, or NaN where there are no members."""
     return torch.softmax(logits.masked_fill(~members, -math.inf), 0)

@@ -1,13 +1,12 @@
-"""Weights that somebody chose: the control that every other balancer has to beat."""
+"""Weights that are given: the control that every other balancer has to beat."""
 
 import math
-from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
-from lm_objectives.balancers.base import Balancer
+from lm_objectives.balancers.base import Balancer, PerObjective
 from lm_objectives.errors import InputError
 
 
@@ -18,6 +17,13 @@ class Fixed(Balancer):
 
     A single objective keeps the weight it was given. An objective of weight 0 is not trained and reads no rows.
 
+        >>> import torch
+        >>> from lm_objectives import Fixed
+        >>> balancer = Fixed({"causal": 1.0, "order": 0.5})
+        >>> balancer.setup(["causal", "order"], torch.tensor([8.0, 0.7]), steps=100)
+        >>> balancer.weights(0)
+        tensor([1.0000, 0.5000])
+
     Kurin et al., "In Defense of the Unitary Scalarization for Deep Multi-Task Learning", NeurIPS 2022;
     Xin et al., "Do Current Multi-Task Optimization Methods in Deep Learning Even Help?", NeurIPS 2022.
 
@@ -25,18 +31,15 @@ class Fixed(Balancer):
         weights: each objective's weight by its name, at least 0 and not all 0; without them each weighs 1.
     """
 
-    weight: Tensor
-
     def __init__(self, weights: dict[str, float] | None = None) -> None:
         super().__init__()
         self.chosen = weights
 
-    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().setup(names, initial_losses, steps)
-        chosen = dict.fromkeys(names, 1.0) if self.chosen is None else self.chosen
-        if set(chosen) != set(names):
+    def initial_state(self, losses: PerObjective) -> dict[str, Tensor]:
+        chosen = dict.fromkeys(self.names, 1.0) if self.chosen is None else self.chosen
+        if set(chosen) != set(self.names):
             raise InputError(
-                f"Fixed expects one weight for each of {', '.join(names)}, found weights for "
+                f"Fixed expects one weight for each of {', '.join(self.names)}, found weights for "
                 f"{', '.join(chosen) or 'none'}: name just these, or leave the weights out to have 1 for each"
             )
         for name, value in chosen.items():
@@ -46,13 +49,9 @@ class Fixed(Balancer):
                 )
         if not any(chosen.values()):
             raise InputError("Fixed expects a weight above 0, found only zeros: give one objective a weight above 0")
-        weight = torch.tensor([chosen[name] for name in names]).to(initial_losses)
-        self.register_buffer("weight", weight, persistent=False)  # configuration, not state
-
-    def weights(self, step: int) -> Float[Tensor, " objectives"]:
-        del step
-        return self.weight
+        weight = torch.tensor([chosen[name] for name in self.names]).to(losses)
+        self.register_buffer("weight", weight, persistent=False)  # configuration, which a checkpoint does not change
+        return {}
 
     def active(self, step: int) -> Bool[Tensor, " objectives"]:
-        del step
         return self.weight.cpu() > 0

@@ -1,12 +1,10 @@
 """Weights that minimise the product of the losses."""
 
-from collections.abc import Sequence
-
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
-from lm_objectives.balancers.base import Balancer, StepStatistics, masked_mean
+from lm_objectives.balancers.base import Balancer, PerObjective, StepStatistics, masked_mean
 
 
 class GeometricMean(Balancer):
@@ -19,29 +17,25 @@ class GeometricMean(Balancer):
     before the step; the paper uses the step's own. Losses are taken as at least the smallest relative difference of
     their dtype.
 
+        >>> import torch
+        >>> from lm_objectives import GeometricMean
+        >>> balancer = GeometricMean()
+        >>> balancer.setup(["causal", "order"], torch.tensor([8.0, 0.5]), steps=100)
+        >>> balancer.weights(0)
+        tensor([0.2500, 4.0000])
+
     Chennupati et al., "MultiNet++: Multi-Stream Feature Aggregation and Geometric Loss Strategy for Multi-Task
     Learning", CVPR Workshops 2019, section 3.2.
     """
 
-    weight: Tensor
+    def initial_state(self, losses: PerObjective) -> dict[str, Tensor]:
+        return {"weight": _geometric_weights(losses, torch.ones_like(losses, dtype=torch.bool))}
 
-    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().setup(names, initial_losses, steps)
-        everyone = torch.ones_like(initial_losses, dtype=torch.bool)
-        self.register_buffer("weight", _geometric_weights(initial_losses, everyone))
-
-    def weights(self, step: int) -> Float[Tensor, " objectives"]:
-        del step
-        return self.weight
-
-    def update(self, totals: StepStatistics) -> None:
-        weight = _geometric_weights(totals.losses.to(self.weight), totals.trained)
-        self.weight = torch.where(totals.trained, weight, self.weight)
+    def update(self, statistics: StepStatistics) -> None:
+        self.weight = _geometric_weights(statistics.losses, statistics.trained)
 
 
-def _geometric_weights(
-    losses: Float[Tensor, " objectives"], present: Bool[Tensor, " objectives"]
-) -> Float[Tensor, " objectives"]:
-    """The present losses' geometric mean over each loss."""
+def _geometric_weights(losses: PerObjective, trained: Bool[Tensor, " objectives"]) -> PerObjective:
+    """The trained objectives' geometric mean loss over each loss."""
     logs = losses.clamp(min=torch.finfo(losses.dtype).eps).log()
-    return torch.exp(masked_mean(logs, present) - logs)
+    return torch.exp(masked_mean(logs, trained) - logs)

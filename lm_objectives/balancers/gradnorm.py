@@ -1,13 +1,11 @@
-"""Weights that let all objectives train at one rate."""
+"""GradNorm: gradient normalization for adaptive loss balancing."""
 
 import math
-from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from lm_objectives.balancers.base import Balancer, StepStatistics, masked_mean, normalize_to_count
+from lm_objectives.balancers.base import Balancer, PerObjective, StepStatistics, masked_mean, normalize_to_count
 from lm_objectives.errors import InputError
 
 _LEAST = 1e-3  # a weight of 0 would have no gradient norm to come back by
@@ -23,6 +21,15 @@ class GradNorm(Balancer):
     L_i(0) is the objective's theoretical loss before training, not one noisy batch's. An objective whose loss has
     fallen less than the others' gets a larger norm. Means and sums run over the objectives that the step had.
 
+        >>> import torch
+        >>> from lm_objectives import GradNorm, StepStatistics
+        >>> balancer = GradNorm()
+        >>> balancer.setup(["causal", "order"], torch.tensor([8.0, 0.7]), steps=100)
+        >>> gradients = torch.tensor([[3.0, 0.0], [0.0, 1.0]])  # of each loss over the last block's parameters
+        >>> balancer.update(StepStatistics(0, torch.tensor([4.0, 0.7]), torch.tensor([True, True]), gradients))
+        >>> balancer.weights(1)
+        tensor([0.9487, 1.0513])
+
     Chen et al., "GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep Multitask Networks", ICML 2018,
     section 3, algorithm 1.
 
@@ -34,8 +41,6 @@ class GradNorm(Balancer):
     """
 
     needs = "last_layer"
-    initial_losses: Tensor
-    weight: Tensor
 
     def __init__(self, alpha: float = 1.5, learning_rate: float = 0.025, layer: int = -1) -> None:
         super().__init__()
@@ -47,26 +52,21 @@ class GradNorm(Balancer):
         self.learning_rate = learning_rate
         self.layer = layer
 
-    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().setup(names, initial_losses, steps)
-        if not bool((initial_losses > 0).all()):
+    def initial_state(self, losses: PerObjective) -> dict[str, Tensor]:
+        if not bool((losses > 0).all()):
             raise InputError(
-                f"GradNorm expects initial losses above 0, found {initial_losses.tolist()} for {', '.join(names)}: "
+                f"GradNorm expects initial losses above 0, found {losses.tolist()} for {', '.join(self.names)}: "
                 "have each objective's initial_loss say its theoretical loss in nats"
             )
-        self.register_buffer("weight", torch.ones_like(initial_losses))
+        return {"weight": torch.ones_like(losses)}
 
-    def weights(self, step: int) -> Float[Tensor, " objectives"]:
-        del step
-        return self.weight
-
-    def update(self, totals: StepStatistics) -> None:
-        if totals.gradients is None:
+    def update(self, statistics: StepStatistics) -> None:
+        if statistics.gradients is None:
             raise InputError("GradNorm expects gradients over the last layer, found none: pass what its `needs` names")
-        w, present = self.weight, totals.trained
-        norms = torch.linalg.vector_norm(totals.gradients, dim=1).to(w)
-        left = (totals.losses.to(w) / self.initial_losses).clamp(min=torch.finfo(w.dtype).eps)
-        rate = left / masked_mean(left, present)
-        target = masked_mean(w * norms, present) * rate**self.alpha
+        w, trained = self.weight, statistics.trained
+        norms = torch.linalg.vector_norm(statistics.gradients, dim=1).to(w)
+        left = (statistics.losses / self.initial_losses).clamp(min=torch.finfo(w.dtype).eps)
+        rate = left / masked_mean(left, trained)
+        target = masked_mean(w * norms, trained) * rate**self.alpha
         moved = w - self.learning_rate * torch.sign(w * norms - target) * norms
-        self.weight = torch.where(present, normalize_to_count(moved.clamp(min=_LEAST), present), w)
+        self.weight = normalize_to_count(moved.clamp(min=_LEAST), trained)

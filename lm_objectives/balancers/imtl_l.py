@@ -1,13 +1,11 @@
-"""Weights that bring every loss to the same size."""
+"""IMTL-L: learned weights that bring every loss to the same size."""
 
 import math
-from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from lm_objectives.balancers.base import Balancer, StepStatistics
+from lm_objectives.balancers.base import Balancer, PerObjective, StepStatistics
 from lm_objectives.errors import InputError
 
 
@@ -19,6 +17,14 @@ class IMTLL(Balancer):
     After each step s_i moves by -learning_rate · ds_i from its start at 0; it is no parameter, so that the optimizer
     neither decays nor clips it. At rest w_i = 1 / L_i. With one objective there is nothing to balance and its weight
     is 1; one of several that is alone in a step keeps its learned weight.
+
+        >>> import torch
+        >>> from lm_objectives import IMTLL, StepStatistics
+        >>> balancer = IMTLL(learning_rate=0.1)
+        >>> balancer.setup(["causal", "order"], torch.tensor([8.0, 0.7]), steps=100)
+        >>> balancer.update(StepStatistics(0, torch.tensor([6.0, 0.5]), torch.tensor([True, True])))
+        >>> balancer.weights(1)
+        tensor([0.6065, 1.0513])
 
     Liu et al., "Towards Impartial Multi-task Learning", ICLR 2021, section 3.2.
 
@@ -34,17 +40,12 @@ class IMTLL(Balancer):
             raise InputError(f"IMTLL expects a learning_rate above 0, found {learning_rate}: try 0.01")
         self.learning_rate = learning_rate
 
-    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().setup(names, initial_losses, steps)
-        self.register_buffer("log_scale", torch.zeros_like(initial_losses))
+    def initial_state(self, losses: PerObjective) -> dict[str, Tensor]:
+        return {"log_scale": torch.zeros_like(losses)}
 
-    def weights(self, step: int) -> Float[Tensor, " objectives"]:
-        del step
-        if len(self.names) == 1:
-            return torch.ones_like(self.log_scale)
-        return torch.exp(self.log_scale)
+    def weights(self, step: int) -> PerObjective:
+        return torch.exp(self.log_scale) if len(self.names) > 1 else torch.ones_like(self.log_scale)
 
-    def update(self, totals: StepStatistics) -> None:
-        s = self.log_scale
-        slope = torch.exp(s) * totals.losses.to(s) - 1
-        self.log_scale = torch.where(totals.trained, s - self.learning_rate * slope, s)
+    def update(self, statistics: StepStatistics) -> None:
+        slope = torch.exp(self.log_scale) * statistics.losses - 1
+        self.log_scale = self.log_scale - self.learning_rate * slope

@@ -1,11 +1,9 @@
-"""Weights by chance: the control for everything that adapts."""
+"""Random loss weighting: the control for everything that adapts."""
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from lm_objectives.balancers.base import Balancer
+from lm_objectives.balancers.base import Balancer, PerObjective
 from lm_objectives.errors import InputError
 
 
@@ -19,6 +17,13 @@ class RandomWeights(Balancer):
     state and is the same for every rank, micro-batch, resume and order of the objectives. Objectives absent from a step
     take their share of the draw all the same.
 
+        >>> import torch
+        >>> from lm_objectives import RandomWeights
+        >>> balancer = RandomWeights(seed=3)
+        >>> balancer.setup(["causal", "order"], torch.tensor([8.0, 0.7]), steps=100)
+        >>> balancer.weights(0), balancer.weights(1)
+        (tensor([0.9002, 1.0998]), tensor([0.3325, 1.6675]))
+
     Lin et al., "Reasonable Effectiveness of Random Weighting: A Litmus Test for Multi-Task Learning", TMLR 2022,
     section 3.
 
@@ -26,15 +31,13 @@ class RandomWeights(Balancer):
         seed: which sequence of weights, a whole number of at least 0.
     """
 
-    initial_losses: Tensor
-
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
         if seed < 0:
             raise InputError(f"RandomWeights expects a seed of at least 0, found {seed}: use a whole number from 0 up")
         self.seed = seed
 
-    def weights(self, step: int) -> Float[Tensor, " objectives"]:
+    def weights(self, step: int) -> PerObjective:
         draws = [np.random.default_rng([self.seed, step, *name.encode()]).standard_normal() for name in self.names]
         normals = torch.tensor(draws, dtype=torch.double)
         return normals.softmax(0).mul(len(self.names)).to(self.initial_losses)

@@ -1,12 +1,12 @@
-"""A schedule of weights, written down before the training."""
+"""A schedule of weights that is given before training."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from lm_objectives.balancers.base import PerObjective
 from lm_objectives.balancers.curriculum import PacingFunction
 from lm_objectives.errors import InputError
 from lm_objectives.schedules import Interpolation, Points, check_points, interpolate, points_at_steps
@@ -24,6 +24,13 @@ class Stages(PacingFunction):
         cosine   u + (v - u) (1 - cos πx) / 2
         step     u
 
+        >>> import torch
+        >>> from lm_objectives import Stages
+        >>> pace = Stages({"order": [[0.2, 0.0], [0.5, 1.0]]})
+        >>> pace.setup(["causal", "order"], torch.tensor([8.0, 0.7]), steps=100)
+        >>> pace.factors(20), pace.factors(35)
+        (tensor([1., 0.]), tensor([1.0000, 0.5000]))
+
     Before its first point an objective has the first point's factor, after its last the last one's; one without points
     has 1 throughout. A pure function of the step.
 
@@ -34,11 +41,7 @@ class Stages(PacingFunction):
         between: how the factor goes from one point to the next, "linear", "cosine" or "step".
     """
 
-    def __init__(
-        self,
-        points: Mapping[str, Points],
-        between: Interpolation = "linear",
-    ) -> None:
+    def __init__(self, points: Mapping[str, Points], between: Interpolation = "linear") -> None:
         super().__init__()
         if between not in ("linear", "cosine", "step"):
             raise InputError(f"Stages expects between to be linear, cosine or step, found {between}: choose one")
@@ -47,17 +50,14 @@ class Stages(PacingFunction):
         self.points = points
         self.between = between
 
-    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().setup(names, initial_losses, steps)
-        self.placed: dict[str, list[tuple[float, float]]] = {}
-        for name, pairs in self.points.items():
-            if name not in names:
-                raise InputError(
-                    f"Stages expects points for objectives among {', '.join(names)}, found {name}: correct the name"
-                )
-            self.placed[name] = points_at_steps(pairs, steps, f"Stages of {name}")
+    def initial_state(self, losses: PerObjective) -> dict[str, Tensor]:
+        self.check_known(self.points, "points")
+        self.placed = {
+            name: points_at_steps(pairs, self.steps, f"Stages of {name}") for name, pairs in self.points.items()
+        }
+        return {}
 
-    def factors(self, step: int) -> Float[Tensor, " objectives"]:
+    def factors(self, step: int) -> PerObjective:
         return torch.tensor(
             [interpolate(self.placed[name], step, self.between) if name in self.placed else 1.0 for name in self.names]
         )

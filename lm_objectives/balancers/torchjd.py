@@ -1,14 +1,12 @@
 """Every TorchJD weighting, on the gradients of the whole step."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from lm_objectives.balancers.base import Balancer, StepStatistics
+from lm_objectives.balancers.base import Balancer, PerObjective, StepStatistics
 from lm_objectives.balancers.torchjd_weighting import Weighting, check_arguments, find_aggregator
 from lm_objectives.errors import InputError
 
@@ -24,11 +22,18 @@ class TorchJD(Balancer):
     IMTLG, AlignedMTL, NashMTL, DualProj, FairGrad, GradVac, PCD, Krum, ExcessMTL, Mean, Sum, Random, Constant. Weights
     are as published: some sum to 1, some may be negative. One objective, or one alone in a step, weighs 1.
 
-    Deferred: the pass runs with `weights`, all 1, and `update` returns the weights of that very step. The last ones are
-    kept in `last_weights` for the log. Random weightings draw by (seed, step), the same on every rank and in every run.
-    Rows of J go by the objectives' names, whatever order they are told in. What a stateful weighting (NashMTL, GradVac,
-    PCD, ExcessMTL) remembers is saved and resumed; it starts afresh when other objectives are present than in the step
-    before. ExcessMTL remembers as much as all gradients take.
+    Deferred: the pass runs with `weights`, all 1, and `update` returns the weights of that very step. Random weightings
+    draw by (seed, step), the same on every rank and in every run. Rows of J go by the objectives' names, whatever their
+    order. What a stateful weighting (NashMTL, GradVac, PCD, ExcessMTL) remembers is saved and resumed; it starts afresh
+    when other objectives are trained than in the step before. ExcessMTL remembers as much as all gradients take.
+
+        >>> import torch
+        >>> from lm_objectives import StepStatistics, TorchJD
+        >>> balancer = TorchJD("MGDA")
+        >>> balancer.setup(["causal", "order"], torch.tensor([8.0, 0.7]), steps=100)
+        >>> gradients = torch.tensor([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])  # of each loss over all blocks
+        >>> balancer.update(StepStatistics(0, torch.tensor([8.0, 0.7]), torch.tensor([True, True]), gradients))
+        tensor([0.6000, 0.4000])
 
     Quinton and Rey, "Jacobian Descent for Multi-Objective Optimization", 2024; TorchJD's documentation names the paper
     of each weighting.
@@ -44,7 +49,6 @@ class TorchJD(Balancer):
 
     needs = "all_layers"
     deferred = True
-    last_weights: Tensor
 
     def __init__(
         self,
@@ -61,13 +65,12 @@ class TorchJD(Balancer):
         self.seed = seed
         self.primary = primary
         check_arguments(self.kind, self.arguments)
-        self._present: list[str] = []
+        self._trained: list[str] = []
         self._weighting: Weighting | None = None
         self._memory: dict[str, Any] = {}  # loaded, for the weighting of the next step
 
-    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().setup(names, initial_losses, steps)
-        self.register_buffer("last_weights", torch.ones_like(initial_losses))
+    def initial_state(self, losses: PerObjective) -> dict[str, Tensor]:
+        names = self.names
         for name, value in self.arguments.items():
             if isinstance(value, dict) and set(value) != set(names):
                 raise InputError(
@@ -81,34 +84,29 @@ class TorchJD(Balancer):
                 "primary to the one that the others shall serve"
             )
         self._order = sorted(range(len(names)), key=lambda index: (names[index] != self.primary, names[index]))
+        return {"weight": torch.ones_like(losses)}  # of the pass: a step's weights are known when its gradients are
 
-    def weights(self, step: int) -> Float[Tensor, " objectives"]:
-        """All 1: the weights of a step are known when its gradients are, and `update` returns them."""
-        del step
-        return torch.ones_like(self.last_weights)
-
-    def update(self, totals: StepStatistics) -> Float[Tensor, " objectives"]:
-        if totals.gradients is None:
+    def update(self, statistics: StepStatistics) -> PerObjective:
+        if statistics.gradients is None:
             raise InputError("TorchJD expects gradients over all layers, found none: pass what its `needs` names")
-        weights = totals.trained.to(self.last_weights)
-        here = totals.trained.tolist()
+        weights = statistics.trained.to(self.weight)
+        here = statistics.trained.tolist()
         chosen = [index for index in self._order if here[index]]
         if len(chosen) > 1:
-            present = [self.names[index] for index in chosen]
-            if self._weighting is None or present != self._present:
-                memory = self._memory if present == self._present else {}
-                self._weighting = Weighting(self.kind, self.arguments, present, memory)
-                self._present = present
-            draw = int(np.random.SeedSequence([self.seed, totals.step]).generate_state(1)[0])
-            weights[chosen] = self._weighting(totals.gradients, chosen, draw).to(weights)
-        self.last_weights = weights
+            trained, device = [self.names[index] for index in chosen], statistics.gradients.device
+            if self._weighting is None or trained != self._trained:
+                memory = self._memory if trained == self._trained else {}
+                self._weighting = Weighting(self.kind, self.arguments, trained, memory, device)
+                self._trained = trained
+            draw = int(np.random.SeedSequence([self.seed, statistics.step]).generate_state(1)[0])
+            weights[chosen] = self._weighting(statistics.gradients, chosen, draw).to(weights)
         return weights
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Whom the weighting weighed last and what it remembers, as plain data."""
+        """The objectives that the weighting weighed last and what it remembers, as plain data."""
         memory = self._memory if self._weighting is None else self._weighting.memory()
-        return {"present": self._present, "memory": memory}
+        return {"trained": self._trained, "memory": memory}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Go on from what `get_extra_state` gave."""
-        self._present, self._memory, self._weighting = state["present"], state["memory"], None
+        self._trained, self._memory, self._weighting = state["trained"], state["memory"], None

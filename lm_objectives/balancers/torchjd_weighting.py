@@ -1,4 +1,4 @@
-"""One TorchJD weighting: found by name, made for the present objectives, its memory kept as plain data."""
+"""A TorchJD weighting by its name, for the objectives that a step trained; its memory as plain data."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -16,40 +16,47 @@ _UNIT_TRACE = ("UPGrad", "DualProj", "CAGrad")  # scale-free, yet take a Gramian
 
 
 class Weighting:
-    """A TorchJD weighting for one set of present objectives.
+    """A TorchJD weighting for one set of trained objectives.
 
     Args:
-        kind: TorchJD's aggregator class, from `find_kind`.
+        kind: TorchJD's aggregator class, from `find_aggregator`.
         arguments: its constructor's; a dictionary has a number for each objective by its name.
-        present: names of the objectives that it weighs, in its order.
+        trained: names of the objectives that it weighs, in its order.
         memory: what `memory` of an equal weighting gave, to go on from there; empty to start afresh.
+        device: where gradients are.
     """
 
     def __init__(
-        self, kind: type, arguments: Mapping[str, Any], present: Sequence[str], memory: Mapping[str, Any]
+        self,
+        kind: type,
+        arguments: Mapping[str, Any],
+        trained: Sequence[str],
+        memory: Mapping[str, Any],
+        device: torch.device,
     ) -> None:
-        from torchjd.aggregation import GramianWeightedAggregator
-
-        aggregator = _make(kind, arguments, present)
-        self.reads_gramian = isinstance(aggregator, GramianWeightedAggregator)
-        self.module = aggregator.gramian_weighting if self.reads_gramian else aggregator.weighting
+        aggregator = _make_aggregator(kind, arguments, trained)
+        self.reads_gramian = hasattr(aggregator, "gramian_weighting")
+        self.module = getattr(aggregator, "gramian_weighting", aggregator.weighting)
         self.normalizes = kind.__name__ in _UNIT_TRACE
-        self.loaded = memory
+        if memory:
+            _restore(self.module, memory, torch.device("cpu") if self.reads_gramian else device)
 
     def __call__(
-        self, gradients: Float[Tensor, "objectives parameters"], chosen: Sequence[int], draw: int
-    ) -> Float[Tensor, " present"]:
-        """Weights of the present objectives; random numbers are those of seed `draw`, other streams do not notice.
+        self, gradients: Float[Tensor, "objectives parameters"], chosen: list[int], draw: int
+    ) -> Float[Tensor, " trained"]:
+        """Weights of the trained objectives; random numbers are those of seed `draw`, other streams do not notice.
 
         Args:
             gradients: of all objectives.
-            chosen: which rows are those of the present, in their order.
+            chosen: which rows are those of the trained, in their order.
             draw: seed of this step's random numbers.
         """
-        matrix = self._statistic(gradients, list(chosen))
-        if self.loaded:
-            _recall(self.module, self.loaded, matrix.device)
-            self.loaded = {}
+        if self.reads_gramian:
+            matrix = compute_gramian(gradients)[chosen][:, chosen].cpu()
+            scale = matrix.trace()
+            matrix = matrix / scale if self.normalizes and scale > 0 else matrix
+        else:
+            matrix = gradients if chosen == list(range(len(gradients))) else gradients[chosen]
         with torch.random.fork_rng([matrix.device] if matrix.is_cuda else []), torch.no_grad():
             torch.default_generator.manual_seed(draw)
             if matrix.is_cuda:
@@ -58,30 +65,15 @@ class Weighting:
 
     def memory(self) -> dict[str, Any]:
         """What the weighting remembers between steps: tensors, numbers, and tuples of these, dtypes and devices."""
-        if self.loaded:
-            return dict(self.loaded)
         if not hasattr(self.module, "reset"):  # TorchJD's mark of a stateful weighting
             return {}
-        kept: dict[str, Any] = {}
-        for name, value in {**vars(self.module), **dict(self.module.named_buffers())}.items():
-            if isinstance(value, np.ndarray):
-                kept[name] = torch.tensor(value)
-            elif isinstance(value, Tensor):
-                kept[name] = value.clone()
-            elif isinstance(value, (int, float, tuple)):
-                kept[name] = value
-        return kept
-
-    def _statistic(self, gradients: Float[Tensor, "objectives parameters"], chosen: list[int]) -> Tensor:
-        """What the weighting reads: the present objectives' Gramian, or their gradients."""
-        if not self.reads_gramian:
-            return gradients if chosen == list(range(len(gradients))) else gradients[chosen]
-        gramian = gramian_of(gradients)[chosen][:, chosen].cpu()
-        scale = gramian.trace()
-        return gramian / scale if self.normalizes and scale > 0 else gramian
+        values = vars(self.module) | dict(self.module.named_buffers())
+        arrays = {name: torch.tensor(value) for name, value in values.items() if isinstance(value, np.ndarray)}
+        kept = {name: value for name, value in values.items() if isinstance(value, (Tensor, int, float, tuple))}
+        return arrays | {name: value.clone() if isinstance(value, Tensor) else value for name, value in kept.items()}
 
 
-def gramian_of(gradients: Float[Tensor, "objectives parameters"]) -> Float[Tensor, "objectives objectives"]:
+def compute_gramian(gradients: Float[Tensor, "objectives parameters"]) -> Float[Tensor, "objectives objectives"]:
     """J Jᵀ in double precision, whatever precision matrix products are allowed elsewhere."""
     device = torch.device("cpu") if gradients.device.type == "mps" else gradients.device  # mps has no doubles
     gramian = torch.zeros(len(gradients), len(gradients), dtype=torch.double, device=device)
@@ -103,30 +95,25 @@ def find_aggregator(name: str) -> type:
         raise InputError(
             'TorchJD expects the package torchjd, found none: install it with pip install "lm-objectives[torchjd]"'
         ) from error
-    bases = (aggregation.WeightedAggregator, aggregation.GramianWeightedAggregator)
-    kinds = {
-        kind.__name__: kind
-        for kind in (getattr(aggregation, exported) for exported in aggregation.__all__)
-        if issubclass(kind, bases) and kind not in bases
-    }
-    for known, kind in kinds.items():
+    kinds = {exported: getattr(aggregation, exported) for exported in aggregation.__all__}
+    base, bases = aggregation.WeightedAggregator, ("WeightedAggregator", "GramianWeightedAggregator")
+    named = {known: kind for known, kind in kinds.items() if issubclass(kind, base) and known not in bases}
+    for known, kind in named.items():
         if _plain(known) == _plain(name):
             return kind
-    raise InputError(f"TorchJD expects a weighting among {', '.join(kinds)}, found {name}: correct the name")
+    raise InputError(f"TorchJD expects a weighting among {', '.join(named)}, found {name}: correct the name")
 
 
 def check_arguments(kind: type, arguments: Mapping[str, Any]) -> None:
-    """Refuses arguments that the weighting cannot be made with, before any step needs it."""
-    parameters = dict(inspect.signature(kind).parameters)
-    parameters.pop("n_tasks", None)
-    required = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
+    """Refuse arguments that the weighting cannot be made with, before any step needs it."""
+    parameters = {name: p for name, p in inspect.signature(kind).parameters.items() if name != "n_tasks"}
+    missing = [name for name, p in parameters.items() if p.default is p.empty and name not in arguments]
     wrong = [name for name in arguments if name not in parameters]
-    missing = [name for name in required if name not in arguments]
     if wrong or missing:
+        mend = f"add {', '.join(missing)}" if missing else f"leave {', '.join(wrong)} out"
         raise InputError(
             f"TorchJD expects arguments of {kind.__name__} among {', '.join(parameters) or 'none'}, found "
-            f"{', '.join(arguments) or 'none'}: "
-            + (f"add {', '.join(missing)}" if missing else f"leave {', '.join(wrong)} out")
+            f"{', '.join(arguments) or 'none'}: {mend}"
         )
     for name, value in arguments.items():
         if isinstance(value, (list, tuple)):
@@ -134,25 +121,24 @@ def check_arguments(kind: type, arguments: Mapping[str, Any]) -> None:
                 f"TorchJD expects {name} by the objectives' names, found {list(value)}: write "
                 "{name of an objective: number, …}"
             )
-    _make(kind, arguments, None)
+    _make_aggregator(kind, arguments)
 
 
-def _make(kind: type, arguments: Mapping[str, Any], present: Sequence[str] | None) -> Any:
-    """The aggregator for the present objectives, or one on trial where it is not known who they are."""
+def _make_aggregator(kind: type, arguments: Mapping[str, Any], trained: Sequence[str] = ()) -> Any:
+    """The aggregator for the trained objectives, or one on trial where these are not known yet."""
     ready = dict(arguments)
     for name, value in arguments.items():
         if isinstance(value, dict):
-            members = value if present is None else present
-            ready[name] = torch.tensor([value[member] for member in members], dtype=torch.double)
+            ready[name] = torch.tensor([value[member] for member in trained or value], dtype=torch.double)
     if "n_tasks" in inspect.signature(kind).parameters:
-        ready["n_tasks"] = 2 if present is None else len(present)
+        ready["n_tasks"] = len(trained) or 2
     try:
         return kind(**ready)
     except ImportError as error:  # its message names the extra to install
         raise InputError(f"TorchJD expects the packages of {kind.__name__}, found some missing: {error}") from error
 
 
-def _recall(module: Any, memory: Mapping[str, Any], device: torch.device) -> None:
+def _restore(module: Any, memory: Mapping[str, Any], device: torch.device) -> None:
     """Give a new weighting the memory of an old one, which may have lived on another device."""
     for name, value in memory.items():
         if isinstance(value, Tensor):

@@ -1,14 +1,12 @@
-"""Weights by the noise that each objective is believed to have."""
+"""Homoscedastic uncertainty weighting."""
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from lm_objectives.balancers.base import Balancer, StepStatistics
+from lm_objectives.balancers.base import Balancer, PerObjective, StepStatistics
 from lm_objectives.errors import InputError
 
 
@@ -26,6 +24,14 @@ class Uncertainty(Balancer):
     parameter, so that the optimizer neither decays nor clips it. The regularizing terms have no gradient in the model.
     At rest Kendall's weights are 1 / (2 L_i). With one objective there is nothing to balance and its weight is 1; one
     of several that is alone in a step keeps its learned weight.
+
+        >>> import torch
+        >>> from lm_objectives import StepStatistics, Uncertainty
+        >>> balancer = Uncertainty(learning_rate=0.1)
+        >>> balancer.setup(["causal", "order"], torch.tensor([8.0, 0.7]), steps=100)
+        >>> balancer.update(StepStatistics(0, torch.tensor([6.0, 0.5]), torch.tensor([True, True])))
+        >>> balancer.weights(1)
+        tensor([0.3894, 0.5127])
 
     Kendall et al., "Multi-Task Learning Using Uncertainty to Weigh Losses", CVPR 2018, section 3;
     Liebel and Körner, "Auxiliary Tasks in Multi-task Learning", 2018, section 3.
@@ -46,18 +52,14 @@ class Uncertainty(Balancer):
         self.learning_rate = learning_rate
         self.variant = variant
 
-    def setup(self, names: Sequence[str], initial_losses: Float[Tensor, " objectives"], steps: int) -> None:
-        super().setup(names, initial_losses, steps)
-        self.register_buffer("log_variance", torch.zeros_like(initial_losses))
+    def initial_state(self, losses: PerObjective) -> dict[str, Tensor]:
+        return {"log_variance": torch.zeros_like(losses)}
 
-    def weights(self, step: int) -> Float[Tensor, " objectives"]:
-        del step
-        if len(self.names) == 1:
-            return torch.ones_like(self.log_variance)
-        return torch.exp(-self.log_variance) / 2
+    def weights(self, step: int) -> PerObjective:
+        return torch.exp(-self.log_variance) / 2 if len(self.names) > 1 else torch.ones_like(self.log_variance)
 
-    def update(self, totals: StepStatistics) -> None:
+    def update(self, statistics: StepStatistics) -> None:
         s = self.log_variance
         pull = 0.5 if self.variant == "kendall" else torch.sigmoid(s)
-        slope = pull - torch.exp(-s) * totals.losses.to(s) / 2
-        self.log_variance = torch.where(totals.trained, s - self.learning_rate * slope, s)
+        slope = pull - torch.exp(-s) * statistics.losses / 2
+        self.log_variance = s - self.learning_rate * slope

@@ -8,13 +8,15 @@ import jsonargparse
 import pytest
 import torch
 import yaml
-from utils.balancer_cases import INITIAL, totals
+from utils.balancer_cases import INITIAL
 
 import lm_objectives.balancers as balancers
-from lm_objectives.balancers import Balancer, TorchJD
+from lm_objectives.balancers import Balancer, StepStatistics, TorchJD
 from lm_objectives.plugin import to_config
 
-PAGE = (Path(__file__).parents[2] / "docs" / "balancers.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "balancers.md").read_text(encoding="utf-8")
 CONFIGS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 NAMES = ("causal", "masked", "order", "replaced")
 
@@ -46,12 +48,22 @@ def test_every_balancer_has_its_place_on_the_page() -> None:
         assert f"| `{kind.__name__}` |" in PAGE and re.search(rf"^## {kind.__name__}\b", PAGE, re.MULTILINE)
 
 
-def test_your_own_balancer_works_as_written() -> None:
+def test_your_own_balancer_works_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a file of a user's own folder: its formula, losses of another precision, an absent objective, a resume."""
     [code] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    scope: dict[str, Any] = {}
-    exec(code, scope)
-    balancer = scope["InverseLoss"](smoothing=0.5)
+    (tmp_path / "inverse.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    balancer, resumed = (build("model: {balancer: inverse.InverseLoss}") for _ in range(2))
     balancer.setup(("causal", "masked", "order"), INITIAL, 10)
-    balancer.update(totals(0))
-    expected = 1 / (0.5 * INITIAL + 0.5 * totals(0).losses)
-    torch.testing.assert_close(balancer.weights(1), expected / expected.mean())
+    told = StepStatistics(0, torch.tensor([4.0, 2.0, torch.nan]), torch.tensor([True, True, False]))
+    balancer.update(told)
+    smoothed = torch.tensor([0.9 * 8 + 0.1 * 4, 0.9 * 8 + 0.1 * 2, 0.7], dtype=torch.double)
+    torch.testing.assert_close(balancer.weights(1), 1 / smoothed / (1 / smoothed).mean())
+    resumed.setup(("causal", "masked", "order"), INITIAL, 10)
+    resumed.load_state_dict(balancer.state_dict())
+    assert torch.equal(resumed.weights(1), balancer.weights(1))
+
+
+def test_readme_shows_the_same_balancer() -> None:
+    [code] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert code in README

@@ -69,7 +69,7 @@ def test_the_running_average_survives_a_cast_to_half() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"plateau_tolerance": -0.1}, "flat to be at least 0, found -0.1"),
+        ({"plateau_tolerance": -0.1}, "a plateau_tolerance of at least 0, found -0.1"),
         ({"window": 0}, "a window of at least 1 step, found 0"),
         ({"smoothing": 1.0}, "a smoothing from 0 to below 1, found 1.0"),
         ({"target_loss": {"span": 1.0}}, "among causal, masked, order, found span: correct the name"),
