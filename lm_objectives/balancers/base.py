@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from lm_objectives.errors import InputError
 from lm_objectives.plugin import Plugin
 
 PerObjective = Float[Tensor, " objectives"]
@@ -79,6 +80,11 @@ class ObjectiveState(Plugin, nn.Module, ABC):
     def update(self, statistics: StepStatistics) -> PerObjective | None:
         """Learn from a step that is over; its losses have the dtype and device of the state."""
         return None
+
+    def expect(self, valid: bool, expected: str, found: object, mend: str) -> None:
+        """Raise `InputError` where an argument is not valid: "{class} expects {expected}, found {found}: {mend}"."""
+        if not valid:
+            raise InputError(f"{type(self).__name__} expects {expected}, found {found}: {mend}")
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ObjectiveState":
         """State keeps at least single precision when the model is cast to half: small moves would be rounded away."""

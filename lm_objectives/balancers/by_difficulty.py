@@ -7,7 +7,6 @@ from torch import Tensor
 
 from lm_objectives.balancers.base import PerObjective, StepStatistics
 from lm_objectives.balancers.curriculum import PacingFunction
-from lm_objectives.errors import InputError
 
 
 class ByDifficulty(PacingFunction):
@@ -54,14 +53,11 @@ class ByDifficulty(PacingFunction):
         smoothing: float = 0.98,
     ) -> None:
         super().__init__()
-        if not 0 <= plateau_tolerance < math.inf:
-            raise InputError(
-                f"ByDifficulty expects a plateau_tolerance of at least 0, found {plateau_tolerance}: try 0.01"
-            )
-        if window < 1:
-            raise InputError(f"ByDifficulty expects a window of at least 1 step, found {window}: try 100")
-        if not 0 <= smoothing < 1:
-            raise InputError(f"ByDifficulty expects a smoothing from 0 to below 1, found {smoothing}: try 0.98")
+        self.expect(
+            0 <= plateau_tolerance < math.inf, "a plateau_tolerance of at least 0", plateau_tolerance, "try 0.01"
+        )
+        self.expect(window >= 1, "a window of at least 1 step", window, "try 100")
+        self.expect(0 <= smoothing < 1, "a smoothing from 0 to below 1", smoothing, "try 0.98")
         self.order = order
         self.target_loss = target_loss or {}
         self.plateau_tolerance = plateau_tolerance

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from lm_objectives.balancers.base import PerObjective
 from lm_objectives.balancers.curriculum import PacingFunction
-from lm_objectives.errors import InputError
 from lm_objectives.schedules import fraction_to_step
 
 
@@ -39,15 +38,13 @@ class Competence(PacingFunction):
 
     def __init__(self, order: list[str], initial: float = 0.01, duration: int | float = 0.5) -> None:
         super().__init__()
-        if not 0 < initial <= 1:
-            raise InputError(
-                f"Competence expects an initial competence above 0 and at most 1, found {initial}: try 0.01"
-            )
-        if not (0 < duration < math.inf and (isinstance(duration, int) or duration <= 1)):
-            raise InputError(
-                f"Competence expects a duration in whole optimizer steps or as a fraction up to 1.0, found {duration}: "
-                "write steps without a point"
-            )
+        self.expect(0 < initial <= 1, "an initial competence above 0 and at most 1", initial, "try 0.01")
+        self.expect(
+            0 < duration < math.inf and (isinstance(duration, int) or duration <= 1),
+            "a duration in whole optimizer steps or as a fraction up to 1.0",
+            duration,
+            "write steps without a point",
+        )
         self.order = order
         self.initial = initial
         self.duration = duration

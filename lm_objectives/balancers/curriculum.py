@@ -8,7 +8,6 @@ from torch import Tensor
 
 from lm_objectives.balancers.base import Balancer, ObjectiveState, PerObjective, StepStatistics
 from lm_objectives.balancers.fixed import Fixed
-from lm_objectives.errors import InputError
 
 
 class PacingFunction(ObjectiveState):
@@ -27,20 +26,13 @@ class PacingFunction(ObjectiveState):
 
     def check_known(self, found: Iterable[str], what: str) -> None:
         """Refuse settings of objectives that do not exist."""
-        unknown = [name for name in found if name not in self.names]
-        if unknown:
-            raise InputError(
-                f"{type(self).__name__} expects {what} for objectives among {', '.join(self.names)}, found "
-                f"{', '.join(unknown)}: correct the name"
-            )
+        unknown = ", ".join(name for name in found if name not in self.names)
+        self.expect(not unknown, f"{what} for objectives among {', '.join(self.names)}", unknown, "correct the name")
 
     def difficulty_ranks(self, order: Sequence[str]) -> list[int]:
         """Each objective's rank in an order by difficulty, 0 for the easiest."""
-        if sorted(order) != sorted(self.names):
-            raise InputError(
-                f"a curriculum expects an order of {', '.join(self.names)}, found {', '.join(order) or 'nothing'}: "
-                "name each objective once, the easiest first"
-            )
+        found, mend = ", ".join(order) or "nothing", "name each objective once, the easiest first"
+        self.expect(sorted(order) == sorted(self.names), f"an order of {', '.join(self.names)}", found, mend)
         return [order.index(name) for name in self.names]
 
 
@@ -80,11 +72,9 @@ class Curriculum(Balancer):
         for part in (self.pace, self.inner):
             part.setup(self.names, losses, self.steps)
         for step in self.pace.change_steps():
-            if not bool(self.active(step).any()):
-                raise InputError(
-                    f"Curriculum expects an objective that takes part at every step, found none at step {step}: let "
-                    "one in from the start, and another before it leaves"
-                )
+            found, mend = f"none at step {step}", "let one in from the start, and another before it leaves"
+            anyone = bool(self.active(step).any())
+            self.expect(anyone, "an objective that takes part at every step", found, mend)
         return {}
 
     def weights(self, step: int) -> PerObjective:

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from lm_objectives.balancers.base import Balancer, PerObjective, StepStatistics
-from lm_objectives.errors import InputError
 
 
 class DynamicWeightAverage(Balancer):
@@ -40,10 +39,8 @@ class DynamicWeightAverage(Balancer):
 
     def __init__(self, temperature: float = 2.0, window: int = 100) -> None:
         super().__init__()
-        if not 0 < temperature < math.inf:
-            raise InputError(f"DynamicWeightAverage expects a temperature above 0, found {temperature}: try 2.0")
-        if window < 1:
-            raise InputError(f"DynamicWeightAverage expects a window of at least 1 step, found {window}: try 100")
+        self.expect(0 < temperature < math.inf, "a temperature above 0", temperature, "try 2.0")
+        self.expect(window >= 1, "a window of at least 1 step", window, "try 100")
         self.temperature = temperature
         self.window = window
 

@@ -7,7 +7,6 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from lm_objectives.balancers.base import Balancer, PerObjective, StepStatistics, masked_sum, normalize_to_count
-from lm_objectives.errors import InputError
 
 _FIRST, _SECOND, _TINY = 0.9, 0.999, 1e-8  # Adam as published
 
@@ -47,10 +46,8 @@ class FAMO(Balancer):
 
     def __init__(self, learning_rate: float = 0.025, decay: float = 0.01) -> None:
         super().__init__()
-        if not 0 < learning_rate < math.inf:
-            raise InputError(f"FAMO expects a learning_rate above 0, found {learning_rate}: try 0.025")
-        if not 0 <= decay < math.inf:
-            raise InputError(f"FAMO expects a decay of at least 0, found {decay}: try 0.01")
+        self.expect(0 < learning_rate < math.inf, "a learning_rate above 0", learning_rate, "try 0.025")
+        self.expect(0 <= decay < math.inf, "a decay of at least 0", decay, "try 0.01")
         self.learning_rate = learning_rate
         self.decay = decay
 

@@ -7,7 +7,6 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from lm_objectives.balancers.base import Balancer, PerObjective
-from lm_objectives.errors import InputError
 
 
 class Fixed(Balancer):
@@ -37,18 +36,13 @@ class Fixed(Balancer):
 
     def initial_state(self, losses: PerObjective) -> dict[str, Tensor]:
         chosen = dict.fromkeys(self.names, 1.0) if self.chosen is None else self.chosen
-        if set(chosen) != set(self.names):
-            raise InputError(
-                f"Fixed expects one weight for each of {', '.join(self.names)}, found weights for "
-                f"{', '.join(chosen) or 'none'}: name just these, or leave the weights out to have 1 for each"
-            )
+        expected, found = f"one weight for each of {', '.join(self.names)}", ", ".join(chosen) or "none"
+        mend = "name just these, or leave the weights out to have 1 for each"
+        self.expect(set(chosen) == set(self.names), expected, f"weights for {found}", mend)
         for name, value in chosen.items():
-            if not 0 <= value < math.inf:
-                raise InputError(
-                    f"Fixed expects weights of at least 0, found {value} for {name}: use 0 to leave an objective out"
-                )
-        if not any(chosen.values()):
-            raise InputError("Fixed expects a weight above 0, found only zeros: give one objective a weight above 0")
+            found = f"{value} for {name}"
+            self.expect(0 <= value < math.inf, "weights of at least 0", found, "use 0 to leave an objective out")
+        self.expect(any(chosen.values()), "a weight above 0", "only zeros", "give one objective a weight above 0")
         weight = torch.tensor([chosen[name] for name in self.names]).to(losses)
         self.register_buffer("weight", weight, persistent=False)  # configuration, which a checkpoint does not change
         return {}

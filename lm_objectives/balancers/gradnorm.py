@@ -44,20 +44,16 @@ class GradNorm(Balancer):
 
     def __init__(self, alpha: float = 1.5, learning_rate: float = 0.025, layer: int = -1) -> None:
         super().__init__()
-        if not 0 <= alpha < math.inf:
-            raise InputError(f"GradNorm expects an alpha of at least 0, found {alpha}: use 0 for equal gradient norms")
-        if not 0 < learning_rate < math.inf:
-            raise InputError(f"GradNorm expects a learning_rate above 0, found {learning_rate}: try 0.025")
+        self.expect(0 <= alpha < math.inf, "an alpha of at least 0", alpha, "use 0 for equal gradient norms")
+        self.expect(0 < learning_rate < math.inf, "a learning_rate above 0", learning_rate, "try 0.025")
         self.alpha = alpha
         self.learning_rate = learning_rate
         self.layer = layer
 
     def initial_state(self, losses: PerObjective) -> dict[str, Tensor]:
-        if not bool((losses > 0).all()):
-            raise InputError(
-                f"GradNorm expects initial losses above 0, found {losses.tolist()} for {', '.join(self.names)}: "
-                "have each objective's initial_loss say its theoretical loss in nats"
-            )
+        found = f"{losses.tolist()} for {', '.join(self.names)}"
+        mend = "have each objective's initial_loss say its theoretical loss in nats"
+        self.expect(bool((losses > 0).all()), "initial losses above 0", found, mend)
         return {"weight": torch.ones_like(losses)}
 
     def update(self, statistics: StepStatistics) -> None:

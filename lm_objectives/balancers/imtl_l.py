@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from lm_objectives.balancers.base import Balancer, PerObjective, StepStatistics
-from lm_objectives.errors import InputError
 
 
 class IMTLL(Balancer):
@@ -36,8 +35,7 @@ class IMTLL(Balancer):
 
     def __init__(self, learning_rate: float = 0.01) -> None:
         super().__init__()
-        if not 0 < learning_rate < math.inf:
-            raise InputError(f"IMTLL expects a learning_rate above 0, found {learning_rate}: try 0.01")
+        self.expect(0 < learning_rate < math.inf, "a learning_rate above 0", learning_rate, "try 0.01")
         self.learning_rate = learning_rate
 
     def initial_state(self, losses: PerObjective) -> dict[str, Tensor]:

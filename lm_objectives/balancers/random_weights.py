@@ -4,7 +4,6 @@ import numpy as np
 import torch
 
 from lm_objectives.balancers.base import Balancer, PerObjective
-from lm_objectives.errors import InputError
 
 
 class RandomWeights(Balancer):
@@ -33,8 +32,7 @@ class RandomWeights(Balancer):
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
-        if seed < 0:
-            raise InputError(f"RandomWeights expects a seed of at least 0, found {seed}: use a whole number from 0 up")
+        self.expect(seed >= 0, "a seed of at least 0", seed, "use a whole number from 0 up")
         self.seed = seed
 
     def weights(self, step: int) -> PerObjective:

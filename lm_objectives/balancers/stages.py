@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from lm_objectives.balancers.base import PerObjective
 from lm_objectives.balancers.curriculum import PacingFunction
-from lm_objectives.errors import InputError
 from lm_objectives.schedules import Interpolation, Points, check_points, interpolate, points_at_steps
 
 
@@ -43,10 +43,9 @@ class Stages(PacingFunction):
 
     def __init__(self, points: Mapping[str, Points], between: Interpolation = "linear") -> None:
         super().__init__()
-        if between not in ("linear", "cosine", "step"):
-            raise InputError(f"Stages expects between to be linear, cosine or step, found {between}: choose one")
+        self.expect(between in get_args(Interpolation), "between to be linear, cosine or step", between, "choose one")
         for name, pairs in points.items():
-            check_points(pairs, _check_factor, f"Stages of {name}")
+            check_points(pairs, self._check_factor, f"Stages of {name}")
         self.points = points
         self.between = between
 
@@ -67,7 +66,5 @@ class Stages(PacingFunction):
         steps = {math.floor(when) + beside for pairs in self.placed.values() for when, _ in pairs for beside in (0, 1)}
         return sorted(step for step in steps | {0} if step == 0 or self.steps < 0 or step < self.steps)
 
-
-def _check_factor(factor: float) -> None:
-    if not 0 <= factor < math.inf:
-        raise InputError(f"Stages expects factors of at least 0, found {factor}: use 0 to keep an objective out")
+    def _check_factor(self, factor: float) -> None:
+        self.expect(0 <= factor < math.inf, "factors of at least 0", factor, "use 0 to keep an objective out")

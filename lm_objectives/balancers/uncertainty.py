@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from lm_objectives.balancers.base import Balancer, PerObjective, StepStatistics
-from lm_objectives.errors import InputError
 
 
 class Uncertainty(Balancer):
@@ -45,10 +44,8 @@ class Uncertainty(Balancer):
 
     def __init__(self, learning_rate: float = 0.01, variant: Literal["kendall", "liebel"] = "kendall") -> None:
         super().__init__()
-        if not 0 < learning_rate < math.inf:
-            raise InputError(f"Uncertainty expects a learning_rate above 0, found {learning_rate}: try 0.01")
-        if variant not in ("kendall", "liebel"):
-            raise InputError(f"Uncertainty expects the variant kendall or liebel, found {variant}: choose one of them")
+        self.expect(0 < learning_rate < math.inf, "a learning_rate above 0", learning_rate, "try 0.01")
+        self.expect(variant in ("kendall", "liebel"), "the variant kendall or liebel", variant, "choose one of them")
         self.learning_rate = learning_rate
         self.variant = variant
 
