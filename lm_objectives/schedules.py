@@ -1,4 +1,4 @@
-"""Settings that move over the training: points of a schedule, and what lies between them."""
+"""Values that move over training."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -20,12 +20,12 @@ Schedulable = float | list[list[int | float]]
 
 
 def check_points(points: Points, check: Callable[[float], None], what: str) -> None:
-    """Refuse points that no training could have.
+    """Raise for points that no training could have.
 
     Args:
         points: pairs [when, value].
         check: raises for a value that is out of range.
-        what: whose points they are, for messages.
+        what: the setting that the points are of, for messages.
     """
     if not points or any(len(pair) != 2 for pair in points):
         raise InputError(
@@ -41,7 +41,12 @@ def check_points(points: Points, check: Callable[[float], None], what: str) -> N
 
 
 def points_at_steps(points: Points, steps: int, what: str) -> list[tuple[float, float]]:
-    """The points at optimizer steps, checked to follow one another within the training."""
+    """Points as (step, value), checked to follow one another within the training.
+
+    >>> from lm_objectives.schedules import points_at_steps
+    >>> points_at_steps([[0.1, 0.0], [50, 1.0]], steps=200, what="share")
+    [(20.0, 0.0), (50.0, 1.0)]
+    """
     placed = [(fraction_to_step(when, steps, what), float(value)) for when, value in points]
     if 0 <= steps < placed[-1][0]:
         raise InputError(
@@ -57,7 +62,7 @@ def points_at_steps(points: Points, steps: int, what: str) -> list[tuple[float, 
 
 
 def fraction_to_step(when: int | float, steps: int, what: str) -> float:
-    """A whole number is an optimizer step, any other a fraction of the training."""
+    """The optimizer step of a point: a whole number is a step, any other a fraction of the training."""
     if isinstance(when, int) or when == 0:
         return float(when)
     if steps < 0:
@@ -80,21 +85,25 @@ def interpolate(points: Sequence[tuple[float, float]], step: int, between: Inter
     return points[-1][1]
 
 
-def depends_on_length(ramp: Schedulable) -> bool:
-    """Whether a ramp depends on how long the training is."""
-    return not isinstance(ramp, (int, float)) and any(isinstance(when, float) and when > 0 for when, _ in ramp)
+def depends_on_length(value: Schedulable) -> bool:
+    """Whether a value depends on how long the training is."""
+    return any(isinstance(when, float) and when > 0 for when, _ in _as_points(value))
 
 
-def check_schedulable(ramp: Schedulable, check: Callable[[float], None], what: str) -> None:
-    """Refuse a number, or points, that are out of range."""
-    if isinstance(ramp, (int, float)):
-        check(float(ramp))
-    else:
-        check_points(ramp, check, what)
+def check_schedulable(value: Schedulable, check: Callable[[float], None], what: str) -> None:
+    """Raise for a number, or points, out of range; the arguments are those of `check_points`."""
+    check_points(_as_points(value), check, what)
 
 
-def value_at(ramp: Schedulable, step: int, steps: int, what: str, between: Interpolation = "linear") -> float:
-    """A ramp's value at an optimizer step of a training of so many."""
-    if isinstance(ramp, (int, float)):
-        return ramp
-    return interpolate(points_at_steps(ramp, steps, what), step, between)
+def value_at(value: Schedulable, step: int, steps: int, what: str, between: Interpolation = "linear") -> float:
+    """The value at an optimizer step of a training of so many steps.
+
+    >>> from lm_objectives.schedules import value_at
+    >>> value_at([[0.0, 0.3], [1.0, 0.1]], step=25, steps=100, what="mask_rate")
+    0.25
+    """
+    return interpolate(points_at_steps(_as_points(value), steps, what), step, between)
+
+
+def _as_points(value: Schedulable) -> Points:
+    return [[0, value]] if isinstance(value, (int, float)) else value
