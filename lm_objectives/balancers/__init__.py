@@ -1,4 +1,4 @@
-"""How the objectives' losses become one total: every balancer, by name."""
+"""Balancers: weights for the total of several losses."""
 
 from lm_objectives.balancers.base import Balancer, StepStatistics
 from lm_objectives.balancers.by_difficulty import ByDifficulty

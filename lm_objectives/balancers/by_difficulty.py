@@ -12,7 +12,7 @@ from lm_objectives.balancers.curriculum import PacingFunction
 class ByDifficulty(PacingFunction):
     """An objective comes in once each one before it in the order is learned, and stays in.
 
-    With m the exponential average of an objective's losses over the steps it was present in, corrected for its start
+    With m the exponential average of an objective's losses over the steps that trained it, corrected for its start
     at 0, the objective is learned for good once
 
         m <= target_loss                                                     where it has one, or

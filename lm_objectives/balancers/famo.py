@@ -52,14 +52,14 @@ class FAMO(Balancer):
         self.decay = decay
 
     def initial_state(self, losses: PerObjective) -> dict[str, Tensor]:
-        zeros, everyone = torch.zeros_like(losses), torch.ones_like(losses, dtype=torch.bool)
+        zeros, every = torch.zeros_like(losses), torch.ones_like(losses, dtype=torch.bool)
         losses = losses.clamp(min=torch.finfo(losses.dtype).eps)
         state = dict.fromkeys(("logits", "first_moment", "second_moment", "steps_trained"), zeros)
-        return state | {"previous_losses": losses, "weight": normalize_to_count(1 / losses, everyone)}
+        return state | {"previous_losses": losses, "weight": normalize_to_count(1 / losses, every)}
 
     def update(self, statistics: StepStatistics) -> None:
         losses = statistics.losses.clamp(min=torch.finfo(statistics.losses.dtype).eps)
-        known = statistics.trained & (self.steps_trained > 0)  # whose fall is: Adam moves their logits alone
+        known = statistics.trained & (self.steps_trained > 0)  # Adam moves the logits of these
         fall = self.previous_losses.log() - losses.log()
         z = _softmax(self.logits, known)
         slope = z * (fall - masked_sum(z * fall, known)) + self.decay * self.logits

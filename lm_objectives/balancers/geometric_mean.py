@@ -1,4 +1,4 @@
-"""Weights that minimise the product of the losses."""
+"""Geometric loss strategy: weights that minimise the product of the losses."""
 
 import torch
 from jaxtyping import Bool

@@ -34,7 +34,7 @@ class GradNorm(Balancer):
     section 3, algorithm 1.
 
     Args:
-        alpha: how strongly those behind are pulled, at least 0; 0 asks for equal norms.
+        alpha: how strongly a slower fall of the loss raises an objective's target, at least 0; 0 asks for equal norms.
         learning_rate: step size of the weights, above 0.
         layer: index of the transformer block whose parameters count, negative from the end; -1 is the deepest that
             every objective reaches.

@@ -63,7 +63,7 @@ class Stages(PacingFunction):
 
     def change_steps(self) -> list[int]:
         # A factor is 0 throughout an open interval or nowhere in it: one step of each interval tells.
-        steps = {math.floor(when) + beside for pairs in self.placed.values() for when, _ in pairs for beside in (0, 1)}
+        steps = {math.floor(when) + after for pairs in self.placed.values() for when, _ in pairs for after in (0, 1)}
         return sorted(step for step in steps | {0} if step == 0 or self.steps < 0 or step < self.steps)
 
     def _check_factor(self, factor: float) -> None:

@@ -10,9 +10,9 @@ from lm_objectives.balancers.base import Balancer, PerObjective, StepStatistics
 
 
 class Uncertainty(Balancer):
-    """Homoscedastic uncertainty: an objective weighs the less the larger its learned variance σ² is.
+    """Homoscedastic uncertainty: an objective weighs less the larger its learned variance σ² is.
 
-    With s_i = ln σ_i², a log variance learned beside the model and 0 at the start:
+    With s_i = ln σ_i², a log variance learned along with the model, 0 at the start:
 
         w_i = e^(-s_i) / 2
 

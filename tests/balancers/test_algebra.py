@@ -19,12 +19,12 @@ KEPT = ("Uncertainty", "Liebel", "IMTLL", "RandomWeights", "Stages")  # learned,
 BLIND_TO_UNITS = ("Fixed", "GradNorm", "DynamicWeightAverage")  # L and L(0) in other units for one objective
 
 
-def run(balancer: Balancer, steps: range, present: Tensor | None = None) -> list[Tensor]:
+def run(balancer: Balancer, steps: range, trained: Tensor | None = None) -> list[Tensor]:
     """Weights of each step, the deferred ones where there are such."""
     history = []
     for step in steps:
         before = balancer.weights(step)
-        after = balancer.update(totals(step, present, balancer.names))
+        after = balancer.update(totals(step, trained, balancer.names))
         history.append(before if after is None else after)
     return history
 
@@ -114,7 +114,7 @@ def test_one_objective_weighs_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in EVERY if name not in KEPT])
-def test_one_present_objective_weighs_one(name: str) -> None:
+def test_an_objective_trained_alone_weighs_one(name: str) -> None:
     balancer = make(name)
     alone = torch.tensor([True, False, False])
     history = run(balancer, range(3), alone)

@@ -70,13 +70,13 @@ def make(name: str, names: tuple[str, ...] = NAMES, initial: Tensor = INITIAL) -
     return balancer
 
 
-def totals(step: int, present: Tensor | None = None, names: tuple[str, ...] = NAMES) -> StepStatistics:
+def totals(step: int, trained: Tensor | None = None, names: tuple[str, ...] = NAMES) -> StepStatistics:
     """What step `step` measured: losses that fall at different speeds, and gradients that partly conflict."""
     size = len(names)
     generator = torch.Generator().manual_seed(step)
     speed = torch.tensor([0.02, 0.05, 0.005], dtype=torch.double)[:size]
     noise = 1 + 0.1 * torch.rand(size, generator=generator, dtype=torch.double)
     gradients = torch.randn(size, 11, generator=generator, dtype=torch.double) * INITIAL[:size, None]
-    here = torch.ones(size, dtype=torch.bool) if present is None else present
+    here = torch.ones(size, dtype=torch.bool) if trained is None else trained
     losses = INITIAL[:size] * torch.exp(-speed * step) * noise
     return StepStatistics(step, losses * here, here, gradients)
