@@ -26,8 +26,8 @@ class StepStatistics:
         losses: nats per scored position of each objective over the whole step; 0 where it scored none.
         trained: which objectives scored a position in this step and have a weight above 0. The others' losses and
             gradients mean nothing.
-        gradients: a row for each objective, the gradient of its *unweighted* loss over the last shared block or, for
-            `all_layers`, all blocks; `None` for a balancer that needs losses alone.
+        gradients: a row for each objective, the gradient of its *unweighted* loss over the last shared layer or, for
+            `all_layers`, all layers; `None` for a balancer that needs losses alone.
     """
 
     step: int
@@ -139,7 +139,7 @@ class Balancer(ObjectiveState):
     """Whether the weights come out of the step's own gradients: then `update` returns them."""
 
     layer: int = -1
-    """Transformer block that `last_layer` means, counted from the end where it is negative."""
+    """Transformer layer that `last_layer` means, counted from the end where it is negative."""
 
     weight: Tensor
 

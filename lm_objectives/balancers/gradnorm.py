@@ -25,7 +25,7 @@ class GradNorm(Balancer):
         >>> from lm_objectives import GradNorm, StepStatistics
         >>> balancer = GradNorm()
         >>> balancer.setup(["causal", "order"], torch.tensor([8.0, 0.7]), steps=100)
-        >>> gradients = torch.tensor([[3.0, 0.0], [0.0, 1.0]])  # of each loss over the last block's parameters
+        >>> gradients = torch.tensor([[3.0, 0.0], [0.0, 1.0]])  # of each loss over the last layer's parameters
         >>> balancer.update(StepStatistics(0, torch.tensor([4.0, 0.7]), torch.tensor([True, True]), gradients))
         >>> balancer.weights(1)
         tensor([0.9487, 1.0513])
@@ -36,7 +36,7 @@ class GradNorm(Balancer):
     Args:
         alpha: how strongly a slower fall of the loss raises an objective's target, at least 0; 0 asks for equal norms.
         learning_rate: step size of the weights, above 0.
-        layer: index of the transformer block whose parameters count, negative from the end; -1 is the deepest that
+        layer: index of the transformer layer whose parameters count, negative from the end; -1 is the deepest that
             every objective reaches.
     """
 

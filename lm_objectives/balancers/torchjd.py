@@ -17,7 +17,7 @@ _UNIT_TRACE = ("UPGrad", "DualProj", "CAGrad")  # scale-free, yet take a Gramian
 
 
 class TorchJD(Balancer):
-    """Weights from the angles and lengths of the objectives' gradients over the backbone's blocks.
+    """Weights from the angles and lengths of the objectives' gradients over the backbone's layers.
 
         G = J Jᵀ  with J's rows the objectives' gradients,   w = weighting(G)
 
@@ -36,7 +36,7 @@ class TorchJD(Balancer):
         >>> from lm_objectives import StepStatistics, TorchJD
         >>> balancer = TorchJD("MGDA")
         >>> balancer.setup(["causal", "order"], torch.tensor([8.0, 0.7]), steps=100)
-        >>> gradients = torch.tensor([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])  # of each loss over all blocks
+        >>> gradients = torch.tensor([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])  # of each loss over all layers
         >>> balancer.update(StepStatistics(0, torch.tensor([8.0, 0.7]), torch.tensor([True, True]), gradients))
         tensor([0.6000, 0.4000])
 
