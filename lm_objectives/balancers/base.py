@@ -69,7 +69,7 @@ class ObjectiveState(Plugin, nn.Module, ABC):
     def initial_state(self, losses: PerObjective) -> dict[str, Tensor]:
         """Tensors to keep, by name: each becomes an attribute that is saved, resumed and moved between devices.
 
-        State of shape `(objectives,)` changes for the objectives that a step trained alone, whatever `update` does.
+        State of shape `(objectives,)` changes only for objectives that the step trained, whatever `update` does.
         `names`, `steps` and `initial_losses` are set before it is called.
 
         Args:
