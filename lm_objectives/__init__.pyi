@@ -62,12 +62,21 @@ from .corruptions.span_lengths import Poisson as Poisson
 from .corruptions.span_lengths import SpanLengths as SpanLengths
 from .corruptions.span_lengths import Uniform as Uniform
 from .corruptions.text_denoising import TextInfilling as TextInfilling
+from .corruptions.causal_lm import next_token_labels as next_token_labels
+from .corruptions.masked_lm import sample_flat_positions as sample_flat_positions
+from .corruptions.masked_lm import sample_positions as sample_positions
 from .data.datamodule import TextDataModule as TextDataModule
 from .objectives import (
     BaselineNames as BaselineNames,
 )
 from .objectives import (
     CausalLM as CausalLM,
+)
+from .objectives import (
+    ClassificationObjective as ClassificationObjective,
+)
+from .objectives import (
+    LanguageModelObjective as LanguageModelObjective,
 )
 from .objectives import (
     LossOutput as LossOutput,

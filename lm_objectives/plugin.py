@@ -9,9 +9,14 @@ import inspect
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import lm_objectives
+
 
 class Plugin:
-    """Remembers the arguments it was made with, so that `describe` can write it down as plain data."""
+    """Remembers the arguments it was made with, so that `to_config` can write it down as plain data.
+
+    Those of a dataclass are its fields.
+    """
 
     _arguments: dict[str, Any]
 
@@ -36,13 +41,19 @@ class Plugin:
 
 
 def to_config(value: Any) -> Any:
-    """Plain data from which `rebuild` makes an equal plug-in: `{"class_path": …, "init_args": …}`."""
+    """Plain data from which `from_config` makes an equal plug-in: `{"class_path": …, "init_args": …}`.
+
+    >>> from lm_objectives import CausalLM
+    >>> to_config(CausalLM(share=2.0))
+    {'class_path': 'lm_objectives.CausalLM', 'init_args': {'share': 2.0}}
+    """
     if isinstance(value, Plugin):
-        kind = type(value)
-        arguments = value.__dict__.get("_arguments", {})
-        if is_dataclass(value):  # whose `__init__` is made after `__init_subclass__` has run
-            arguments = {item.name: getattr(value, item.name) for item in fields(value) if item.init}
-        return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": to_config(arguments)}
+        kind, arguments = type(value), value.__dict__.get("_arguments", {})
+        if is_dataclass(value):
+            arguments = {field.name: getattr(value, field.name) for field in fields(value) if field.init}
+        public = getattr(lm_objectives, kind.__name__, None) is kind
+        path = f"lm_objectives.{kind.__name__}" if public else f"{kind.__module__}.{kind.__qualname__}"
+        return {"class_path": path, "init_args": to_config(arguments)}
     if isinstance(value, dict):
         return {str(key): to_config(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -53,7 +64,7 @@ def to_config(value: Any) -> Any:
 
 
 def from_config(description: Any) -> Any:
-    """The plug-in that `describe` wrote down.
+    """The plug-in that `to_config` wrote down.
 
     Raises:
         TypeError: when the class path names anything but a plug-in, which a tampered checkpoint might.

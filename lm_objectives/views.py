@@ -13,6 +13,9 @@ from lm_objectives.errors import InputError
 
 Attention = Literal["causal", "bidirectional", "prefix"]
 
+IGNORED = -100
+"""The label of a position that is not scored, as transformers and `torch.nn.functional.cross_entropy` have it."""
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -166,6 +169,44 @@ class Rows:
     token_type_ids: np.ndarray | None = None
     labels: np.ndarray | None = None
 
+    def labelled(self, input_ids: np.ndarray, labels: np.ndarray, attention: Attention = "bidirectional") -> View:
+        """A view of `input_ids` with the label of each position, or of each row; its loss is over the labels.
+
+        Label t is predicted from hidden state t: unlike the models of transformers, ours do not shift labels (see
+        `next_token_labels`).
+
+        >>> import numpy as np
+        >>> from lm_objectives import Rows
+        >>> ids = np.array([[1, 5, 6, 2], [1, 7, 2, 0]])
+        >>> rows = Rows(keys=np.arange(2, dtype=np.uint64), input_ids=ids, lengths=np.array([4, 3]))
+        >>> view = rows.labelled(ids, np.array([[-100, 8, -100, -100], [-100, 9, -100, -100]]))
+        >>> view.label_positions, view.targets, view.counts
+        (tensor([1, 5]), tensor([8, 9]), {'loss': 2})
+        >>> rows.labelled(ids, ids == 2).targets
+        tensor([0, 0, 0, 1, 0, 0, 1])
+        >>> rows.labelled(ids, np.array([1, 0])).label_positions
+        tensor([0, 4])
+
+        Args:
+            input_ids: what the model reads, `(rows, time)`.
+            labels: `(rows, time)`, -100 where a position is not scored, nor is one beyond its row's length; or
+                `(rows,)`, scored at each row's first position. Booleans count as 0 and 1.
+            attention: as in `View`; the same that the corruption's `attention` says.
+
+        Raises:
+            InputError: for labels of another shape.
+        """
+        if labels.shape not in (input_ids.shape, input_ids.shape[:1]):
+            raise InputError(
+                f"expected labels of shape {input_ids.shape}, or {input_ids.shape[:1]} for one label a row, found "
+                f"{labels.shape}: give each position of input_ids a label, -100 where it is not scored"
+            )
+        scored = np.arange(input_ids.shape[1]) < (self.lengths[:, None] if labels.ndim == 2 else 1)
+        labels = np.broadcast_to(labels if labels.ndim == 2 else labels[:, None], input_ids.shape)
+        label_positions = np.flatnonzero(scored & (labels != IGNORED))
+        targets = labels.ravel()[label_positions].astype(np.int64)
+        return self.to_view(input_ids, attention, label_positions, targets, {"loss": len(targets)})
+
     def to_view(
         self,
         input_ids: np.ndarray,
@@ -175,7 +216,10 @@ class Rows:
         counts: dict[str, int],
         sampling_noise: np.ndarray | None = None,
     ) -> View:
-        """A view of `input_ids`, `(rows, time)`, in the shape of these rows, as tensors; the arguments are as in `View`."""
+        """A view of `input_ids`, `(rows, time)`, with the lengths, positions and segments of these rows, as tensors.
+
+        The arguments are as in `View`.
+        """
         return View(
             input_ids=torch.from_numpy(input_ids),
             lengths=torch.from_numpy(self.lengths),

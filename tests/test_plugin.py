@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lm_objectives.balancers import Curriculum, Stages, Uncertainty
-from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken
+from lm_objectives.objectives import CausalLM, MaskedLM, NextSentence, Objective, ReplacedToken
 from lm_objectives.plugin import Plugin, from_config, to_config
 
 
@@ -64,6 +64,14 @@ def test_rebuilt_holds_what_was_given() -> None:
     assert (again.corruption.rate, again.share) == (0.3, 0.4)  # type: ignore[attr-defined]
     branch = from_config(to_config(Branch(0.5, leaf=Leaf(2))))
     assert branch.leaf.size == 2
+
+
+def test_what_the_package_exports_goes_by_its_public_name() -> None:
+    """So that files may move, as jsonargparse writes it."""
+    described = to_config({"next": NextSentence(), "paced": Curriculum(pace=Stages({"next": [[0, 1.0]]}))})
+    assert described["next"]["class_path"] == "lm_objectives.NextSentence"
+    assert described["paced"]["class_path"] == "lm_objectives.Curriculum"
+    assert described["paced"]["init_args"]["pace"]["class_path"] == "lm_objectives.Stages"
 
 
 @pytest.mark.parametrize("plain", [None, True, 3, 0.5, "text", [1, "a"], {"a": {"b": [None]}}])

@@ -14,6 +14,7 @@ from lm_objectives.corruptions.windows import (
     read_stream,
 )
 from lm_objectives.errors import InputError
+from lm_objectives.plugin import Plugin
 from lm_objectives.views import Attention, Rows, Text, View, Vocabulary
 
 Layout = Literal["encoder-decoder", "prefix"]
@@ -27,11 +28,28 @@ def check_fraction(value: float, name: str, advice: str) -> None:
         raise InputError(f"expected a {name} between 0 and 1, both excluded, found {value}: {advice}")
 
 
-class Corruption(ABC):
+class Corruption(Plugin, ABC):
     """From text to input and labels, as a pure function of each row's key.
 
-    Plain data: no parameters, picklable, the same in every worker. Its random numbers come from `corruptions.random`
-    alone, so a row does not depend on batch size, workers, ranks, accumulation or a resume.
+    Plain data: no parameters, picklable, the same in every worker; best a frozen dataclass. Its random numbers come
+    from the rows' keys alone (see `sample_positions` and `corruptions.random`), so a row does not depend on batch size,
+    workers, ranks, accumulation or a resume.
+
+    >>> from dataclasses import dataclass
+    >>> import numpy as np
+    >>> from lm_objectives import Corruption, Rows, Vocabulary, sample_positions
+    >>> @dataclass(frozen=True)
+    ... class Shuffling(Corruption):
+    ...     rate: float = 0.5
+    ...     def corrupt(self, rows, vocabulary):
+    ...         ids = rows.input_ids.copy()
+    ...         for row, chosen in zip(ids, sample_positions(rows, vocabulary, self.rate)):
+    ...             row[chosen] = np.roll(row[chosen], 1)
+    ...         return rows.labelled(ids, labels=ids != rows.input_ids)
+    >>> rows = Rows(keys=np.zeros(1, np.uint64), input_ids=np.array([[1, 4, 5, 6, 7, 2, 0]]), lengths=np.array([6]))
+    >>> view = Shuffling().corrupt(rows, Vocabulary(size=8, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3)))
+    >>> view.targets.sum(), view.counts
+    (tensor(2), {'loss': 6})
     """
 
     frame: Frame = "none"

@@ -7,7 +7,7 @@ import numpy as np
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.corruptions.windows import Frame
 from lm_objectives.errors import InputError
-from lm_objectives.views import Rows, View, Vocabulary
+from lm_objectives.views import IGNORED, Rows, View, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,21 @@ class NextToken(Corruption):
 
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
         del vocabulary
-        predicted = np.arange(1, rows.input_ids.shape[1] + 1) < rows.lengths[:, None]
-        if rows.position_ids is not None:  # the next document's first token does not follow from this one
-            predicted[:, :-1] &= rows.position_ids[:, 1:] > 0
-        scored = np.flatnonzero(predicted)
-        targets = rows.input_ids.ravel()[scored + 1]
-        return rows.to_view(rows.input_ids, self.attention, scored, targets, {"loss": len(scored)})
+        return rows.labelled(rows.input_ids, next_token_labels(rows), self.attention)
+
+
+def next_token_labels(rows: Rows) -> np.ndarray:
+    """The token after each, `(rows, time)`; -100 for the last one of a row, or of a document's part of it.
+
+    >>> import numpy as np
+    >>> from lm_objectives import Rows, next_token_labels
+    >>> rows = Rows(keys=np.zeros(1, np.uint64), input_ids=np.array([[1, 5, 6, 2, 0]]), lengths=np.array([4]))
+    >>> next_token_labels(rows)
+    array([[   5,    6,    2, -100, -100]])
+    """
+    labels = np.full_like(rows.input_ids, IGNORED)
+    labels[:, :-1] = rows.input_ids[:, 1:]
+    labels[np.arange(1, labels.shape[1] + 1) >= rows.lengths[:, None]] = IGNORED
+    if rows.position_ids is not None:  # the next document's first token does not follow from this one
+        labels[:, :-1][rows.position_ids[:, 1:] == 0] = IGNORED
+    return labels

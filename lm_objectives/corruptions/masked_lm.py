@@ -50,6 +50,26 @@ def sample_flat_positions(
     return units.positions(chosen)
 
 
+def sample_positions(rows: Rows, vocabulary: Vocabulary, rate: float) -> list[np.ndarray]:
+    """Positions in each row of round(rate × tokens) of its tokens and at least one, ascending; special tokens never.
+
+    A function of the row's key alone, so that a row is the same in any batch, worker and rank.
+
+    >>> import numpy as np
+    >>> from lm_objectives import Rows, Vocabulary, sample_positions
+    >>> vocabulary = Vocabulary(size=10, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3))
+    >>> ids = np.array([[1, 5, 6, 7, 8, 2], [1, 9, 2, 0, 0, 0]])
+    >>> rows = Rows(keys=np.arange(2, dtype=np.uint64), input_ids=ids, lengths=np.array([6, 3]))
+    >>> [len(positions) for positions in sample_positions(rows, vocabulary, 0.5)]
+    [2, 1]
+
+    Args:
+        rate: in (0, 1).
+    """
+    row, position = np.divmod(sample_flat_positions(rows, vocabulary, rate), rows.input_ids.shape[1])
+    return np.split(position, np.searchsorted(row, np.arange(1, len(rows.input_ids))))
+
+
 def mask_counts(rate: float, units: np.ndarray) -> np.ndarray:
     """round(rate × units), at least one where there is one, `(rows,)`."""
     return np.minimum(np.maximum(np.rint(rate * units).astype(np.int64), 1), units)

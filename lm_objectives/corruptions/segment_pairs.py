@@ -21,8 +21,7 @@ class SegmentPairs(Corruption):
         """The view of the rows as they are: the first position of each has its label."""
         del vocabulary
         assert rows.labels is not None
-        first = np.arange(len(rows.input_ids)) * rows.input_ids.shape[1]
-        return rows.to_view(rows.input_ids, self.attention, first, rows.labels, {"loss": len(first)})
+        return rows.labelled(rows.input_ids, rows.labels)
 
 
 def cut_points(text: Text, passages: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

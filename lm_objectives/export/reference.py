@@ -1,4 +1,4 @@
-"""A class of transformers on the modules of a trained backbone, with a head's weights where that class keeps them."""
+"""Wraps a trained backbone in a class of transformers, and copies a head's weights into it."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.backbone.config import first_position
-from lm_objectives.objectives.hf_heads import Names
+from lm_objectives.objectives.hf_heads import parameter_names
 from lm_objectives.views import View
 
 if TYPE_CHECKING:
@@ -22,26 +22,29 @@ class NotExportableError(ValueError):
 
 
 class ExportedModel(NamedTuple):
-    """A model of transformers, and what each of its outputs is by our heads, from hidden states.
+    """A model of transformers, and our logits that its outputs must equal.
 
-    `reads` gives the hidden states of a view, where the backbone does not.
+    Attributes:
+        model: the model.
+        outputs: for each of its outputs, our logits from hidden states.
+        encode: hidden states of a view; `None` for the backbone's.
     """
 
     model: "PreTrainedModel"
     outputs: dict[str, Callable[[Tensor], Tensor]]
-    reads: Callable[[View], Tensor] | None = None
+    encode: Callable[[View], Tensor] | None = None
 
 
-def wrap_backbone(kind: Any, backbone: Backbone, instead: Mapping[str, nn.Module] = MappingProxyType({})) -> Any:
+def wrap_backbone(kind: Any, backbone: Backbone, replaced: Mapping[str, nn.Module] = MappingProxyType({})) -> Any:
     """A model of a class, or of an auto class, on the modules of a backbone; its head, and a pooler, are fresh.
 
-    A class that counts positions from the padding's id has the rows of its table there and not where the backbone was
-    told that they begin (see `positions.settle`): before them come rows for ids below, which are read by nothing.
+    A class that counts positions from the padding's id has the rows of its table there, and not where the backbone's
+    begin (see `backbone.positions.set_first_position`): before them come rows for lower ids, which nothing reads.
 
     Args:
         kind: the class.
         backbone: whose modules it gets.
-        instead: of some of them these, by name.
+        replaced: modules that stand in for some of those, by name.
     """
     config = copy.deepcopy(backbone.config)
     first, counts_from = first_position(config), (config.pad_token_id or 0) + 1
@@ -49,7 +52,7 @@ def wrap_backbone(kind: Any, backbone: Backbone, instead: Mapping[str, nn.Module
         config.max_position_embeddings += counts_from - first
         del config.first_position
     model = kind.from_config(config) if hasattr(kind, "from_config") else kind(config)
-    for name, part in (dict(backbone.model.named_children()) | dict(instead)).items():
+    for name, part in (dict(backbone.model.named_children()) | dict(replaced)).items():
         moved = first not in (0, counts_from) and _moved(part, getattr(model.base_model, name), first, counts_from)
         if not moved:
             setattr(model.base_model, name, part)
@@ -71,11 +74,11 @@ def _moved(part: nn.Module, theirs: nn.Module, first: int, counts_from: int) -> 
 
 
 @torch.no_grad()
-def copy_head(head: nn.Module, names: Names, model: Any) -> None:
-    """Copy a head's parameters to where a class of transformers keeps them."""
+def copy_head(head: nn.Module, names: Mapping[str, str], model: Any) -> None:
+    """Copy a head's parameters into a model of transformers, by their names there (see `Objective.hf_names`)."""
     theirs = dict(model.named_parameters(remove_duplicate=False))
     own = dict(head.named_parameters())
-    for name, there in names.items():
+    for name, there in parameter_names(head, names).items():
         if there not in theirs:
             raise NotExportableError(f"this configuration has no {there}")
         theirs[there].copy_(own[name])
@@ -83,7 +86,7 @@ def copy_head(head: nn.Module, names: Names, model: Any) -> None:
 
 @torch.no_grad()
 def set_lm_head(weight: Tensor, bias: Tensor | None, model: Any) -> None:
-    """Give a model the weight and the bias that tokens are predicted by, which its configuration may tie or not."""
+    """Set the weight and the bias of a model's head over the vocabulary, whether its configuration ties it or not."""
     head = model.get_output_embeddings()
     if head.weight is not weight:  # nor may it be written into, which the configuration may have made the embedding
         head.weight = nn.Parameter(weight.clone())

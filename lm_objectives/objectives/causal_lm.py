@@ -1,41 +1,24 @@
 """Next-token prediction."""
 
-from collections.abc import Iterator
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lm_objectives.corruptions.causal_lm import NextToken
 from lm_objectives.corruptions.windows import Frame
-from lm_objectives.demo.show_seq2seq import continued
-from lm_objectives.objectives.language_model import OwnHead, check_regularization
-
-if TYPE_CHECKING:
-    from lm_objectives.demo.context import DemoContext
+from lm_objectives.objectives.language_model import LanguageModelObjective
 
 
-class CausalLM(OwnHead):
+class CausalLM(LanguageModelObjective):
     """Each token from those before it: L = −Σ ln p(x_t | x_<t), in nats per predicted token.
 
     GPT (Radford et al. 2018, section 3.1); Llama. The head is linear, tied to the embedding where the backbone's
     configuration ties it, as the family's own causal head does, and the embedding is as wide as the hidden states.
 
-    Training minimises and logs the loss with label smoothing and z-loss; held-out losses and perplexity are without
-    them, and compare whatever a run trains with.
-
     Args:
-        label_smoothing: ε in [0, 1), part of the target's probability that all tokens share (Szegedy et al. 2016,
-            section 7); 0.1 is usual.
-        z_loss: c of at least 0, of the term c · (ln Z)² for each predicted token, Z the sum of exp of its logits
-            (Chowdhery et al. 2022, section 5); PaLM's is 0.0001.
+        label_smoothing: as in LanguageModelObjective.
+        z_loss: as in LanguageModelObjective.
         frame: whether each row begins with bos, also where it begins within a document: none as GPT and Llama train,
             bos as GPT-BERT does.
     """
 
     def __init__(self, label_smoothing: float = 0.0, z_loss: float = 0.0, frame: Frame = "none", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        check_regularization(label_smoothing, z_loss)
-        self.label_smoothing, self.z_loss = label_smoothing, z_loss
-        self.corruption = NextToken(frame)
-
-    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
-        return continued(stage, partial(self.logits, embedding=stage.backbone.embedding))
+        super().__init__(corruption=NextToken(frame), label_smoothing=label_smoothing, z_loss=z_loss, **kwargs)

@@ -1,4 +1,7 @@
-"""Sums of nats over scored positions. Nothing here takes a mean: counts of a whole step come with the views."""
+"""Loss, accuracy and samples of a head over the vocabulary, in chunks that never hold the logits of all positions.
+
+Losses are sums of nats over scored positions; nothing here takes a mean: counts of a whole step come with the views.
+"""
 
 from typing import Any
 
@@ -12,25 +15,29 @@ from torch.autograd.function import once_differentiable
 _CHUNK_ELEMENTS = {"cpu": 2**21, "cuda": 2**26}
 
 
+TokenHead = tuple[Float[Tensor, "*scored features"], Float[Tensor, "vocab features"], Float[Tensor, " vocab"] | None]
+"""States, weight and bias of logits = states · weightᵀ + bias; the bias may be `None`."""
+
+
 _LARGEST_CHUNK = 4096  # a sum over more positions could leave half precision's range, whatever the loss scale
 
 
 def gather_positions(
-    hidden: Float[Tensor, "rows time dim"], scored: Int[Tensor, " scored"]
-) -> Float[Tensor, "scored dim"]:
-    """The hidden states at flat positions, so that a head runs on these alone."""
-    return hidden.flatten(0, 1).index_select(0, scored)
+    hidden: Float[Tensor, "rows time dim"], positions: Int[Tensor, " positions"]
+) -> Float[Tensor, "positions dim"]:
+    """The hidden states at flat positions, `row * time + position`, so that a head runs on these alone."""
+    return hidden.flatten(0, 1).index_select(0, positions)
 
 
 def _chunk(weight: Tensor) -> int:
     return min(max(_CHUNK_ELEMENTS.get(weight.device.type, 2**24) // len(weight), 32), _LARGEST_CHUNK)
 
 
-class _VocabularyNats(torch.autograd.Function):
+class _LinearCrossEntropySum(torch.autograd.Function):
     """Cross-entropy of a vocabulary head, whose gradients are taken chunk by chunk while the logits are at hand.
 
     No logits are kept for the backward pass, and none are computed twice. Gradients of weight and bias are summed over
-    the chunks in single precision at least, and rounded to the weights' own once, behind the last.
+    the chunks in single precision at least, and rounded to the weights' own once, after the last.
     """
 
     @staticmethod
@@ -89,49 +96,40 @@ class _VocabularyNats(torch.autograd.Function):
 
 
 def linear_cross_entropy_sum(
-    hidden: Float[Tensor, "scored dim"],
-    weight: Float[Tensor, "vocab dim"],
-    targets: Int[Tensor, " scored"],
-    bias: Float[Tensor, " vocab"] | None = None,
-    label_smoothing: float = 0.0,
-    z_loss: float = 0.0,
+    head: TokenHead, targets: Int[Tensor, " scored"], label_smoothing: float = 0.0, z_loss: float = 0.0
 ) -> Float[Tensor, ""]:
-    """Sum over scored positions of −ln softmax(z)[target], in nats, of the logits z = hidden · weightᵀ + bias.
+    """Sum over scored positions of −ln softmax(z)[target], in nats, of the logits z of a head.
+
+    >>> import torch
+    >>> states, weight = torch.zeros(3, 2), torch.ones(5, 2)
+    >>> linear_cross_entropy_sum((states, weight, None), torch.tensor([0, 1, 4]))  # 3 ln 5
+    tensor(4.8283)
 
     Args:
         label_smoothing: ε, part of the target's probability that all tokens share (Szegedy et al. 2016, section 7):
             −(1 − ε) ln softmax(z)[target] − ε · mean over tokens of ln softmax(z).
         z_loss: c, of the term c · (ln Σ exp z)² that keeps logits near 0 (Chowdhery et al. 2022, section 5).
     """
+    states, weight, bias = head
     if not torch.is_grad_enabled():  # the head would take gradients all the same
         weight, bias = weight.detach(), None if bias is None else bias.detach()
-    return _VocabularyNats.apply(hidden, weight, bias, targets, label_smoothing, z_loss)
+    return _LinearCrossEntropySum.apply(states, weight, bias, targets, label_smoothing, z_loss)
 
 
 @torch.no_grad()
-def correct_predictions(
-    hidden: Float[Tensor, "scored dim"],
-    weight: Float[Tensor, "vocab dim"],
-    targets: Int[Tensor, " scored"],
-    bias: Float[Tensor, " vocab"] | None = None,
-) -> Float[Tensor, " scored"]:
+def correct_predictions(head: TokenHead, targets: Int[Tensor, " scored"]) -> Float[Tensor, " scored"]:
     """1 where the likeliest token is the target and 0 elsewhere."""
-    size = _chunk(weight)
-    likeliest = [F.linear(part, weight, bias).argmax(dim=1) for part in hidden.split(size)]
-    return (torch.cat(likeliest) == targets).float() if likeliest else hidden.new_zeros(0)
+    states, weight, bias = head
+    likeliest = [F.linear(part, weight, bias).argmax(dim=1) for part in states.split(_chunk(weight))]
+    return (torch.cat(likeliest) == targets).float() if likeliest else states.new_zeros(0)
 
 
 @torch.no_grad()
-def sample_tokens(
-    hidden: Float[Tensor, "scored dim"],
-    weight: Float[Tensor, "vocab dim"],
-    uniforms: Float[Tensor, " scored"],
-    bias: Float[Tensor, " vocab"] | None = None,
-) -> Int[Tensor, " scored"]:
+def sample_tokens(head: TokenHead, uniforms: Float[Tensor, " scored"]) -> Int[Tensor, " scored"]:
     """A token for each position, drawn at temperature 1 by inverse CDF from one uniform number in [0, 1)."""
-    samples = []
-    size = _chunk(weight)
-    for part, uniform in zip(hidden.split(size), uniforms.split(size), strict=True):
+    states, weight, bias = head
+    samples, size = [], _chunk(weight)
+    for part, uniform in zip(states.split(size), uniforms.split(size), strict=True):
         logits = F.linear(part, weight, bias)
         cumulative = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=1).cumsum(dim=1)
         reach = uniform[:, None].to(cumulative.dtype) * cumulative[:, -1:]  # rounding leaves the last short of 1

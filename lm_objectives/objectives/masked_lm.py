@@ -1,10 +1,8 @@
-"""Masked-token prediction."""
+"""Masked-token prediction from both sides, or from the position before."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -12,20 +10,31 @@ from lm_objectives.corruptions.masked_lm import TokenMasking
 from lm_objectives.corruptions.span_lengths import SpanLengths
 from lm_objectives.corruptions.windows import Frame
 from lm_objectives.corruptions.word_units import Unit
-from lm_objectives.demo.show_tokens import filled
 from lm_objectives.errors import InputError
-from lm_objectives.objectives.base import LossOutput
-from lm_objectives.objectives.language_model import TokenObjective, check_regularization
-from lm_objectives.objectives.losses import gather_positions
+from lm_objectives.objectives.hf_heads import load_weights
+from lm_objectives.objectives.language_model import LanguageModelObjective, scaled
+from lm_objectives.objectives.losses import TokenHead
 from lm_objectives.schedules import Schedulable
-from lm_objectives.views import View, Vocabulary
+from lm_objectives.views import Vocabulary
 
 if TYPE_CHECKING:
     from lm_objectives.backbone.backbone import Backbone
-    from lm_objectives.demo.context import DemoContext
+    from lm_objectives.backbone.pretrained import PretrainedWeights
+
+_HF_HEADS = {
+    "albert": ("predictions.dense", "predictions.LayerNorm", "predictions.bias"),
+    "bert": ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias"),
+    "electra": ("generator_predictions.dense", "generator_predictions.LayerNorm", "generator_lm_head.bias"),
+    "modernbert": ("head.dense", "head.norm", "decoder.bias"),
+    "roberta": ("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
+}
+HF_MASKED_HEADS = {
+    family: dict(zip(("transform.0", "transform.2", "bias"), names, strict=True)) for family, names in _HF_HEADS.items()
+}
+"""Names of the head of `MaskedLM` in the classes of transformers for masked tokens, by family (see `hf_names`)."""
 
 
-class MaskedLM(TokenObjective):
+class MaskedLM(LanguageModelObjective):
     """Each masked token from both sides: L = −Σ ln p(x_t | corrupted x), in nats per masked token.
 
     BERT (Devlin et al. 2019, section 3.1) with masks drawn anew for each epoch of the rows, as RoBERTa does (Liu et
@@ -46,9 +55,9 @@ class MaskedLM(TokenObjective):
         unit: whether tokens are masked, or whole words.
         lengths: of the runs of units that are masked together: Geometric, Poisson, Uniform or NGram; single units where
             it is left out.
-        label_smoothing: as in CausalLM.
-        z_loss: as in CausalLM; GPT-BERT's is 0.0001.
-        frame: what stands around the text of each row, never masked: bos as RoBERTa's and GPT-BERT's code has it,
+        label_smoothing: as in LanguageModelObjective.
+        z_loss: as in LanguageModelObjective; GPT-BERT's is 0.0001.
+        frame: special tokens around the text of each row, never masked: bos as RoBERTa's and GPT-BERT's code has it,
             bos-eos, or none.
     """
 
@@ -67,15 +76,12 @@ class MaskedLM(TokenObjective):
         frame: Frame = "none",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        check_regularization(label_smoothing, z_loss)
-        self.label_smoothing, self.z_loss = label_smoothing, z_loss
-        self.corruption = TokenMasking(mask_rate, mask_share, random_share, predict_from, unit, lengths, frame)
+        corruption = TokenMasking(mask_rate, mask_share, random_share, predict_from, unit, lengths, frame)
+        super().__init__(corruption=corruption, label_smoothing=label_smoothing, z_loss=z_loss, **kwargs)
 
     def setup(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
-        super().setup(backbone, vocabulary)
-        self.transform = self.bias = None
-        self.scale = backbone.embedding_scale
+        self.transform = self.bias = self.lm_head = None
+        self.vocabulary_size, self.scale = vocabulary.size, backbone.embedding_scale
         width = backbone.embedding.shape[1]
         if self.corruption.predict_from == "same":
             self.transform = backbone.head_transform(width)
@@ -86,19 +92,13 @@ class MaskedLM(TokenObjective):
                 f"{width} and {backbone.dim}: set embedding_size to {backbone.dim} in model.backbone.config"
             )
 
-    def compute_loss(
-        self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
-    ) -> LossOutput:
-        states = gather_positions(hidden, view.label_positions)
-        if self.transform is not None:
-            states = self.transform(states)
-        elif self.scale != 1:
-            states = self.scale * states
-        return self.token_loss(states, embedding, view.targets, self.bias)
+    def head(self, hidden: Float[Tensor, "*shape dim"], embedding: Float[Tensor, "vocab width"]) -> TokenHead:
+        states = scaled(hidden, self.scale) if self.transform is None else self.transform(hidden)
+        return states, embedding, self.bias
 
-    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
-        def head(states: Tensor) -> Tensor:
-            states = self.scale * states if self.transform is None else self.transform(states)
-            return F.linear(states, stage.backbone.embedding, self.bias)
+    def hf_names(self, family: str) -> dict[str, str]:
+        return {} if self.transform is None else HF_MASKED_HEADS.get(family, {})
 
-        return filled(stage, self.corruption, head)
+    def load_pretrained(self, backbone: "Backbone", found: "PretrainedWeights") -> dict[str, bool]:
+        """As in `Objective`; a head that is not tied to the embedding is not copied, since ours predicts by that."""
+        return {"": found.tied and load_weights(self, self.hf_names(backbone.config.model_type), found)}

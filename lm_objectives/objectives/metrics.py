@@ -14,7 +14,7 @@ from lm_objectives.errors import InputError
 class Mean(Metric):
     """Σ weight · value / Σ weight; a NaN among the values shows instead of being left out.
 
-    torchmetrics' own MeanMetric does not do both: where it leaves NaN in, it takes all weights as 1 (1.9).
+    torchmetrics' MeanMetric (1.9) adds up in half precision, to infinity, in a module that was moved to it.
     """
 
     total: Tensor
@@ -90,7 +90,7 @@ def over_vocabulary(counts: Int[Tensor, " targets"] | None, vocab: int) -> Int[T
     if len(counts) > vocab:
         raise InputError(
             f"expected targets that are tokens, below {vocab}, found {len(counts) - 1} among them: give an objective "
-            "of other targets another base than TokenObjective"
+            "whose targets are classes ClassificationObjective as its base"
         )
     return F.pad(counts, (0, vocab - len(counts)))
 

@@ -1,26 +1,12 @@
 """Next-sentence prediction."""
 
-import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
-
-import torch
-from jaxtyping import Float
-from torch import Tensor
-from torchmetrics import Metric
+from typing import Any
 
 from lm_objectives.corruptions.next_sentence import NextSentencePairs
-from lm_objectives.demo.show_pairs import successions_judged
-from lm_objectives.objectives.base import LossOutput, Objective
-from lm_objectives.objectives.classification import pair_layers, pair_metrics, score_pairs
-from lm_objectives.views import View, Vocabulary
-
-if TYPE_CHECKING:
-    from lm_objectives.backbone.backbone import Backbone
-    from lm_objectives.demo.context import DemoContext
+from lm_objectives.objectives.classification import SegmentPairObjective
 
 
-class NextSentence(Objective):
+class NextSentence(SegmentPairObjective):
     """Whether a second segment follows the first or comes from another document: L = −ln p(label), in nats per pair.
 
     BERT (Devlin et al. 2019, section 3.1, task 2). The head is BERT's: the first token's state through a dense layer
@@ -28,24 +14,7 @@ class NextSentence(Objective):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.corruption = NextSentencePairs()
+        super().__init__(corruption=NextSentencePairs(), **kwargs)
 
-    def setup(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
-        del vocabulary
-        self.dense, self.classifier = pair_layers(backbone.dim, backbone.initializer_range)
-
-    def initial_loss(self) -> float:
-        return math.log(2)
-
-    def compute_loss(
-        self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
-    ) -> LossOutput:
-        del embedding
-        return score_pairs(self.classifier(torch.tanh(self.dense(hidden[:, 0]))), view, self.training)
-
-    def metrics(self) -> dict[str, Metric]:
-        return pair_metrics()
-
-    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
-        return successions_judged(self, stage)
+    def hf_names(self, family: str) -> dict[str, str]:
+        return {"dense": "bert.pooler.dense", "classifier": "cls.seq_relationship"} if family == "bert" else {}

@@ -1,7 +1,8 @@
 """Replaced-token detection."""
 
+import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,21 +12,24 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import BinaryAUROC, BinaryF1Score
-from torchmetrics.wrappers.abstract import WrapperMetric
 
+from lm_objectives.backbone.pretrained import read_config, read_folder
 from lm_objectives.corruptions.replaced_token import TokenReplacement
 from lm_objectives.corruptions.windows import Frame
-from lm_objectives.demo.show_tokens import detected
 from lm_objectives.errors import InputError
-from lm_objectives.objectives.base import BaselineNames, LossOutput, Objective
-from lm_objectives.objectives.losses import gather_positions, linear_cross_entropy_sum, sample_tokens
+from lm_objectives.objectives.base import BaselineNames, LossOutput, Objective, initialize
+from lm_objectives.objectives.hf_heads import load_weights
+from lm_objectives.objectives.losses import TokenHead, gather_positions, linear_cross_entropy_sum, sample_tokens
+from lm_objectives.objectives.masked_lm import HF_MASKED_HEADS
 from lm_objectives.objectives.metrics import ConstantNats, Mean, over_vocabulary, token_baselines
 from lm_objectives.schedules import Schedulable
 from lm_objectives.views import View, Vocabulary
 
 if TYPE_CHECKING:
     from lm_objectives.backbone.backbone import Backbone
-    from lm_objectives.demo.context import DemoContext
+    from lm_objectives.backbone.pretrained import PretrainedWeights
+
+_log = logging.getLogger("lm_objectives")
 
 
 class ReplacedToken(Objective):
@@ -46,7 +50,7 @@ class ReplacedToken(Objective):
         generator: width of the generator as a share of the backbone's, in (0, 1]; 1/4 for ELECTRA
             small and large, 1/3 for base.
         discriminator_factor: λ, at least 0; 50 as published, smaller for small models.
-        frame: what stands around the text of each row, never replaced: bos-eos is ELECTRA's.
+        frame: special tokens around the text of each row, never replaced: bos-eos is ELECTRA's.
     """
 
     baseline_names: ClassVar[BaselineNames] = {
@@ -89,28 +93,21 @@ class ReplacedToken(Objective):
         self.dense = nn.Linear(backbone.dim, backbone.dim)
         self.activation = backbone.discriminator_activation()
         self.classifier = nn.Linear(backbone.dim, 1)
-        for layer in (self.project_in, self.dense, self.classifier):
-            if layer is not None:
-                nn.init.normal_(layer.weight, std=backbone.initializer_range)
-                nn.init.zeros_(layer.bias)
+        initialize(backbone, self.project_in, self.dense, self.classifier)
 
     def initial_loss(self) -> float:
         return math.log(self.vocabulary_size) + self.loss_weights["discriminator"] * math.log(2)
 
     def fill_in(self, view: View, embeddings: Mapping[str, Tensor]) -> View:
         assert view.sampling_noise is not None
-        embedding = embeddings[self.embedding_name]
-        hidden = self.encode_generator(view, embeddings)
-        states = self.transform(gather_positions(hidden, view.label_positions))
-        nats = linear_cross_entropy_sum(states, embedding, view.targets, self.bias)
-        samples = sample_tokens(states, embedding, view.sampling_noise, self.bias)
-        labels = (
-            torch.zeros_like(view.input_ids)
-            .view(-1)
-            .index_copy(0, view.label_positions, (samples != view.targets).long())
-        )
-        filled = view.input_ids.view(-1).index_copy(0, view.label_positions, samples).view_as(view.input_ids)
-        return replace(view, input_ids=filled, extra={"generator": nats, "labels": labels.view_as(view.input_ids)})
+        hidden = gather_positions(self.encode_generator(view, embeddings), view.label_positions)
+        head = self.head(hidden, embeddings[self.embedding_name])
+        nats = linear_cross_entropy_sum(head, view.targets)
+        samples = sample_tokens(head, view.sampling_noise)
+        labels, ids = torch.zeros_like(view.input_ids), view.input_ids.clone()
+        labels.view(-1)[view.label_positions] = (samples != view.targets).long()
+        ids.view(-1)[view.label_positions] = samples
+        return replace(view, input_ids=ids, extra={"generator": nats, "labels": labels})
 
     def encode_generator(self, view: View, embeddings: Mapping[str, Tensor]) -> Float[Tensor, "rows time dim"]:
         """Hidden states of the generator."""
@@ -119,11 +116,9 @@ class ReplacedToken(Objective):
         embedded = self.project_in(F.embedding(view.input_ids, embeddings[self.embedding_name]))
         return self.generator.encode([view], embedded=embedded)[0]
 
-    def generator_logits(
-        self, hidden: Float[Tensor, "rows time dim"], embedding: Float[Tensor, "vocab width"]
-    ) -> Float[Tensor, "rows time vocab"]:
-        """Of each token, from the generator's hidden states."""
-        return F.linear(self.transform(hidden), embedding, self.bias)
+    def head(self, hidden: Float[Tensor, "*shape dim"], embedding: Float[Tensor, "vocab width"]) -> TokenHead:
+        """What the generator's logits are made from, of its hidden states: BERT's head, as of `MaskedLM`."""
+        return self.transform(hidden), embedding, self.bias
 
     def compute_loss(
         self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
@@ -156,7 +151,7 @@ class ReplacedToken(Objective):
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def metrics(self) -> dict[str, Metric]:
-        """Of the discriminator, with its baselines: the labels are the generator's, and of held-out rows alone."""
+        """Metrics of the discriminator, with its baselines: its labels come from the generator on held-out rows."""
         tokens = over_vocabulary(self.target_counts, self.vocabulary_size)
         return {
             "accuracy": Mean(),
@@ -169,15 +164,27 @@ class ReplacedToken(Objective):
         }
 
     def baselines(self) -> dict[str, Metric]:
-        """Of the generator."""
+        """Baselines of the generator."""
         return token_baselines(self.target_counts, self.vocabulary_size)
 
-    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
-        rows = stage.excerpt(self.corruption)
-        view = self.corruption.for_validation().corrupt(rows, stage.vocabulary)
-        view = self.fill_in(view, stage.backbone.embedding_parameters())
-        scores = self.logits(stage.hidden(view))[0].sigmoid()
-        return detected(stage, rows, view, view.extra["labels"][0].bool(), scores)
+    def hf_names(self, family: str) -> dict[str, str]:
+        prefix = "discriminator_predictions."
+        return {"dense": f"{prefix}dense", "classifier": f"{prefix}dense_prediction"} if family == "electra" else {}
+
+    def hf_generator_names(self, family: str) -> dict[str, str]:
+        """As `hf_names`, of what the generator has besides the backbone's embeddings."""
+        return {"generator.model": "electra"} | HF_MASKED_HEADS["electra"] if family == "electra" else {}
+
+    def load_pretrained(self, backbone: "Backbone", found: "PretrainedWeights") -> dict[str, bool]:
+        """As in `Objective`; a generator's weights are those of the folder `generator` inside, if there is one."""
+        family, folder, held = backbone.config.model_type, found.folder / "generator", False
+        if backbone.factorized and (folder / "config.json").is_file():
+            own = read_folder(folder, read_config(folder), backbone.vocabulary)
+            for name, weight in backbone.embedding_parameters().items():
+                if not torch.equal(weight, own.weights[f"{family}.{name}"]):
+                    _log.warning("%s: its %s is not the backbone's, by which the generator reads here", folder, name)
+            held = load_weights(self, self.hf_generator_names(family), own)
+        return super().load_pretrained(backbone, found) | {"'s generator": held}
 
 
 class BinaryEntropy(Mean):
@@ -196,7 +203,7 @@ class AlwaysF1(Mean):
         return 2 * rate / (1 + rate)
 
 
-class ConstantLoss(WrapperMetric):
+class ConstantLoss(ConstantNats):
     """The whole loss of a generator without context and a discriminator that always answers with the observed rate.
 
     Args:
@@ -205,19 +212,17 @@ class ConstantLoss(WrapperMetric):
     """
 
     def __init__(self, counts: Int[Tensor, " vocab"], factor: float) -> None:
-        super().__init__()
-        self.tokens, self.labels, self.factor = ConstantNats(counts), BinaryEntropy(), factor
+        super().__init__(counts)
+        self.labels, self.factor = BinaryEntropy(), factor
 
-    def update(self, targets: Tensor, labels: Tensor) -> None:
+    def update(self, targets: Tensor, labels: Tensor) -> None:  # type: ignore[override]
         """Add masked tokens, and the labels of all tokens."""
-        self.tokens.update(targets)
+        super().update(targets)
         self.labels.update(labels.float())
 
     def compute(self) -> Tensor:
-        return self.tokens.compute() + self.factor * self.labels.compute()
+        return super().compute() + self.factor * self.labels.compute()
 
     def reset(self) -> None:
-        """Begin anew."""
         super().reset()
-        self.tokens.reset()
         self.labels.reset()

@@ -1,20 +1,14 @@
-"""Writing the spans that sentinels stand for."""
+"""Span denoising: a decoder writes the spans that sentinels replace."""
 
-from collections.abc import Iterator
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lm_objectives.corruptions.base import Layout
 from lm_objectives.corruptions.span_denoising import SpanCorruption
-from lm_objectives.demo.show_seq2seq import restored
-from lm_objectives.objectives.language_model import OwnHead
-
-if TYPE_CHECKING:
-    from lm_objectives.demo.context import DemoContext
+from lm_objectives.objectives.language_model import LanguageModelObjective
 
 
-class SpanDenoising(OwnHead):
-    """The spans that gave way to sentinels: L = −Σ ln p(y_t | y_<t, corrupted x), in nats per written token.
+class SpanDenoising(LanguageModelObjective):
+    """The spans that sentinels replace: L = −Σ ln p(y_t | y_<t, corrupted x), in nats per written token.
 
     T5 (Raffel et al. 2020, section 3.1.4); with other rates, means and modes UL2's R and X denoisers (Tay et al. 2023,
     section 3.1). Sentinels and the end are written and scored like any token. The head is the family's own: the token
@@ -22,9 +16,10 @@ class SpanDenoising(OwnHead):
     it, as in T5 1.1.
 
     Args:
-        rate: share of the tokens that are noise, in (0, 1); 0.15 is T5's.
-        mean: tokens of a span on average, at least 1; 3.0 is T5's.
-        layout: whether a decoder writes the spans behind an encoder, or one row holds both, its input as a prefix.
+        noise_density: share of the tokens that are noise, in (0, 1); 0.15 is T5's.
+        mean_noise_span_length: tokens of a span on average, at least 1; 3.0 is T5's.
+        layout: whether a decoder writes the spans after an encoder has read the rest, or one row holds both, the input
+            as a prefix.
         mode: a token put in front of the input, such as UL2's "[R]".
     """
 
@@ -38,8 +33,4 @@ class SpanDenoising(OwnHead):
         mode: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.corruption = SpanCorruption(noise_density, mean_noise_span_length, layout, mode)
-
-    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
-        return restored(stage, self.corruption, partial(self.logits, embedding=stage.backbone.embedding))
+        super().__init__(corruption=SpanCorruption(noise_density, mean_noise_span_length, layout, mode), **kwargs)

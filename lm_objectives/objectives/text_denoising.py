@@ -1,21 +1,15 @@
-"""Writing a text anew from a corrupted one."""
+"""Text denoising: a decoder writes the whole text from a corrupted one."""
 
-from collections.abc import Iterator
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lm_objectives.corruptions.span_lengths import Poisson, SpanLengths
 from lm_objectives.corruptions.text_denoising import TextInfilling
 from lm_objectives.corruptions.windows import Frame
 from lm_objectives.corruptions.word_units import Unit
-from lm_objectives.demo.show_seq2seq import rewritten
-from lm_objectives.objectives.language_model import OwnHead
-
-if TYPE_CHECKING:
-    from lm_objectives.demo.context import DemoContext
+from lm_objectives.objectives.language_model import LanguageModelObjective
 
 
-class TextDenoising(OwnHead):
+class TextDenoising(LanguageModelObjective):
     """The whole text from one with holes and shuffled sentences: L = −Σ ln p(x_t | x_<t, corrupted x).
 
     BART (Lewis et al. 2020, section 2), in nats per written token; every token of the text is written. The head is the
@@ -23,10 +17,10 @@ class TextDenoising(OwnHead):
 
     Args:
         rate: share of the words that go, in (0, 1); 0.3 is BART's.
-        lengths: of the runs of units that give way to one mask each; Poisson with a mean of 3, BART's, by default.
+        lengths: of the runs of units that one mask each replaces; Poisson with a mean of 3, BART's, by default.
         unit: what is counted, tokens or whole words.
         permute_sentences: whether the sentences of a row are put in another order.
-        frame: what stands around the text of each row, read and written too: bos-eos is BART's.
+        frame: special tokens around the text of each row, read and written too: bos-eos is BART's.
     """
 
     corruption: TextInfilling
@@ -40,8 +34,5 @@ class TextDenoising(OwnHead):
         frame: Frame = "none",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.corruption = TextInfilling(rate, lengths or Poisson(), unit, permute_sentences, frame)
-
-    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
-        return rewritten(stage, self.corruption, partial(self.logits, embedding=stage.backbone.embedding))
+        corruption = TextInfilling(rate, lengths or Poisson(), unit, permute_sentences, frame)
+        super().__init__(corruption=corruption, **kwargs)

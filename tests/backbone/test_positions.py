@@ -12,7 +12,7 @@ from utils.families import COUNTING, FAMILIES, SEQ2SEQ, VOCABULARY, built, some_
 from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.backbone.equal_logits import equal_logits
 from lm_objectives.backbone.positions import position_counting
-from lm_objectives.export.heads import masked
+from lm_objectives.export.heads import to_hf
 from lm_objectives.objectives import MaskedLM
 from lm_objectives.views import Vocabulary
 
@@ -100,7 +100,7 @@ def test_an_exported_model_counts_from_the_padding_and_gives_the_same(pad: int, 
     vocabulary = replace(VOCABULARY, pad=pad, bos=4)
     backbone, objective = built("roberta", vocabulary=vocabulary), MaskedLM()
     objective.setup(backbone, vocabulary)
-    made = masked(objective.eval(), backbone, None)
+    made = to_hf(objective.eval(), backbone, None)[""]
     assert equal_logits(backbone, "bidirectional", False, made.model, made.outputs)
     made.model.save_pretrained(tmp_path)
     theirs, loaded = AutoModelForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)

@@ -37,7 +37,7 @@ def our_logits(run: LoadedRun, ids: Tensor, written: Tensor) -> Tensor:
     """By our head, of a padded row among them."""
     objective: Any = run.module.objectives["written"]
     [hidden] = run.module.backbone.encode([replace(view_of(ids, "bidirectional", [12, 8]), decoder_labels=written)])
-    head = run.module.backbone.embedding if objective.head is None else objective.head.weight
+    head = run.module.backbone.embedding if objective.lm_head is None else objective.lm_head.weight
     return (objective.scale * hidden) @ head.T
 
 

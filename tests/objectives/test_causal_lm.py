@@ -15,10 +15,10 @@ def test_is_the_formula(family: str, tied: bool) -> None:
     """Oracle: log softmax over whole logits, in double precision, with all gradients."""
     on = tiny.backbone(family, tie_word_embeddings=tied).double()
     objective = tiny.built(CausalLM(), on).double()
-    assert (objective.head is None) == tied
+    assert (objective.lm_head is None) == tied
     view = tiny.view(objective)
     [hidden] = on.encode([view])
-    weight = on.embedding if objective.head is None else objective.head.weight
+    weight = on.embedding if objective.lm_head is None else objective.lm_head.weight
     surprise = -(hidden @ weight.T).log_softmax(-1)
     oracle = sum(
         surprise[row, position, view.input_ids[row, position + 1]]
@@ -39,8 +39,8 @@ def test_is_hugging_faces_loss_of_the_same_weights(tied: bool) -> None:
     objective = tiny.built(CausalLM(), on)
     theirs = AutoModelForCausalLM.from_config(on.config, attn_implementation="sdpa")
     theirs.model.load_state_dict(on.model.state_dict())
-    if objective.head is not None:
-        theirs.lm_head.load_state_dict(objective.head.state_dict())
+    if objective.lm_head is not None:
+        theirs.lm_head.load_state_dict(objective.lm_head.state_dict())
     view = tiny.view(objective)
     real = torch.arange(tiny.WINDOW) < view.lengths[:, None]
     oracle = theirs(input_ids=view.input_ids, attention_mask=real, labels=view.input_ids.masked_fill(~real, -100)).loss
@@ -60,7 +60,7 @@ def test_head_of_its_own_where_the_embedding_is_narrower() -> None:
     """ELECTRA's embedding is narrower than its states, which a tied head could not read."""
     on = tiny.backbone("electra", embedding_size=16)
     objective = tiny.built(CausalLM(), on)
-    assert objective.head is not None and objective.head.weight.shape == (67, 32)
+    assert objective.lm_head is not None and objective.lm_head.weight.shape == (67, 32)
     assert tiny.loss(objective, on, tiny.view(objective, 40)).item() == pytest.approx(math.log(67), abs=0.05)
 
 

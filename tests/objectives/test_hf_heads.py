@@ -156,7 +156,7 @@ def test_a_head_of_its_own_is_kept_where_the_configuration_says_tied(
     model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight))
     model.save_pretrained(tmp_path / "begun")
     module = begun(tmp_path / "begun", trained, objectives)
-    assert torch.equal(module.objectives["it"].head.weight, model.lm_head.weight)
+    assert torch.equal(module.objectives["it"].lm_head.weight, model.lm_head.weight)
     [written] = convert(module, "it").values()
     assert torch.equal(written.lm_head.weight, model.lm_head.weight)
     for part in (module.backbone.embedding, written.get_input_embeddings().weight):

@@ -10,7 +10,7 @@ import yaml
 from utils.page_examples import batch_of, module_of, render
 
 from lm_objectives import objectives
-from lm_objectives.objectives import Objective
+from lm_objectives.objectives import ClassificationObjective, LanguageModelObjective, Objective
 from lm_objectives.objectives.base import combine_losses
 from lm_objectives.plugin import from_config, to_config
 
@@ -26,8 +26,9 @@ EXAMPLES = [
     for name, page in PAGES.items()
     for pair in re.findall(r"```yaml\n((?:(?!```).)*)```\n\n```text\n(row .*?)```", page, re.DOTALL)
 ]
-LEAVES = [kind for kind in map(vars(objectives).get, objectives.__all__) if isinstance(kind, type)]
-LEAVES = [kind for kind in LEAVES if issubclass(kind, Objective) and kind is not Objective]
+BASES = (Objective, ClassificationObjective, LanguageModelObjective)
+KINDS = [kind for kind in vars(objectives).values() if isinstance(kind, type)]
+LEAVES = [kind for kind in KINDS if issubclass(kind, Objective) and kind not in BASES]
 
 
 @pytest.mark.parametrize(("config", "printed"), EXAMPLES)

@@ -24,7 +24,7 @@ from lm_objectives.objectives import (
     TextDenoising,
 )
 from lm_objectives.objectives.base import combine_losses
-from lm_objectives.objectives.hf_heads import generator_names, head_names
+from lm_objectives.objectives.hf_heads import parameter_names
 from lm_objectives.optim import Adafactor
 from lm_objectives.views import View
 
@@ -247,9 +247,10 @@ def pairs_of(module: Pretraining, models: nn.ModuleDict) -> dict[str, tuple[nn.P
         pairs[f"{prefix}{name}"] = parameter
     for objective in module.objectives.values():
         own = dict(objective.named_parameters())
-        pairs |= {there: own[name] for name, there in head_names(objective, family).items()}
+        pairs |= {there: own[name] for name, there in parameter_names(objective, objective.hf_names(family)).items()}
         if isinstance(objective, ReplacedToken):
-            pairs |= {f"generator:{there}": own[name] for name, there in generator_names(objective, family).items()}
+            names = parameter_names(objective, objective.hf_generator_names(family))
+            pairs |= {f"generator:{there}": own[name] for name, there in names.items()}
             theirs |= {f"generator:{name}": value for name, value in models["generator"].named_parameters()}
     shared = {name for name in theirs if name.startswith("generator:electra.embeddings.")}
     assert pairs.keys() == theirs.keys() - shared

@@ -16,7 +16,7 @@ def test_is_the_formula(family: str) -> None:
     objective = tiny.built(PrefixLM(), on).double()
     view = tiny.view(objective)
     assert view.prefix_lengths is not None
-    weight = on.embedding if objective.head is None else objective.head.weight
+    weight = on.embedding if objective.lm_head is None else objective.lm_head.weight
     oracle = torch.zeros((), dtype=torch.double)
     for row, (prefix, length) in enumerate(zip(view.prefix_lengths.tolist(), view.lengths.tolist(), strict=True)):
         mask = torch.tensor([[key <= at or key < prefix for key in range(length)] for at in range(length)])

@@ -72,7 +72,7 @@ def test_every_parameter_gets_a_gradient(name: str, family: str) -> None:
     for owner in (objective, on):
         assert [key for key, parameter in owner.named_parameters() if parameter.grad is None] == []
     assert {key for key, _ in objective.named_parameters()} == (
-        {"head.weight"} if "1.1" in family or "un" in family else set()
+        {"lm_head.weight"} if "1.1" in family or "un" in family else set()
     )
 
 
@@ -126,7 +126,7 @@ def test_spans_in_one_row_are_the_formula(family: str) -> None:
     view = objective.corruption.corrupt(short, VOCABULARY)
     assert view.prefix_lengths is not None and view.decoder_labels is None
     [hidden] = on.encode([view])
-    surprise = -(hidden @ (on.embedding if objective.head is None else objective.head.weight).T).log_softmax(-1)
+    surprise = -(hidden @ (on.embedding if objective.lm_head is None else objective.lm_head.weight).T).log_softmax(-1)
     oracle = sum(
         surprise[row, place - 1, view.input_ids[row, place]]
         for row, (read, length) in enumerate(zip(view.prefix_lengths.tolist(), view.lengths.tolist(), strict=True))

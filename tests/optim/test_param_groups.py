@@ -112,7 +112,7 @@ def test_no_map_within_a_backbone_is_a_vocabulary_head() -> None:
     assert len(matrices["params"]) == 2 * 7
     assert {id(p) for p in tables["params"]} == {
         id(module.backbone.embedding),
-        id(module.objectives["causal"].head.weight),
+        id(module.objectives["causal"].lm_head.weight),
     }
 
 
@@ -122,9 +122,9 @@ GENERATOR = {f"generator.model.layers.{n}.self_attn.{part}_proj" for n in range(
 GENERATOR |= {f"generator.model.layers.{n}.mlp.{part}_proj" for n in range(2) for part in ("gate", "up", "down")}
 # By Jordan's rule, hidden matrices to Muon; embeddings, vocabulary heads and classifiers to AdamW.
 HEADS: dict[str, tuple[str, dict[str, Any], Objective, dict[str, set[str]]]] = {
-    "causal": ("llama", UNTIED, CausalLM(), {"embedding": {"head"}}),
+    "causal": ("llama", UNTIED, CausalLM(), {"embedding": {"lm_head"}}),
     "causal, tied": ("llama", SIZE | {"tie_word_embeddings": True}, CausalLM(), {}),
-    "prefix": ("llama", UNTIED, PrefixLM(), {"embedding": {"head"}}),
+    "prefix": ("llama", UNTIED, PrefixLM(), {"embedding": {"lm_head"}}),
     "masked": ("llama", UNTIED, MaskedLM(), {"matrix": {"transform.0"}}),
     "masked, previous": ("llama", UNTIED, MaskedLM(predict_from="previous"), {}),
     "next sentence": ("bert", SIZE, NextSentence(), {"matrix": {"dense"}, "output": {"classifier"}}),
@@ -135,7 +135,7 @@ HEADS: dict[str, tuple[str, dict[str, Any], Objective, dict[str, set[str]]]] = {
         ReplacedToken(generator=0.5),
         {"matrix": {"project_in", "transform.0", "dense"} | GENERATOR, "output": {"classifier"}},
     ),
-    "spans": ("t5", T5_UNTIED, SpanDenoising(), {"embedding": {"head"}}),
+    "spans": ("t5", T5_UNTIED, SpanDenoising(), {"embedding": {"lm_head"}}),
     "text": ("bart", BART, TextDenoising(), {}),
 }
 
@@ -160,7 +160,7 @@ def test_output_layers_of_shipped_objectives_are_no_matrices(name: str) -> None:
 
 def test_a_head_onto_more_tokens_than_the_tokenizer_has_is_no_matrix() -> None:
     """As behind a folder whose embedding has spare rows."""
-    assert groups_of(CausalLM(), "llama", UNTIED, vocabulary=60) == {"output": {"head"}}
+    assert groups_of(CausalLM(), "llama", UNTIED, vocabulary=60) == {"output": {"lm_head"}}
 
 
 class Probing(CausalLM):
@@ -170,7 +170,7 @@ class Probing(CausalLM):
 
     def setup(self, backbone: Backbone, vocabulary: Vocabulary) -> None:
         super().setup(backbone, vocabulary)
-        self.head = None
+        self.lm_head = None
         self.probe = nn.Sequential(nn.Linear(backbone.dim, 5), nn.Linear(5, 3))
         self.scores = nn.Parameter(torch.zeros(3, 3))
 

@@ -52,7 +52,7 @@ class UnequalTokens(Objective):
     def compute_loss(self, hidden: Tensor, view: View, embedding: Tensor) -> LossOutput:
         del embedding
         states = gather_positions(hidden, view.label_positions)
-        return LossOutput({"loss": linear_cross_entropy_sum(states, self.head.weight, view.targets, self.head.bias)})
+        return LossOutput({"loss": linear_cross_entropy_sum((states, self.head.weight, self.head.bias), view.targets)})
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Poisoned(Objective):
     def compute_loss(self, hidden: Tensor, view: View, embedding: Tensor) -> LossOutput:
         del embedding
         states = gather_positions(hidden, view.label_positions)
-        nats = linear_cross_entropy_sum(states, self.head.weight, view.targets, self.head.bias)
+        nats = linear_cross_entropy_sum((states, self.head.weight, self.head.bias), view.targets)
         here = self.rank == (dist.get_rank() if dist.is_initialized() else 0)
         if here and self.calls == self.at:
             nats = nats + torch.sqrt(nats * 0) if self.kind == "gradient" else nats * float(self.kind)
