@@ -50,7 +50,10 @@ from .balancers import (
 from .callbacks import GradientConflict as GradientConflict
 from .corruptions.base import Corruption as Corruption
 from .corruptions.causal_lm import NextToken as NextToken
+from .corruptions.causal_lm import next_token_labels as next_token_labels
 from .corruptions.masked_lm import TokenMasking as TokenMasking
+from .corruptions.masked_lm import sample_flat_positions as sample_flat_positions
+from .corruptions.masked_lm import sample_positions as sample_positions
 from .corruptions.next_sentence import NextSentencePairs as NextSentencePairs
 from .corruptions.prefix_lm import PrefixNextToken as PrefixNextToken
 from .corruptions.replaced_token import TokenReplacement as TokenReplacement
@@ -62,9 +65,6 @@ from .corruptions.span_lengths import Poisson as Poisson
 from .corruptions.span_lengths import SpanLengths as SpanLengths
 from .corruptions.span_lengths import Uniform as Uniform
 from .corruptions.text_denoising import TextInfilling as TextInfilling
-from .corruptions.causal_lm import next_token_labels as next_token_labels
-from .corruptions.masked_lm import sample_flat_positions as sample_flat_positions
-from .corruptions.masked_lm import sample_positions as sample_positions
 from .data.datamodule import TextDataModule as TextDataModule
 from .objectives import (
     BaselineNames as BaselineNames,
