@@ -91,6 +91,7 @@ from .corruptions import (
     Uniform as Uniform,
 )
 from .data.datamodule import TextDataModule as TextDataModule
+from .demo.show import show as show
 from .objectives import (
     BaselineNames as BaselineNames,
 )

@@ -1,7 +1,7 @@
 """The contract between an objective and whoever trains with it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -19,7 +19,6 @@ from lm_objectives.views import View, Vocabulary
 
 if TYPE_CHECKING:
     from lm_objectives.backbone.backbone import Backbone
-    from lm_objectives.demo.context import DemoContext
 
 BaselineNames = dict[str, tuple[str | tuple[str, float], ...]]
 """For each metric, the names of other metrics, or a name and the value that it always has."""
@@ -151,10 +150,3 @@ class Objective(Plugin, nn.Module, ABC):
         if self.target_counts is None or dict(self.loss_weights) != {"loss": 1.0}:
             return {}
         return {"base_rate": ConstantNats(self.target_counts), "majority": ConstantAccuracy(self.target_counts)}
-
-    def exhibit(self, stage: "DemoContext") -> Iterable[str]:
-        """Lines for the demo that show what it learned; its loss and metrics on the text where it has none of its own.
-
-        A `ValueError` says why the text does not do.
-        """
-        return stage.measured(self)

@@ -1,16 +1,10 @@
 """Next-token prediction."""
 
-from collections.abc import Iterator
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lm_objectives.corruptions.causal_lm import NextToken
 from lm_objectives.corruptions.windows import Frame
-from lm_objectives.demo.show_seq2seq import continued
 from lm_objectives.objectives.language_model import OwnHead, check_regularization
-
-if TYPE_CHECKING:
-    from lm_objectives.demo.context import DemoContext
 
 
 class CausalLM(OwnHead):
@@ -36,6 +30,3 @@ class CausalLM(OwnHead):
         check_regularization(label_smoothing, z_loss)
         self.label_smoothing, self.z_loss = label_smoothing, z_loss
         self.corruption = NextToken(frame)
-
-    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
-        return continued(stage, partial(self.logits, embedding=stage.backbone.embedding))

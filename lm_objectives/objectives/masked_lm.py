@@ -1,6 +1,5 @@
 """Masked-token prediction."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -12,7 +11,6 @@ from lm_objectives.corruptions.masked_lm import TokenMasking
 from lm_objectives.corruptions.span_lengths import SpanLengths
 from lm_objectives.corruptions.windows import Frame
 from lm_objectives.corruptions.word_units import Unit
-from lm_objectives.demo.show_tokens import filled
 from lm_objectives.errors import InputError
 from lm_objectives.objectives.base import LossOutput
 from lm_objectives.objectives.language_model import TokenObjective, check_regularization
@@ -22,7 +20,6 @@ from lm_objectives.views import View, Vocabulary
 
 if TYPE_CHECKING:
     from lm_objectives.backbone.backbone import Backbone
-    from lm_objectives.demo.context import DemoContext
 
 
 class MaskedLM(TokenObjective):
@@ -96,9 +93,9 @@ class MaskedLM(TokenObjective):
             states = self.scale * states
         return self.token_loss(states, embedding, view.targets, self.bias)
 
-    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
-        def head(states: Tensor) -> Tensor:
-            states = self.scale * states if self.transform is None else self.transform(states)
-            return F.linear(states, stage.backbone.embedding, self.bias)
-
-        return filled(stage, self.corruption, head)
+    def logits(
+        self, hidden: Float[Tensor, "*shape dim"], embedding: Float[Tensor, "vocab width"]
+    ) -> Float[Tensor, "*shape vocab"]:
+        """Of each token, from hidden states."""
+        states = self.scale * hidden if self.transform is None else self.transform(hidden)
+        return F.linear(states, embedding, self.bias)

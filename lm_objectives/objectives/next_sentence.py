@@ -1,7 +1,6 @@
 """Next-sentence prediction."""
 
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,14 +9,12 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lm_objectives.corruptions.next_sentence import NextSentencePairs
-from lm_objectives.demo.show_pairs import successions_judged
 from lm_objectives.objectives.base import LossOutput, Objective
 from lm_objectives.objectives.classification import pair_layers, pair_metrics, score_pairs
 from lm_objectives.views import View, Vocabulary
 
 if TYPE_CHECKING:
     from lm_objectives.backbone.backbone import Backbone
-    from lm_objectives.demo.context import DemoContext
 
 
 class NextSentence(Objective):
@@ -46,6 +43,3 @@ class NextSentence(Objective):
 
     def metrics(self) -> dict[str, Metric]:
         return pair_metrics()
-
-    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
-        return successions_judged(self, stage)

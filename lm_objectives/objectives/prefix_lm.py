@@ -1,16 +1,10 @@
 """Next-token prediction behind a prefix."""
 
-from collections.abc import Iterator
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lm_objectives.corruptions.base import Layout
 from lm_objectives.corruptions.prefix_lm import PrefixNextToken
-from lm_objectives.demo.show_seq2seq import continued_behind_prefix
 from lm_objectives.objectives.language_model import OwnHead
-
-if TYPE_CHECKING:
-    from lm_objectives.demo.context import DemoContext
 
 
 class PrefixLM(OwnHead):
@@ -31,8 +25,3 @@ class PrefixLM(OwnHead):
     ) -> None:
         super().__init__(**kwargs)
         self.corruption = PrefixNextToken(prefix_share, mode, layout)
-
-    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
-        mode = stage.vocabulary.token_ids(self.corruption.special_tokens(stage.seq_len)).tolist()
-        head = partial(self.logits, embedding=stage.backbone.embedding)
-        return continued_behind_prefix(stage, head, mode, self.corruption.uses_decoder)

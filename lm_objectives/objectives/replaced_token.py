@@ -1,7 +1,7 @@
 """Replaced-token detection."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +15,6 @@ from torchmetrics.wrappers.abstract import WrapperMetric
 
 from lm_objectives.corruptions.replaced_token import TokenReplacement
 from lm_objectives.corruptions.windows import Frame
-from lm_objectives.demo.show_tokens import detected
 from lm_objectives.errors import InputError
 from lm_objectives.objectives.base import BaselineNames, LossOutput, Objective
 from lm_objectives.objectives.losses import gather_positions, linear_cross_entropy_sum, sample_tokens
@@ -25,7 +24,6 @@ from lm_objectives.views import View, Vocabulary
 
 if TYPE_CHECKING:
     from lm_objectives.backbone.backbone import Backbone
-    from lm_objectives.demo.context import DemoContext
 
 
 class ReplacedToken(Objective):
@@ -171,13 +169,6 @@ class ReplacedToken(Objective):
     def baselines(self) -> dict[str, Metric]:
         """Of the generator."""
         return token_baselines(self.target_counts, self.vocabulary_size)
-
-    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
-        rows = stage.excerpt(self.corruption)
-        view = self.corruption.for_validation().corrupt(rows, stage.vocabulary)
-        view = self.fill_in(view, stage.backbone.embedding_parameters())
-        scores = self.logits(stage.hidden(view))[0].sigmoid()
-        return detected(stage, rows, view, view.extra["labels"][0].bool(), scores)
 
 
 class BinaryEntropy(Mean):

@@ -1,7 +1,6 @@
 """Sentence-order prediction."""
 
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -10,14 +9,12 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lm_objectives.corruptions.sentence_order import SentenceOrderPairs, Within
-from lm_objectives.demo.show_pairs import orders_judged
 from lm_objectives.objectives.base import LossOutput, Objective
 from lm_objectives.objectives.classification import pair_layers, pair_metrics, score_pairs
 from lm_objectives.views import View, Vocabulary
 
 if TYPE_CHECKING:
     from lm_objectives.backbone.backbone import Backbone
-    from lm_objectives.demo.context import DemoContext
 
 
 class SentenceOrder(Objective):
@@ -71,6 +68,3 @@ class SentenceOrder(Objective):
 
     def metrics(self) -> dict[str, Metric]:
         return pair_metrics()
-
-    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
-        return orders_judged(self, stage, self.corruption)

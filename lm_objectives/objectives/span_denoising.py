@@ -1,16 +1,10 @@
 """Writing the spans that sentinels stand for."""
 
-from collections.abc import Iterator
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lm_objectives.corruptions.base import Layout
 from lm_objectives.corruptions.span_denoising import SpanCorruption
-from lm_objectives.demo.show_seq2seq import restored
 from lm_objectives.objectives.language_model import OwnHead
-
-if TYPE_CHECKING:
-    from lm_objectives.demo.context import DemoContext
 
 
 class SpanDenoising(OwnHead):
@@ -40,6 +34,3 @@ class SpanDenoising(OwnHead):
     ) -> None:
         super().__init__(**kwargs)
         self.corruption = SpanCorruption(noise_density, mean_noise_span_length, layout, mode)
-
-    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
-        return restored(stage, self.corruption, partial(self.logits, embedding=stage.backbone.embedding))

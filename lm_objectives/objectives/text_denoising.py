@@ -1,18 +1,12 @@
 """Writing a text anew from a corrupted one."""
 
-from collections.abc import Iterator
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lm_objectives.corruptions.span_lengths import Poisson, SpanLengths
 from lm_objectives.corruptions.text_denoising import TextInfilling
 from lm_objectives.corruptions.windows import Frame
 from lm_objectives.corruptions.word_units import Unit
-from lm_objectives.demo.show_seq2seq import rewritten
 from lm_objectives.objectives.language_model import OwnHead
-
-if TYPE_CHECKING:
-    from lm_objectives.demo.context import DemoContext
 
 
 class TextDenoising(OwnHead):
@@ -42,6 +36,3 @@ class TextDenoising(OwnHead):
     ) -> None:
         super().__init__(**kwargs)
         self.corruption = TextInfilling(rate, lengths or Poisson(), unit, permute_sentences, frame)
-
-    def exhibit(self, stage: "DemoContext") -> Iterator[str]:
-        return rewritten(stage, self.corruption, partial(self.logits, embedding=stage.backbone.embedding))

@@ -14,17 +14,17 @@ from lm_objectives.objectives import Objective
 from lm_objectives.training.run import load_run
 
 TEXT = "The dog ran home. A cat sat away. My son came to the sea. One bird went to the hill."
-StageFor = Callable[..., DemoContext]
+ContextFor = Callable[..., DemoContext]
 
 
 @pytest.fixture(scope="session")
-def stage(tiny_run: Path) -> DemoContext:
+def context(tiny_run: Path) -> DemoContext:
     return make_context(load_run(str(tiny_run)), TEXT, Sampling(tokens=8))
 
 
 @pytest.fixture(scope="session")
-def stage_for(train: Any) -> StageFor:
-    """A stage of a family that learned some objectives for two steps."""
+def context_for(train: Any) -> ContextFor:
+    """A context of a family that learned some objectives for two steps."""
 
     def make(
         family: str, objectives: dict[str, Objective], text: str | None = TEXT, sampling: Sampling | None = None

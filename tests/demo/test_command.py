@@ -47,8 +47,8 @@ def test_one_seed_prints_the_same_and_another_does_not(tiny_run: Path, capsys: p
         ("bart", {"text": TextDenoising(), "masked": MaskedLM()}),
     ],
 )
-def test_each_objective_is_shown_on_its_families(family: str, objectives: dict[str, Any], stage_for: Any) -> None:
-    made: DemoContext = stage_for(family, objectives)
+def test_each_objective_is_shown_on_its_families(family: str, objectives: dict[str, Any], context_for: Any) -> None:
+    made: DemoContext = context_for(family, objectives)
     shown = show(made)
     assert "expected" not in "".join(shown)
     headings = [f"{name} ({type(objective).__name__})" for name, objective in sorted(objectives.items())]
@@ -99,14 +99,14 @@ def test_bad_input_is_one_line_and_exit_code_2(
 class Own(CausalLM):
     """An objective of a user's own."""
 
-    def exhibit(self, stage: DemoContext) -> list[str]:
-        if len(stage.text.sentences) > 1:
+    def exhibit(self, context: DemoContext) -> list[str]:
+        if len(context.text.sentences) > 1:
             raise ValueError("a defect")
         return ["  one sentence"]
 
 
-def test_an_objective_of_ones_own_is_shown_and_its_defects_are_not_hidden(stage_for: Any) -> None:
-    made: DemoContext = stage_for("bert", {"mine": Own()}, "The dog ran home.")
+def test_an_objective_of_ones_own_is_shown_and_its_defects_are_not_hidden(context_for: Any) -> None:
+    made: DemoContext = context_for("bert", {"mine": Own()}, "The dog ran home.")
     assert show(made) == ["", "mine (Own)", "  one sentence"]
     with pytest.raises(ValueError, match="a defect"):
-        show(stage_for("bert", {"mine": Own()}))
+        show(context_for("bert", {"mine": Own()}))

@@ -9,29 +9,31 @@ import pytest
 import torch
 from torch import Tensor
 
-from lm_objectives.demo.context import DemoContext
-from lm_objectives.demo.show_pairs import swap
-from lm_objectives.demo.texts import tokenize
-from lm_objectives.objectives import LossOutput, NextSentence
+from lm_objectives import show
+from lm_objectives.demo.context import DemoContext, tokenize
+from lm_objectives.objectives import (
+    LossOutput,
+    NextSentence,
+)
 from lm_objectives.views import Rows, View
 
 TEXT = "The dog ran home. A cat sat away. My son came to the sea. One bird went to the hill."
 
 
-def told_by(objective: Any, stage: DemoContext) -> list[str]:
+def told_by(objective: Any, context: DemoContext) -> list[str]:
     """The exhibit of a head that always answers 0 with log-odds of 2 ln 3: 90 %."""
     saved = {name: value.clone() for name, value in objective.state_dict().items()}
     with torch.no_grad():
         objective.classifier.weight.zero_()
         objective.classifier.bias.copy_(torch.tensor([math.log(3), -math.log(3)]))
-        lines = list(objective.exhibit(stage))
+        lines = list(show(objective, context))
         objective.load_state_dict(saved)
     return lines
 
 
-def test_both_orders_of_a_pair_are_judged(stage: DemoContext) -> None:
+def test_both_orders_of_a_pair_are_judged(context: DemoContext) -> None:
     """Oracle: a head that always answers in order is 90 % right once and wrong once."""
-    first, second, *verdicts = told_by(stage.module.objectives["order"], stage)
+    first, second, *verdicts = told_by(context.module.objectives["order"], context)
     assert verdicts == [
         "  hit  shown in their order  judged so with 90%",
         "  miss shown swapped         judged so with 10%",
@@ -55,15 +57,15 @@ def test_swapping_a_pair_moves_its_segments_as_the_corruption_would() -> None:
     assert swap(swapped).input_ids.tolist() == pair.input_ids.tolist()
 
 
-def next_on(stage: DemoContext) -> Any:
+def next_on(context: DemoContext) -> Any:
     objective = NextSentence()
-    objective.setup(stage.backbone, stage.vocabulary)
+    objective.setup(context.module.backbone, context.vocabulary)
     return objective.eval()
 
 
-def test_the_next_segment_and_another_are_judged(stage: DemoContext) -> None:
+def test_the_next_segment_and_another_are_judged(context: DemoContext) -> None:
     """Oracle: a head that always answers next is 90 % right once and wrong once."""
-    first, following, other, *verdicts = told_by(next_on(stage), stage)
+    first, following, other, *verdicts = told_by(next_on(context), context)
     assert verdicts == [
         "  hit  shown with the next  judged so with 90%",
         "  miss shown with another   judged so with 10%",
@@ -71,16 +73,16 @@ def test_the_next_segment_and_another_are_judged(stage: DemoContext) -> None:
     told = first.removeprefix("  first:").strip() + " " + following.removeprefix("  next:").strip()
     assert TEXT.startswith(told)
     another = other.removeprefix("  another:").strip()
-    start = stage.with_another.documents[1]
-    assert stage.decode(stage.with_another.tokens[start + 1 :].tolist()).strip().startswith(another)
+    start = context.with_another.documents[1]
+    assert context.decode(context.with_another.tokens[start + 1 :].tolist()).strip().startswith(another)
 
 
 @torch.no_grad()
 def test_rows_of_next_sentences_are_bos_two_segments_and_their_ends(
-    stage: DemoContext, monkeypatch: pytest.MonkeyPatch
+    context: DemoContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Oracle: the layout of BERT's pairs, written out."""
-    objective, read = next_on(stage), []
+    objective, read = next_on(context), []
     score = objective.compute_loss
 
     def recorded(hidden: Tensor, view: View, embedding: Tensor) -> LossOutput:
@@ -88,8 +90,8 @@ def test_rows_of_next_sentences_are_bos_two_segments_and_their_ends(
         return score(hidden, view, embedding)
 
     monkeypatch.setattr(objective, "score", recorded)
-    list(objective.exhibit(stage))
-    bos, eos = stage.vocabulary.bos, stage.vocabulary.eos
+    list(show(objective, context))
+    bos, eos = context.vocabulary.bos, context.vocabulary.eos
     for label, view in enumerate(read):
         row = view.input_ids[0, : int(view.lengths)].tolist()
         ends = [at for at, token in enumerate(row) if token == eos]
@@ -99,11 +101,11 @@ def test_rows_of_next_sentences_are_bos_two_segments_and_their_ends(
 
 
 @pytest.mark.parametrize("text", ["One sentence.", "dog " * 60, "dog " * 60 + ". Short. Short too."])
-def test_a_text_without_a_pair_is_one_clear_line(text: str, stage: DemoContext) -> None:
-    own, both = (tokenize(texts, stage.tokenizer, stage.vocabulary) for texts in ([text], [text, TEXT]))
+def test_a_text_without_a_pair_is_one_clear_line(text: str, context: DemoContext) -> None:
+    own, both = (tokenize(texts, context.tokenizer, context.vocabulary) for texts in ([text], [text, TEXT]))
     with pytest.raises(ValueError, match=r"^expected two sentences that each fit half the window of 32 tokens, found"):
-        list(next_on(stage).exhibit(replace(stage, text=own, with_another=both)))
-    objective: Any = stage.module.objectives["order"]
+        list(show(next_on(context), replace(context, text=own, with_another=both)))
+    objective: Any = context.module.objectives["order"]
     if "Short" not in text:
         with pytest.raises(ValueError, match=r"^expected two sentences in a paragraph that fit the window of 32"):
-            list(objective.exhibit(replace(stage, text=own)))
+            list(show(objective, replace(context, text=own)))
