@@ -92,6 +92,7 @@ from .corruptions import (
 )
 from .data.datamodule import TextDataModule as TextDataModule
 from .demo.show import show as show
+from .errors import InputError as InputError
 from .objectives import (
     BaselineNames as BaselineNames,
 )

@@ -1,7 +1,7 @@
 """The command `demo`: what each objective of a checkpoint has learned, shown on a text."""
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -51,15 +51,17 @@ def demo(
 
 
 @torch.no_grad()
-def show_all(context: DemoContext) -> Iterator[str]:
-    """Show all objectives; of one that cannot be shown on the text, say why."""
+def show_all(context: DemoContext) -> list[str]:
+    """Lines of all objectives; of one that cannot be shown on the text, the reason."""
+    lines: list[str] = []
     for name in context.module.names:
-        objective = context.module.objectives[name]
-        yield from ("", f"{name} ({type(objective).__name__})")
+        objective: Any = context.module.objectives[name]
+        lines.extend(["", f"{name} ({type(objective).__name__})"])
         try:
-            yield from show(objective, context)
+            lines.extend(show(objective, context))
         except InputError as error:
-            yield from wrap(str(error))
+            lines.extend(wrap(str(error)))
+    return lines
 
 
 def read_text(text: str | None, text_file: str | None) -> str | None:

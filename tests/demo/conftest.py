@@ -1,4 +1,4 @@
-"""What the exhibits are tried on: a small run with four objectives, and small models of other families."""
+"""What the lines of the demo are tried on: a small run with four objectives, and small models of other families."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from utils.families import FAMILIES, SEQ2SEQ
 
+import lm_objectives.demo.command  # noqa: F401 (registers the lines of the shipped objectives)
 from lm_objectives import Backbone
 from lm_objectives.demo.context import DemoContext, make_context
 from lm_objectives.demo.generate import Sampling
@@ -24,7 +25,7 @@ def context(tiny_run: Path) -> DemoContext:
 
 @pytest.fixture(scope="session")
 def context_for(train: Any) -> ContextFor:
-    """A context of a family that learned some objectives for two steps."""
+    """A context with a model of a family that learned some objectives for two steps."""
 
     def make(
         family: str, objectives: dict[str, Objective], text: str | None = TEXT, sampling: Sampling | None = None

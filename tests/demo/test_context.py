@@ -1,6 +1,7 @@
 """What is cut from the text for an objective to be shown on, and the loss and metrics on it."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,41 +15,54 @@ from torch import Tensor, nn
 from lm_objectives import show
 from lm_objectives.corruptions.causal_lm import NextToken
 from lm_objectives.corruptions.masked_lm import TokenMasking
+from lm_objectives.corruptions.span_denoising import SpanCorruption
 from lm_objectives.corruptions.text_denoising import TextInfilling
-from lm_objectives.demo.context import DemoContext, make_context, tokenize
+from lm_objectives.demo.context import DemoContext, make_context, sample_paragraphs, tokenize
 from lm_objectives.demo.generate import Sampling, input_view
-from lm_objectives.objectives import (
-    LossOutput,
-    Objective,
-)
+from lm_objectives.errors import InputError
+from lm_objectives.objectives import LossOutput, Objective
 from lm_objectives.objectives.base import baseline_metrics
 from lm_objectives.training.run import load_run
-from lm_objectives.views import View, Vocabulary
+from lm_objectives.views import Rows, View, Vocabulary
+
+
+def ids_of(rows: Rows) -> list[int]:
+    """The tokens of one row, without padding."""
+    return rows.input_ids[0, : int(rows.lengths[0])].tolist()
 
 
 def test_the_excerpt_ends_with_a_sentence(context: DemoContext) -> None:
     rows = context.excerpt(NextToken())
     assert rows.input_ids.shape[1] <= context.module.seq_len
-    assert context.decode(rows.input_ids[0].tolist()).endswith(".")
+    assert context.decode(ids_of(rows)).endswith(".")
 
 
-def test_a_corruption_reads_the_same_excerpt_with_what_it_asks_for(context: DemoContext) -> None:
-    plain = context.excerpt(NextToken())
-    for first in (0, 1):
-        rows = context.excerpt_for(TextInfilling(), first)
-        length = int(rows.lengths[0])
-        assert rows.input_ids[0, :length].tolist() == context.text.tokens[first : first + length].tolist()
-        assert (
-            length == plain.input_ids.shape[1] - first
-            and rows.sentence_starts is not None
-            and rows.sentence_starts.sum() > 1
-        )
-    assert int(context.excerpt_for(TextInfilling(), most=3).lengths[0]) == 3
+@pytest.mark.parametrize(("corruption", "first"), [(TextInfilling(), 0), (SpanCorruption(), 1)])
+def test_a_corruption_reads_the_same_excerpt_with_what_it_asks_for(
+    corruption: Any, first: int, context: DemoContext
+) -> None:
+    """Oracle: the plain excerpt, which begins with bos; T5's rows hold none."""
+    plain, rows = ids_of(context.excerpt(NextToken())), context.excerpt(corruption)
+    assert ids_of(rows) == plain[first:] == context.text.tokens[first : len(plain)].tolist()
+    assert not corruption.needs_sentence_starts or (rows.sentence_starts is not None and rows.sentence_starts.sum() > 1)
+
+
+def test_a_sentence_longer_than_the_window_is_cut(context: DemoContext) -> None:
+    long = tokenize(["dog " * 60], context.tokenizer, context.vocabulary)
+    rows = replace(context, text=long).excerpt(TextInfilling())
+    assert ids_of(rows) == long.tokens[: context.module.seq_len].tolist()
+
+
+def test_a_text_without_a_row_is_one_clear_line(context: DemoContext) -> None:
+    short = replace(context, text=tokenize(["dog"], context.tokenizer, context.vocabulary))
+    assert len(short.text.tokens) < 5
+    with pytest.raises(InputError, match=r"^expected a text with a row for SentenceOrderPairs, found none in it: give"):
+        list(short.measure(context.module.objectives["order"]))
 
 
 def test_the_excerpt_is_framed_as_rows_are(context: DemoContext) -> None:
-    """Oracle: the plain excerpt, which begins a document, with eos behind."""
-    plain, framed = (context.excerpt(TokenMasking(frame=frame)).input_ids[0].tolist() for frame in ("none", "bos-eos"))
+    """Oracle: the plain excerpt, which begins a document, followed by eos."""
+    plain, framed = (ids_of(context.excerpt(TokenMasking(frame=frame))) for frame in ("none", "bos-eos"))
     assert framed == [*plain, context.vocabulary.eos]
 
 
@@ -71,6 +85,7 @@ def test_without_the_runs_tokens_the_paragraph_is_a_built_in_one(tiny_run: Path,
 
 
 def test_words_are_known_to_begin(context: DemoContext) -> None:
+    assert context.vocabulary == context.module.vocabulary
     assert context.vocabulary.starts_word is not None
     the, letter = (context.tokenizer.convert_tokens_to_ids(token) for token in ("Ġthe", "a"))
     assert context.vocabulary.starts_word[the] and not context.vocabulary.starts_word[letter]
@@ -98,15 +113,8 @@ class EvenToken(Objective):
         return LossOutput({"loss": F.cross_entropy(logits, view.targets % 2, reduction="sum")})
 
 
-class Told(EvenToken):
-    """The same with an exhibit."""
-
-    def exhibit(self, context: DemoContext) -> list[str]:
-        return [f"  {len(context.excerpt(self.corruption).input_ids[0])} tokens"]
-
-
 @torch.no_grad()
-def test_an_objective_without_an_exhibit_shows_its_loss(context: DemoContext) -> None:
+def test_an_objective_without_lines_of_its_own_shows_its_loss(context: DemoContext) -> None:
     """Oracle: twice the mean of cross-entropies, on each of the text's windows read by a loop."""
     objective = EvenToken()
     objective.setup(context.module.backbone, context.vocabulary)
@@ -124,7 +132,7 @@ def test_metrics_and_parts_are_shown_as_held_out_rows_have_them(context: DemoCon
     values = {}
     for name in ("masked", "replaced"):
         objective: Any = context.module.objectives[name]
-        lines = [line.split() for line in measured(objective, context)]
+        lines = [line.split() for line in context.measure(objective)]
         values[name] = {line[0]: float(line[1]) for line in lines}
         assert {"loss", *objective.loss_weights, *objective.metrics(), *baseline_metrics(objective)} == set(
             values[name]
@@ -137,54 +145,22 @@ def test_metrics_and_parts_are_shown_as_held_out_rows_have_them(context: DemoCon
     assert masked["uniform"] == pytest.approx(math.log(context.vocabulary.size), abs=6e-4)
 
 
-def test_an_objective_may_have_an_exhibit_of_its_own(context: DemoContext) -> None:
-    assert Told().exhibit(context) == [f"  {context.excerpt(Told().corruption).input_ids.shape[1]} tokens"]
-
-
-def test_a_text_comes_from_the_command_line_or_a_file(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes("\ufeffÜber den Fluß.\n".encode())
-    assert given_text(None, str(tmp_path / "a.txt")) == "Über den Fluß.\n"
-    assert given_text("It rained.", None) == "It rained."
-    assert given_text(None, None) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "content", "message"),
-    [
-        (" ", None, "^expected a text with words, found an empty one: leave text out"),
-        (None, None, "^expected a text file at .*a.txt, found no such file: check the path"),
-        (None, b"\n \n", "^expected a text with words, found an empty one"),
-        (None, b"abc\xff", "^expected UTF-8 text in .*a.txt, found other bytes at offset 3: convert"),
-        ("Both.", b"Both.", "^expected either text or text_file, found both: leave one"),
-    ],
-)
-def test_what_is_no_text_is_one_clear_line(
-    text: str | None, content: bytes | None, message: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "a.txt"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(ValueError, match=message) as raised:
-        given_text(text, str(path) if content is not None or text is None else None)
-    assert "\n" not in str(raised.value)
-
-
 def test_held_out_paragraphs_are_held_out_fit_and_are_of_two_documents(tiny_run: Path) -> None:
     run = load_run(str(tiny_run))
     assert run.cache is not None
     texts = np.load(run.cache / "validation" / "tokens.npy")
     starts = np.load(run.cache / "validation" / "documents.npy").tolist()
     documents = [run.tokenizer.decode(texts[start:stop]) for start, stop in pairwise(starts)]
-    chosen = held_out_paragraphs(run.cache, run.tokenizer, 32, seed=3)
+    chosen = sample_paragraphs(run.cache, run.tokenizer, 32, seed=3)
     assert len(chosen) == min(2, len(documents))
     homes = [[number for number, text in enumerate(documents) if paragraph in text] for paragraph in chosen]
     assert all(homes) and len({home[0] for home in homes}) == len(chosen)
     assert all(len(run.tokenizer(paragraph)["input_ids"]) <= 29 for paragraph in chosen)
-    assert held_out_paragraphs(run.cache, run.tokenizer, 8, seed=3) == ()
-    assert held_out_paragraphs(None, run.tokenizer, 32, seed=3) == ()
+    assert sample_paragraphs(run.cache, run.tokenizer, 8, seed=3) == ()
+    assert sample_paragraphs(None, run.tokenizer, 32, seed=3) == ()
 
 
-def test_a_paragraph_longer_than_the_window_is_cut_behind_a_sentence(tiny_run: Path, tmp_path: Path) -> None:
+def test_a_paragraph_longer_than_the_window_is_cut_after_a_sentence(tiny_run: Path, tmp_path: Path) -> None:
     """Oracle: three sentences of 5 tokens in a window of 3 + 17."""
     run = load_run(str(tiny_run))
     (tmp_path / "validation").mkdir()
@@ -193,8 +169,8 @@ def test_a_paragraph_longer_than_the_window_is_cut_behind_a_sentence(tiny_run: P
     arrays |= {"paragraphs": np.array([0, 20]), "documents": np.array([0, 102]), "corpora": np.array([0, 102])}
     for name, array in arrays.items():
         np.save(tmp_path / "validation" / f"{name}.npy", array)
-    assert held_out_paragraphs(tmp_path, run.tokenizer, 20, seed=0) == (run.tokenizer.decode(range(11, 26)),)
-    assert held_out_paragraphs(tmp_path, run.tokenizer, 17, seed=0) == ()
+    assert sample_paragraphs(tmp_path, run.tokenizer, 20, seed=0) == (run.tokenizer.decode(range(11, 26)),)
+    assert sample_paragraphs(tmp_path, run.tokenizer, 17, seed=0) == ()
 
 
 def test_texts_are_tokenized_as_documents(tiny_run: Path) -> None:

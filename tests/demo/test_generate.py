@@ -1,6 +1,5 @@
 """Greedy tokens are those of transformers' own `generate`, samples come as often as the nucleus says."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,22 +17,9 @@ from transformers import (
 from utils.families import FAMILIES, SEQ2SEQ, VOCABULARY, some_ids
 
 from lm_objectives.backbone.backbone import Backbone
-from lm_objectives.corruptions.span_denoising import SpanCorruption
 from lm_objectives.demo.generate import Sampling, generate, greedy_token, input_view
-
-
-@pytest.mark.parametrize("temperature", [0.3, 0.8, 1.0, 2.5])
-@pytest.mark.parametrize("top_p", [0.01, 0.3, 0.9, 0.999, 1.0])
-def test_nucleus_is_that_of_transformers(temperature: float, top_p: float) -> None:
-    """Oracle: TemperatureLogitsWarper, then TopPLogitsWarper, whose nucleus is renormalised by softmax."""
-    ids = torch.zeros(1, 1, dtype=torch.long)
-    for seed in range(20):
-        logits = 3 * torch.randn(50, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        warped = TopPLogitsWarper(top_p)(ids, TemperatureLogitsWarper(temperature)(ids, logits[None]))[0].softmax(0)
-        weights, tokens = nucleus(logits, temperature, top_p)
-        ours = torch.zeros_like(logits).index_copy(0, tokens, weights / weights.sum())
-        torch.testing.assert_close(ours, warped)
-        assert int((weights > 0).sum()) >= 1
+from lm_objectives.objectives import CausalLM, PrefixLM
+from lm_objectives.training.module import Pretraining
 
 
 @pytest.mark.parametrize(
@@ -48,11 +34,25 @@ def test_nucleus_is_that_of_transformers(temperature: float, top_p: float) -> No
 )
 def test_samples_come_as_often_as_the_nucleus_says(temperature: float, top_p: float, expected: list[float]) -> None:
     probabilities = torch.tensor([0.05, 0.5, 0.15, 0.3])  # tokens 1, 3, 2, 0 by rank
-    generator, draws = torch.Generator().manual_seed(0), 3000
-    samples = [sample_token(probabilities.log(), temperature, top_p, generator) for _ in range(draws)]
+    sampler, draws = Sampling(temperature=temperature, top_p=top_p).token_sampler(), 3000
+    samples = [sampler(probabilities.log()) for _ in range(draws)]
     frequency = np.bincount(samples, minlength=4)[[1, 3, 2, 0]] / draws
     sigma = np.sqrt(np.array(expected) * (1 - np.array(expected)) / draws)
     assert (np.abs(frequency - expected) <= 4 * sigma).all()
+
+
+@pytest.mark.parametrize("temperature", [0.3, 0.8, 1.0, 2.5])
+@pytest.mark.parametrize("top_p", [0.01, 0.3, 0.9, 0.999])
+def test_samples_lie_in_the_nucleus(temperature: float, top_p: float) -> None:
+    """Oracle: the fewest likeliest tokens that hold top_p, counted in numpy."""
+    for seed in range(5):
+        logits = 3 * torch.randn(50, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        weights = np.exp(logits.numpy() / temperature)
+        ranked = np.argsort(-weights)
+        size = int(np.searchsorted(np.cumsum(weights[ranked] / weights.sum()), top_p)) + 1
+        sampler = Sampling(temperature=temperature, top_p=top_p, seed=seed).token_sampler()
+        samples = {sampler(logits) for _ in range(50)}
+        assert samples <= set(ranked[:size].tolist())
 
 
 def test_a_seed_draws_the_same_and_greedy_does_not_draw() -> None:
@@ -95,22 +95,16 @@ WRITERS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-def lively(family: str, changes: dict[str, Any], corruption: Any = None) -> tuple[Backbone, nn.Linear | None]:
-    """A model that writes different tokens, and its own head."""
+def lively(family: str, changes: dict[str, Any], objective: Any) -> tuple[Pretraining, Any]:
+    """A model that generates different tokens, and its objective."""
     torch.manual_seed(0)
-    backbone = Backbone(family.split()[0], (FAMILIES | SEQ2SEQ)[family.split()[0]] | changes)
-    backbone.setup(VOCABULARY, WINDOW, {"spans": corruption} if corruption else None)
-    head = new_lm_head(backbone)
-    for module in (backbone, head):
-        for parameter in module.parameters() if module is not None else ():
-            if parameter.ndim > 1:
-                nn.init.normal_(parameter, std=0.5)
-    return backbone.eval(), head
-
-
-def head_of(backbone: Backbone, head: nn.Linear | None) -> Callable[[torch.Tensor], torch.Tensor]:
-    weight = backbone.embedding if head is None else head.weight
-    return lambda states: backbone.head_scale * states @ weight.T
+    name = family.split()[0]
+    module = Pretraining(Backbone(name, (FAMILIES | SEQ2SEQ)[name] | changes), {"it": objective})
+    module.build(VOCABULARY, WINDOW, 1)
+    for parameter in [*module.backbone.parameters(), *objective.parameters()]:
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, std=0.5)
+    return module.eval(), objective
 
 
 def reference(kind: Any, backbone: Backbone, head: nn.Linear | None) -> Any:
@@ -124,7 +118,7 @@ def reference(kind: Any, backbone: Backbone, head: nn.Linear | None) -> Any:
     return theirs.eval()
 
 
-def generated(theirs: Any, ids: torch.Tensor, end: int, **settings: Any) -> list[int]:
+def written_by(theirs: Any, ids: torch.Tensor, end: int, **settings: Any) -> list[int]:
     asked = GenerationConfig(
         do_sample=False, num_beams=1, max_new_tokens=MOST, eos_token_id=end, pad_token_id=0, **settings
     )
@@ -136,58 +130,53 @@ def generated(theirs: Any, ids: torch.Tensor, end: int, **settings: Any) -> list
 def test_a_decoder_continues_as_generate_does(name: str) -> None:
     """Oracle: `generate(do_sample=False)` of GPT2LMHeadModel and LlamaForCausalLM, ended by a token too."""
     kind, changes = DECODERS[name]
-    backbone, head = lively(name, changes)
-    theirs, different = reference(kind, backbone, head), set()
+    module, objective = lively(name, changes, CausalLM())
+    theirs, different = reference(kind, module.backbone, objective.head), set()
     for prompt in some_ids(4, PROMPT):
-        read = input_view(prompt.tolist(), "causal")
-        for end in (VOCABULARY.eos, generated(theirs, prompt[None], VOCABULARY.eos)[PROMPT + 3]):
-            told = generate(backbone, read, head_of(backbone, head), greedy_token, MOST, end, WINDOW)
-            assert told == generated(theirs, prompt[None], end)[PROMPT:]
+        for end in (VOCABULARY.eos, written_by(theirs, prompt[None], VOCABULARY.eos)[PROMPT + 3]):
+            module.vocabulary = replace(VOCABULARY, eos=end)
+            told = generate(objective, module, prompt.tolist(), greedy_token, MOST)
+            assert told == written_by(theirs, prompt[None], end)[PROMPT:]
             different |= set(told)
     assert len(different) > 10
 
 
 @pytest.mark.parametrize("name", WRITERS)
 @torch.no_grad()
-def test_a_decoder_behind_an_encoder_writes_as_generate_does(name: str) -> None:
+def test_a_decoder_after_an_encoder_writes_as_generate_does(name: str) -> None:
     """Oracle: `generate(do_sample=False)` of T5ForConditionalGeneration and BartForConditionalGeneration."""
     kind, changes = WRITERS[name]
-    backbone, head = lively(name, changes, SpanCorruption())
-    theirs, different = reference(kind, backbone, head), set()
-    start = backbone.config.decoder_start_token_id
+    module, objective = lively(name, changes, PrefixLM(layout="encoder-decoder"))
+    theirs, different = reference(kind, module.backbone, objective.head), set()
+    start = module.backbone.config.decoder_start_token_id
     for source in some_ids(12, PROMPT):
-        read = input_view(source.tolist(), "bidirectional", decodes=True)
-        for end in (VOCABULARY.eos, generated(theirs, source[None], VOCABULARY.eos, decoder_start_token_id=start)[3]):
-            told = generate(backbone, read, head_of(backbone, head), greedy_token, MOST, end, WINDOW)
-            assert told == generated(theirs, source[None], end, decoder_start_token_id=start)[1:]
+        first = written_by(theirs, source[None], VOCABULARY.eos, decoder_start_token_id=start)
+        for end in (VOCABULARY.eos, first[min(3, len(first) - 1)]):
+            module.vocabulary = replace(VOCABULARY, eos=end)
+            told = generate(objective, module, source.tolist(), greedy_token, MOST)
+            assert told == written_by(theirs, source[None], end, decoder_start_token_id=start)[1:]
             different |= set(told)
     assert len(different) > 4
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "bert"])
 @torch.no_grad()
-def test_behind_a_prefix_each_token_is_the_likeliest_of_the_finished_row(family: str) -> None:
+def test_after_a_prefix_each_token_is_the_likeliest_of_the_finished_row(family: str) -> None:
     """Oracle: one pass over the finished row, in which a token sees the prefix and what stands before it."""
-    backbone, head = lively(family, {})
+    module, objective = lively(family, {}, PrefixLM())
     prompt = some_ids(1, PROMPT)[0].tolist()
-    read, logits = input_view(prompt, "prefix"), head_of(backbone, head)
-    told = generate(backbone, read, logits, greedy_token, MOST, VOCABULARY.eos, WINDOW)
-    whole = input_view([*prompt, *told], "prefix")
-    [hidden] = backbone.encode([replace(whole, prefix_lengths=torch.tensor([PROMPT]))])
-    assert logits(hidden[0, PROMPT - 1 : -1]).argmax(1).tolist() == told
-    [plain] = backbone.encode([input_view([*prompt, *told], "causal")])
+    told = generate(objective, module, prompt, greedy_token, MOST)
+    [hidden] = module.backbone.encode([input_view([*prompt, *told], "prefix", PROMPT)])
+    logits = objective.logits(hidden[0, PROMPT - 1 : -1], module.backbone.embedding)
+    assert logits.argmax(1).tolist() == told
+    [plain] = module.backbone.encode([input_view([*prompt, *told], "causal")])
     assert (plain[0, PROMPT - 1] - hidden[0, PROMPT - 1]).abs().max() > 1e-3
 
 
 @torch.no_grad()
 def test_a_row_longer_than_the_window_forgets_its_first_tokens() -> None:
     """Oracle: a row that never had them."""
-    backbone, head = lively("llama", {})
+    module, objective = lively("llama", {}, CausalLM())
     ids = some_ids(1, WINDOW + 5)[0].tolist()
-    long, short = (
-        generate(
-            backbone, input_view(read, "causal"), head_of(backbone, head), greedy_token, MOST, VOCABULARY.eos, WINDOW
-        )
-        for read in (ids, ids[5:])
-    )
-    assert long == short
+    long, short = (generate(objective, module, read, greedy_token, MOST) for read in (ids, ids[5:]))
+    assert long == short and len(long) > 1

@@ -4,24 +4,24 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from lm_objectives import show
 from lm_objectives.demo.context import DemoContext, tokenize
+from lm_objectives.demo.generate import Sampling
 from lm_objectives.objectives import (
     LossOutput,
     NextSentence,
 )
-from lm_objectives.views import Rows, View
+from lm_objectives.views import View
 
 TEXT = "The dog ran home. A cat sat away. My son came to the sea. One bird went to the hill."
 
 
-def told_by(objective: Any, context: DemoContext) -> list[str]:
-    """The exhibit of a head that always answers 0 with log-odds of 2 ln 3: 90 %."""
+def lines_of(objective: Any, context: DemoContext) -> list[str]:
+    """The lines of a head that always answers 0 with log-odds of 2 ln 3: 90 %."""
     saved = {name: value.clone() for name, value in objective.state_dict().items()}
     with torch.no_grad():
         objective.classifier.weight.zero_()
@@ -33,7 +33,7 @@ def told_by(objective: Any, context: DemoContext) -> list[str]:
 
 def test_both_orders_of_a_pair_are_judged(context: DemoContext) -> None:
     """Oracle: a head that always answers in order is 90 % right once and wrong once."""
-    first, second, *verdicts = told_by(context.module.objectives["order"], context)
+    first, second, *verdicts = lines_of(context.module.objectives["order"], context)
     assert verdicts == [
         "  hit  shown in their order  judged so with 90%",
         "  miss shown swapped         judged so with 10%",
@@ -42,19 +42,45 @@ def test_both_orders_of_a_pair_are_judged(context: DemoContext) -> None:
     assert TEXT.startswith(told)
 
 
-def test_swapping_a_pair_moves_its_segments_as_the_corruption_would() -> None:
-    pair = Rows(
-        keys=np.zeros(1, dtype=np.uint64),
-        input_ids=np.array([[1, 5, 6, 7, 2, 8, 9, 2, 0, 0]]),
-        lengths=np.array([8]),
-        token_type_ids=np.array([[0, 0, 0, 0, 0, 1, 1, 1, 0, 0]]),
-        labels=np.array([0]),
-    )
-    swapped = swap(pair)
-    assert swapped.input_ids.tolist() == [[1, 8, 9, 2, 5, 6, 7, 2, 0, 0]]
-    assert swapped.token_type_ids is not None and swapped.token_type_ids.tolist() == [[0, 0, 0, 0, 1, 1, 1, 1, 0, 0]]
-    assert swapped.labels is not None and swapped.labels.tolist() == [1]
-    assert swap(swapped).input_ids.tolist() == pair.input_ids.tolist()
+@torch.no_grad()
+def test_both_orders_of_a_pair_are_rows_of_its_corruption(
+    context: DemoContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: the row that the corruption makes of the text, in whichever order its coin says, and its mirror image."""
+    objective: Any = context.module.objectives["order"]
+    read = record_views(objective, monkeypatch)
+    for seed in range(4):
+        made = replace(context, sampling=Sampling(seed=seed))
+        list(show(objective, made))
+        text = made.text.stream(objective.corruption)
+        windows = objective.corruption.windows(text, 32, packing=False)[:1]
+        drawn = objective.corruption.read_rows(text, windows, made.keys(), 32, made.vocabulary)
+        own = objective.corruption.corrupt(drawn, made.vocabulary)
+        same, other = read[-2:] if not drawn.labels[0] else read[:-3:-1]
+        assert torch.equal(same.input_ids, own.input_ids) and torch.equal(same.token_type_ids, own.token_type_ids)
+        assert same.targets.tolist() == own.targets.tolist() == (1 - other.targets).tolist()
+        (one, two), (three, four) = (segments_of(view, made.vocabulary.eos) for view in (same, other))
+        assert (one, two) == (four, three) and one and two and one != two
+    assert {int(view.targets) for view in read} == {0, 1}
+
+
+def record_views(objective: Any, monkeypatch: pytest.MonkeyPatch) -> list[View]:
+    """The views that an objective scores, as they come."""
+    read: list[View] = []
+    compute_loss = objective.compute_loss
+
+    def record(hidden: Tensor, view: View, embedding: Tensor) -> LossOutput:
+        read.append(view)
+        return compute_loss(hidden, view, embedding)
+
+    monkeypatch.setattr(objective, "compute_loss", record)
+    return read
+
+
+def segments_of(view: View, eos: int) -> tuple[list[int], list[int]]:
+    """Both segments of a pair, without the tokens around them."""
+    row = view.input_ids[0, 1 : int(view.lengths) - 1].tolist()
+    return row[: row.index(eos)], row[row.index(eos) + 1 :]
 
 
 def next_on(context: DemoContext) -> Any:
@@ -65,7 +91,7 @@ def next_on(context: DemoContext) -> Any:
 
 def test_the_next_segment_and_another_are_judged(context: DemoContext) -> None:
     """Oracle: a head that always answers next is 90 % right once and wrong once."""
-    first, following, other, *verdicts = told_by(next_on(context), context)
+    first, following, other, *verdicts = lines_of(next_on(context), context)
     assert verdicts == [
         "  hit  shown with the next  judged so with 90%",
         "  miss shown with another   judged so with 10%",
@@ -82,14 +108,8 @@ def test_rows_of_next_sentences_are_bos_two_segments_and_their_ends(
     context: DemoContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Oracle: the layout of BERT's pairs, written out."""
-    objective, read = next_on(context), []
-    score = objective.compute_loss
-
-    def recorded(hidden: Tensor, view: View, embedding: Tensor) -> LossOutput:
-        read.append(view)
-        return score(hidden, view, embedding)
-
-    monkeypatch.setattr(objective, "score", recorded)
+    objective = next_on(context)
+    read = record_views(objective, monkeypatch)
     list(show(objective, context))
     bos, eos = context.vocabulary.bos, context.vocabulary.eos
     for label, view in enumerate(read):

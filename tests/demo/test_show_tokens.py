@@ -31,12 +31,11 @@ def test_the_five_guesses_are_the_likeliest_of_the_reference_class(family: str, 
     all_masked = replace(objective.corruption, mask_share=1.0, random_share=0.0)
     view = all_masked.corrupt(made.excerpt(all_masked), made.vocabulary)
     model: Any = convert(made.module, "masked")[""]
-    logits = model(input_ids=view.input_ids, attention_mask=torch.ones_like(view.input_ids)).logits[
-        0, view.label_positions
-    ]
+    real = torch.arange(view.input_ids.shape[1]) < view.lengths[:, None]
+    logits = model(input_ids=view.input_ids, attention_mask=real.long()).logits[0, view.label_positions]
     best, tokens = logits.softmax(1).topk(5)
     expected = [
-        "  ".join(f"{made.token(t)} {p:.0%}" for p, t in zip(*row, strict=True))
+        "  ".join(f"{made.quote(t)} {p:.0%}" for p, t in zip(*row, strict=True))
         for row in zip(best.tolist(), tokens.tolist(), strict=True)
     ]
     assert guesses_of(lines) == expected and len(expected) > 2
@@ -45,18 +44,19 @@ def test_the_five_guesses_are_the_likeliest_of_the_reference_class(family: str, 
 @pytest.mark.parametrize("name", ["masked", "ahead"])
 @torch.no_grad()
 def test_guesses_are_the_heads_own(name: str, context: DemoContext) -> None:
-    """Oracle: `score`, whose accuracy counts the hits and whose nats are -ln of the right tokens' probabilities."""
+    """Oracle: `compute_loss`, whose accuracy counts the hits and whose nats are -ln p of the right tokens."""
     objective: Any = context.module.objectives[name]
     all_masked = replace(objective.corruption, rate=0.15, mask_share=1.0, random_share=0.0)
     view = all_masked.corrupt(context.excerpt(all_masked), context.vocabulary)
-    scored = objective.compute_loss(context.hidden(view), view, context.module.backbone.embedding)
+    [hidden] = context.module.backbone.encode([view])
+    scored = objective.compute_loss(hidden, view, context.module.backbone.embedding)
     lines = list(show(objective, context))
     hits = [line for line in lines if "guesses:" in line]
     assert [line.split()[1] == "hit" for line in hits] == scored.metric_inputs["accuracy"][0].bool().tolist()
     shares = [int(line.split("guesses:")[0].rstrip().rsplit(" ", 1)[1].rstrip("%")) / 100 for line in hits]
     for at, share in enumerate(shares):
         one = replace(view, label_positions=view.label_positions[at : at + 1], targets=view.targets[at : at + 1])
-        nats = objective.compute_loss(context.hidden(one), one, context.module.backbone.embedding).loss_sums["loss"]
+        nats = objective.compute_loss(hidden, one, context.module.backbone.embedding).loss_sums["loss"]
         assert float(nats.neg().exp()) == pytest.approx(share, abs=0.00501)
     assert f"[{len(hits)}]" in " ".join(line for line in lines if "guesses:" not in line)
 
@@ -76,14 +76,14 @@ def test_masks_lie_over_the_units_that_are_trained(objective: Any, context: Demo
     all_masked = replace(made.corruption, rate=0.15, mask_share=1.0, random_share=0.0)
     view = all_masked.corrupt(context.excerpt(all_masked), context.vocabulary)
     targets = view.targets.tolist()
-    told = [line for line in made.eval().exhibit(context) if "right: " in line]
+    told = [line for line in show(made.eval(), context) if "right: " in line]
     assert len(told) > 1
-    assert all(line.split("right: ")[1].startswith(context.token(t)) for line, t in zip(told, targets, strict=True))
+    assert all(line.split("right: ")[1].startswith(context.quote(t)) for line, t in zip(told, targets, strict=True))
 
 
 def test_a_text_without_a_token_to_mask_is_one_clear_line(context: DemoContext) -> None:
     objective: Any = context.module.objectives["ahead"]
-    bare = replace(context.text, tokens=context.text.tokens[:1], sentence_starts=context.text.sentences[:0])
+    bare = replace(context.text, tokens=context.text.tokens[:1], sentences=context.text.sentences[:0])
     with pytest.raises(ValueError, match=r"^expected a text with a token to mask, found none: give a longer text"):
         list(show(objective, replace(context, text=bare)))
 
@@ -94,14 +94,15 @@ def test_replaced_tokens_are_all_shown_with_what_they_were(context: DemoContext)
     objective: Any = context.module.objectives["replaced"]
     rows, embeddings = context.excerpt(objective.corruption), context.module.backbone.embedding_parameters()
     view = objective.fill_in(objective.corruption.for_validation().corrupt(rows, context.vocabulary), embeddings)
-    scores = objective.logits(context.hidden(view)).sigmoid()[0]
+    [hidden] = context.module.backbone.encode([view])
+    scores = objective.logits(hidden).sigmoid()[0, : int(view.lengths)]
     lines = list(show(objective, context))
-    replaced = view.extra["labels"][0].bool()
+    replaced = view.extra["labels"][0, : int(view.lengths)].bool()
     words = [line.split()[1] for line in lines if " replaced   " in line]
     assert words.count("hit") == int((replaced & (scores > 0.5)).sum())
     assert words.count("miss") == int((replaced & (scores <= 0.5)).sum())
     assert words.count("alarm") == int((~replaced & (scores > 0.5)).sum())
     assert words.count("hit") + words.count("miss") > 0
     for at in replaced.nonzero().flatten().tolist():
-        token, was = context.token(int(view.input_ids[0, at])), context.token(int(rows.input_ids[0, at]))
+        token, was = context.quote(int(view.input_ids[0, at])), context.quote(int(rows.input_ids[0, at]))
         assert any(token in line and line.endswith(f"was {was}") for line in lines)
