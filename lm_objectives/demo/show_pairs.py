@@ -26,8 +26,8 @@ def show_sentence_order(objective: SentenceOrder, context: DemoContext) -> Itera
     windows = corruption.windows(text, room, packing=False)
     if not len(windows):
         raise InputError(
-            f"expected two sentences in a {corruption.within} that fit the window of {room} tokens together, found none "
-            "in the text: give a longer text, or one of shorter sentences"
+            f"expected two sentences in a {corruption.within} that fit the window of {room} tokens together, found "
+            "none in the text: give a longer text, or one of shorter sentences"
         )
     pair = corruption.read_rows(text, windows[:1], context.keys(), room, context.vocabulary)
     assert pair.token_type_ids is not None and pair.labels is not None
