@@ -66,6 +66,8 @@ from .corruptions.span_lengths import SpanLengths as SpanLengths
 from .corruptions.span_lengths import Uniform as Uniform
 from .corruptions.text_denoising import TextInfilling as TextInfilling
 from .data.datamodule import TextDataModule as TextDataModule
+from .demo.show import show as show
+from .errors import InputError as InputError
 from .objectives import (
     BaselineNames as BaselineNames,
 )

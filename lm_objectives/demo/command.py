@@ -1,13 +1,15 @@
 """The command `demo`: what each objective of a checkpoint has learned, shown on a text."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from lm_objectives.demo import show_pairs, show_seq2seq, show_tokens  # noqa: F401 - they register the lines of the shipped objectives
 from lm_objectives.demo.context import DemoContext, make_context
 from lm_objectives.demo.generate import Sampling
-from lm_objectives.demo.terminal import paint, wrapped
-from lm_objectives.demo.texts import given_text
+from lm_objectives.demo.show import show
+from lm_objectives.demo.terminal import color_verdict, wrap
 from lm_objectives.errors import InputError
 from lm_objectives.training.run import load_run
 
@@ -26,8 +28,8 @@ def demo(
 
     CausalLM and PrefixLM continue the text, MaskedLM fills masks in it, ReplacedToken looks for the tokens that its
     generator replaced, SentenceOrder and NextSentence judge two of its parts, SpanDenoising restores spans, and
-    TextDenoising writes it anew from a corrupted one. Any other shows its loss and metrics, or what its own `exhibit`
-    says.
+    TextDenoising restores the text from a corrupted one. Any other shows its loss and metrics, or the lines that are
+    registered for it with `show`.
 
     Args:
         ckpt_path: the checkpoint to read, for example runs/quickstart/checkpoints/last.ckpt.
@@ -41,22 +43,45 @@ def demo(
         seed: chooses the paragraph, the masks and the samples.
 
     Raises:
-        ValueError: when a setting is out of range, the text is empty, or the checkpoint cannot be read.
+        InputError: when a setting is out of range, the text is empty, or the checkpoint cannot be read.
     """
-    sampling, given = Sampling(tokens, temperature, top_p, greedy, seed), given_text(text, text_file)
-    stage = make_context(load_run(ckpt_path), given, sampling)
-    print("\n".join([f"{ckpt_path} on {stage.origin}", *map(paint, show(stage))]))
+    sampling, given = Sampling(tokens, temperature, top_p, greedy, seed), read_text(text, text_file)
+    context = make_context(load_run(ckpt_path), given, sampling)
+    print("\n".join([f"{ckpt_path} on {context.origin}", *map(color_verdict, show_all(context))]))
 
 
 @torch.no_grad()
-def show(stage: DemoContext) -> list[str]:
-    """Show all objectives; of one for which the text does not do, say why."""
-    shown: list[str] = []
-    for name in stage.module.names:
-        objective: Any = stage.module.objectives[name]
-        shown.extend(["", f"{name} ({type(objective).__name__})"])
+def show_all(context: DemoContext) -> list[str]:
+    """Lines of all objectives; of one that cannot be shown on the text, the reason."""
+    lines: list[str] = []
+    for name in context.module.names:
+        objective: Any = context.module.objectives[name]
+        lines.extend(["", f"{name} ({type(objective).__name__})"])
         try:
-            shown.extend(list(objective.exhibit(stage)))
+            lines.extend(show(objective, context))
         except InputError as error:
-            shown.extend(wrapped(str(error)))
-    return shown
+            lines.extend(wrap(str(error)))
+    return lines
+
+
+def read_text(text: str | None, text_file: str | None) -> str | None:
+    """The user's text, or `None` where there is none.
+
+    Raises:
+        InputError: when it is given twice, is empty, or its file cannot be read.
+    """
+    if text is not None and text_file is not None:
+        raise InputError("expected either text or text_file, found both: leave one of them out")
+    if text_file is not None:
+        path = Path(text_file).expanduser()
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            found = f"other bytes at offset {error.start}: convert the file"
+            raise InputError(f"expected UTF-8 text in {path}, found {found}") from error
+        except OSError as error:
+            found = f"one that cannot be read ({error.strerror})" if path.exists() else "no such file"
+            raise InputError(f"expected a text file at {path}, found {found}: check the path") from error
+    if text is not None and not text.strip():
+        raise InputError("expected a text with words, found an empty one: leave text out for a held-out paragraph")
+    return text

@@ -1,19 +1,16 @@
-"""How the next token is chosen: the likeliest, or drawn from the nucleus."""
+"""Text generation token by token, greedy or sampled from the nucleus."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from lm_objectives.errors import InputError
+from lm_objectives.objectives.language_model import LanguageModelObjective
+from lm_objectives.training.module import Pretraining
 from lm_objectives.views import Attention, View
-
-if TYPE_CHECKING:
-    from lm_objectives.backbone.backbone import Backbone
 
 TokenSampler = Callable[[Tensor], int]
 """From the logits of the next token, `(vocab,)`, to that token."""
@@ -21,14 +18,14 @@ TokenSampler = Callable[[Tensor], int]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How continuations are written.
+    """How continuations are generated.
 
     Attributes:
         tokens: length of a continuation, at least 1.
         temperature: above 0; below 1 prefers likely tokens.
         top_p: share of the probability that tokens are drawn from, in (0, 1].
         greedy: whether the likeliest token is taken each time, whatever the two above.
-        seed: of the draws.
+        seed: of the samples.
     """
 
     tokens: int = 40
@@ -46,11 +43,22 @@ class Sampling:
             raise InputError(f"expected top_p above 0 and at most 1, found {self.top_p}: 0.9 is usual")
 
     def token_sampler(self) -> TokenSampler:
-        """A choice of tokens that begins with the seed."""
+        """A function that chooses tokens, from softmax(logits / temperature) cut to its nucleus where it samples.
+
+        The nucleus is the fewest tokens that hold `top_p` of the probability (Holtzman et al. 2020, section 3.1).
+        """
         if self.greedy:
             return greedy_token
-        generator = torch.Generator().manual_seed(self.seed)
-        return lambda logits: sample_token(logits, self.temperature, self.top_p, generator)
+        from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+
+        warpers = LogitsProcessorList([TemperatureLogitsWarper(self.temperature), TopPLogitsWarper(self.top_p)])
+        generator, ids = torch.Generator().manual_seed(self.seed), torch.LongTensor([[]])
+
+        def sample_token(logits: Float[Tensor, " vocab"]) -> int:
+            probabilities = warpers(ids, logits[None].double()).softmax(1)
+            return int(torch.multinomial(probabilities, 1, generator=generator))
+
+        return sample_token
 
 
 def greedy_token(logits: Float[Tensor, " vocab"]) -> int:
@@ -58,75 +66,45 @@ def greedy_token(logits: Float[Tensor, " vocab"]) -> int:
     return int(logits.argmax())
 
 
-def nucleus(
-    logits: Float[Tensor, " vocab"], temperature: float, top_p: float
-) -> tuple[Float[Tensor, " vocab"], Int[Tensor, " vocab"]]:
-    """Weights of the tokens from the likeliest on, 0 outside the nucleus, and the tokens.
-
-    p = softmax(logits / temperature); the nucleus is the fewest tokens that hold `top_p` of it: a token stays where
-    those before it hold less. Holtzman et al. 2020, section 3.1.
-    """
-    probabilities, tokens = (logits.double() / temperature).softmax(0).sort(descending=True, stable=True)
-    return probabilities * (probabilities.cumsum(0) - probabilities < top_p), tokens
-
-
-def sample_token(logits: Float[Tensor, " vocab"], temperature: float, top_p: float, generator: torch.Generator) -> int:
-    """A token drawn from the nucleus."""
-    weights, tokens = nucleus(logits, temperature, top_p)
-    return int(tokens[torch.multinomial(weights, 1, generator=generator)])
-
-
-Head = Callable[[Tensor], Tensor]
-"""From hidden states to logits, `(positions, dim)` to `(positions, vocab)`."""
-
-
-def input_view(ids: Sequence[int], attention: Attention, decodes: bool = False) -> View:
-    """The view of one row that is read and not scored; with "prefix" attention all of it is the prefix.
+def input_view(
+    ids: Sequence[int], attention: Attention, prefix_length: int | None = None, decoder_ids: Sequence[int] | None = None
+) -> View:
+    """The view of one row that is read without labels.
 
     Args:
         ids: its tokens.
-        attention: whether a token sees those before it or all.
-        decodes: whether a decoder writes behind it.
+        attention: as in `View`.
+        prefix_length: tokens that see one another, where `attention` is "prefix".
+        decoder_ids: what a decoder has generated so far, `None` where there is no decoder.
     """
-    nothing, length = torch.zeros(0, dtype=torch.long), torch.tensor([len(ids)])
-    return View(
-        input_ids=torch.tensor([ids]),
-        lengths=length,
-        attention=attention,
-        label_positions=nothing,
-        targets=nothing,
-        counts={},
-        prefix_lengths=length if attention == "prefix" else None,
-        decoder_labels=torch.zeros(1, 0, dtype=torch.long) if decodes else None,
-    )
+    nothing = torch.zeros(0, dtype=torch.long)
+    prefix = None if prefix_length is None else torch.tensor([prefix_length])
+    # a decoder reads its ids one position later, so never the last
+    decoder = None if decoder_ids is None else torch.tensor([[*decoder_ids, 0]])
+    row, length = torch.tensor([ids]), torch.tensor([len(ids)])
+    return View(row, length, attention, nothing, nothing, {}, prefix_lengths=prefix, decoder_labels=decoder)
 
 
 @torch.no_grad()
 def generate(
-    backbone: "Backbone", read: View, head: Head, choose: TokenSampler, most: int, end: int, window: int
+    objective: LanguageModelObjective, module: Pretraining, ids: Sequence[int], sampler: TokenSampler, most: int
 ) -> list[int]:
-    """What a model writes behind a row, by the decoder where the view has one write.
+    """The tokens that a model generates after an input, by its decoder where the objective uses one.
+
+    transformers' `generate` takes neither a prefix that sees itself whole nor an objective's own head.
 
     Args:
-        backbone: the model.
-        read: one row, as `reading` makes it.
-        head: of the objective.
-        choose: the next token from its logits.
-        most: tokens to write at most.
-        end: the token that ends the text.
-        window: tokens that the model sees; in one row that is longer the first are forgotten.
+        objective: its head gives the logits, its corruption the attention.
+        module: has the backbone; tokens end with its `eos`, and of a row longer than its window the first are dropped.
+        ids: the input.
+        sampler: chooses the next token.
+        most: tokens to generate at most.
     """
-    written: list[int] = []
-    while len(written) < most and end not in written[-1:]:
-        [hidden] = backbone.encode([_behind(read, written, window)])
-        written.append(choose(head(hidden[:, -1])[0]))
-    return written
-
-
-def _behind(read: View, written: Sequence[int], window: int) -> View:
-    """The row with what is written so far; the last state is that of the next token."""
-    tokens = torch.tensor([written], dtype=torch.long)
-    if read.decoder_labels is not None:
-        return replace(read, decoder_labels=F.pad(tokens, (0, 1)))  # a decoder reads one place later, so never the last
-    ids = torch.cat([read.input_ids, tokens], dim=1)[:, -window:]
-    return replace(read, input_ids=ids, lengths=torch.tensor([ids.shape[1]]))
+    generated: list[int] = []
+    attention, decodes = objective.corruption.attention, objective.corruption.uses_decoder
+    prefix = len(ids) if attention == "prefix" else None
+    while len(generated) < most and module.vocabulary.eos not in generated[-1:]:
+        row, written = (ids, generated) if decodes else ([*ids, *generated][-module.seq_len :], None)
+        [hidden] = module.backbone.encode([input_view(row, attention, prefix, written)])
+        generated.append(sampler(objective.logits(hidden[:, -1], module.backbone.embedding)[0]))
+    return generated

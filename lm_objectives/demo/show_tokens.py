@@ -1,70 +1,61 @@
-"""Lines that show predictions of single tokens: masks filled in, replaced tokens found."""
+"""Demo lines for predictions of single tokens: masks filled in, replaced tokens found."""
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from jaxtyping import Bool, Float
-from torch import Tensor
-
-from lm_objectives.corruptions.masked_lm import TokenMasking
-from lm_objectives.demo.generate import Head
-from lm_objectives.demo.terminal import listed
+from lm_objectives.demo.context import DemoContext
+from lm_objectives.demo.show import show
+from lm_objectives.demo.terminal import list_items
 from lm_objectives.errors import InputError
+from lm_objectives.objectives import MaskedLM, ReplacedToken
 from lm_objectives.objectives.losses import gather_positions
-from lm_objectives.views import Rows, View
-
-if TYPE_CHECKING:
-    from lm_objectives.demo.context import DemoContext
 
 _GUESSES = 5
 
 
-def filled(stage: "DemoContext", corruption: TokenMasking, head: Head) -> Iterator[str]:
+@show.register(MaskedLM)
+def show_masked_lm(objective: MaskedLM, context: DemoContext) -> Iterator[str]:
     """Masks over the units that the objective masks, as many as in held-out rows, and the likeliest tokens for each.
 
     Raises:
-        ValueError: where the text has nothing to mask.
+        InputError: where the text has nothing to mask.
     """
-    units = replace(corruption.for_validation(), unit=corruption.unit, lengths=corruption.lengths)
-    all_masked = replace(units, mask_share=1.0, random_share=0.0)
-    rows = stage.excerpt(corruption)
-    view = all_masked.corrupt(rows, stage.vocabulary)
+    trained, rows = objective.corruption, context.excerpt(objective.corruption)
+    units = replace(trained.for_validation(), unit=trained.unit, lengths=trained.lengths)
+    view = replace(units, mask_share=1.0, random_share=0.0).corrupt(rows, context.vocabulary)
     if not len(view.label_positions):
         raise InputError("expected a text with a token to mask, found none: give a longer text")
-    probabilities = head(gather_positions(stage.hidden(view), view.label_positions)).softmax(1)
-    masked = (view.label_positions + int(corruption.predict_from == "previous")).tolist()
-    yield from stage.marked(rows.input_ids[0].tolist(), {at: f"[{n}]" for n, at in enumerate(masked, 1)})
-    width = max(len(stage.token(target)) for target in view.targets.tolist())
+    [hidden] = context.module.backbone.encode([view])
+    states = gather_positions(hidden, view.label_positions)
+    probabilities = objective.logits(states, context.module.backbone.embedding).softmax(1)
+    masked = (view.label_positions + int(trained.predict_from == "previous")).tolist()
+    ids = rows.input_ids[0, : int(rows.lengths[0])].tolist()
+    yield from context.mark(ids, {at: f"[{n}]" for n, at in enumerate(masked, 1)})
+    width = max(len(context.quote(target)) for target in view.targets.tolist())
     for number, (target, given) in enumerate(zip(view.targets.tolist(), probabilities, strict=True), 1):
         best, guesses = given.topk(_GUESSES)
         verdict = "hit " if guesses[0] == target else "miss"
-        right = f"{stage.token(target):<{width}} {given[target]:>4.0%}"
-        items = [f"{stage.token(g)} {p:.0%}" for p, g in zip(best.tolist(), guesses.tolist(), strict=True)]
-        yield from listed(f"  {f'[{number}]':>4} {verdict} right: {right}   guesses: ", items)
+        right = f"{context.quote(target):<{width}} {given[target]:>4.0%}"
+        items = [f"{context.quote(g)} {p:.0%}" for p, g in zip(best.tolist(), guesses.tolist(), strict=True)]
+        yield from list_items(f"  {f'[{number}]':>4} {verdict} right: {right}   guesses: ", items)
 
 
-def detected(
-    stage: "DemoContext", rows: Rows, view: View, replaced: Bool[Tensor, " time"], scores: Float[Tensor, " time"]
-) -> Iterator[str]:
-    """Tokens that are replaced, and those that are taken for it.
-
-    Args:
-        stage: what it is shown on.
-        rows: one row of text.
-        view: the same with some tokens replaced.
-        replaced: which of them are.
-        scores: probability of each to be replaced, as judged.
-    """
+@show.register(ReplacedToken)
+def show_replaced_token(objective: ReplacedToken, context: DemoContext) -> Iterator[str]:
+    """Tokens that the generator replaced, and those that the discriminator takes for replaced."""
+    rows = context.excerpt(objective.corruption)
+    view, output = context.score(objective, rows)
+    scores, labels = output.metric_inputs["auc"]  # of each token: probability to be replaced, and whether it is
+    replaced = labels.bool()
     shown = (replaced | (scores > 0.5)).nonzero().flatten().tolist()
-    ids, was = view.input_ids[0].tolist(), rows.input_ids[0].tolist()
-    marks = {at: f"{stage.decode([ids[at]]).strip()}[{n}]" for n, at in enumerate(shown, 1)}
-    yield from stage.marked(ids, marks)
-    width = max((len(stage.token(ids[at])) for at in shown), default=0)
+    ids, was = (of.input_ids[0, : int(of.lengths[0])].tolist() for of in (view, rows))
+    yield from context.mark(ids, {at: f"{context.decode([ids[at]]).strip()}[{n}]" for n, at in enumerate(shown, 1)})
+    width = max((len(context.quote(ids[at])) for at in shown), default=0)
     for number, at in enumerate(shown, 1):
         verdict = "alarm" if not replaced[at] else "hit  " if scores[at] > 0.5 else "miss "
-        origin = f"was {stage.token(was[at])}" if replaced[at] else "is the original"
-        yield f"  {f'[{number}]':>4} {verdict} {scores[at]:>4.0%} replaced   {stage.token(ids[at]):<{width}}  {origin}"
+        origin = f"was {context.quote(was[at])}" if replaced[at] else "is the original"
+        token = f"{context.quote(ids[at]):<{width}}"
+        yield f"  {f'[{number}]':>4} {verdict} {scores[at]:>4.0%} replaced   {token}  {origin}"
     kinds = {"replaced tokens": replaced, "originals": ~replaced}
     means = [f"{scores[at].mean():.0%} for {int(at.sum())} {kind}" for kind, at in kinds.items() if at.any()]
     yield f"  mean probability of being replaced: {', '.join(means)}"

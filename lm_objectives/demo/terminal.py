@@ -8,20 +8,16 @@ import textwrap
 from collections.abc import Sequence
 
 _WIDEST = 110  # columns that are read with ease
-
-
 _COLORS = {"hit": 32, "miss": 31, "alarm": 33}  # as ANSI numbers them
-
-
 _VERDICT = re.compile(r"^( +(?:(?:\[\d+\]|<extra_id_\d+>) +)?)(hit|miss|alarm)\b")
 
 
-def wrapped(text: str) -> list[str]:
+def wrap(text: str) -> list[str]:
     """Lines no wider than the terminal, indented."""
     return textwrap.wrap(text, _width(), initial_indent="  ", subsequent_indent="    ")
 
 
-def listed(head: str, items: Sequence[str]) -> list[str]:
+def list_items(head: str, items: Sequence[str]) -> list[str]:
     """A head and some items two spaces apart; those that the width does not hold go on below the first.
 
     head  one  two
@@ -37,7 +33,7 @@ def listed(head: str, items: Sequence[str]) -> list[str]:
     return [f"{head if not number else ' ' * len(head)}{line}" for number, line in enumerate(lines)]
 
 
-def paint(line: str) -> str:
+def color_verdict(line: str) -> str:
     """The line with its verdict in color, on a terminal that wants it."""
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return line

@@ -1,4 +1,4 @@
-"""What the exhibits are tried on: a small run with four objectives, and small models of other families."""
+"""What the lines of the demo are tried on: a small run with four objectives, and small models of other families."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from utils.families import FAMILIES, SEQ2SEQ
 
+import lm_objectives.demo.command  # noqa: F401 (registers the lines of the shipped objectives)
 from lm_objectives import Backbone
 from lm_objectives.demo.context import DemoContext, make_context
 from lm_objectives.demo.generate import Sampling
@@ -14,17 +15,17 @@ from lm_objectives.objectives import Objective
 from lm_objectives.training.run import load_run
 
 TEXT = "The dog ran home. A cat sat away. My son came to the sea. One bird went to the hill."
-StageFor = Callable[..., DemoContext]
+ContextFor = Callable[..., DemoContext]
 
 
 @pytest.fixture(scope="session")
-def stage(tiny_run: Path) -> DemoContext:
+def context(tiny_run: Path) -> DemoContext:
     return make_context(load_run(str(tiny_run)), TEXT, Sampling(tokens=8))
 
 
 @pytest.fixture(scope="session")
-def stage_for(train: Any) -> StageFor:
-    """A stage of a family that learned some objectives for two steps."""
+def context_for(train: Any) -> ContextFor:
+    """A context with a model of a family that learned some objectives for two steps."""
 
     def make(
         family: str, objectives: dict[str, Objective], text: str | None = TEXT, sampling: Sampling | None = None

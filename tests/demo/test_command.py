@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lm_objectives.__main__ import main
-from lm_objectives.demo.command import demo, show
+from lm_objectives.demo.command import demo, read_text, show_all
 from lm_objectives.demo.context import DemoContext
 from lm_objectives.objectives import (
     CausalLM,
@@ -47,9 +47,9 @@ def test_one_seed_prints_the_same_and_another_does_not(tiny_run: Path, capsys: p
         ("bart", {"text": TextDenoising(), "masked": MaskedLM()}),
     ],
 )
-def test_each_objective_is_shown_on_its_families(family: str, objectives: dict[str, Any], stage_for: Any) -> None:
-    made: DemoContext = stage_for(family, objectives)
-    shown = show(made)
+def test_each_objective_is_shown_on_its_families(family: str, objectives: dict[str, Any], context_for: Any) -> None:
+    made: DemoContext = context_for(family, objectives)
+    shown = show_all(made)
     assert "expected" not in "".join(shown)
     headings = [f"{name} ({type(objective).__name__})" for name, objective in sorted(objectives.items())]
     assert [line for line in shown if line in headings] == headings
@@ -96,17 +96,29 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert out == "" and error.count("\n") == 1 and message in error
 
 
-class Own(CausalLM):
-    """An objective of a user's own."""
-
-    def exhibit(self, stage: DemoContext) -> list[str]:
-        if len(stage.text.sentences) > 1:
-            raise ValueError("a defect")
-        return ["  one sentence"]
+def test_a_text_comes_from_the_command_line_or_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("\ufeffÜber den Fluß.\n".encode())
+    assert read_text(None, str(tmp_path / "a.txt")) == "Über den Fluß.\n"
+    assert read_text("It rained.", None) == "It rained."
+    assert read_text(None, None) is None
 
 
-def test_an_objective_of_ones_own_is_shown_and_its_defects_are_not_hidden(stage_for: Any) -> None:
-    made: DemoContext = stage_for("bert", {"mine": Own()}, "The dog ran home.")
-    assert show(made) == ["", "mine (Own)", "  one sentence"]
-    with pytest.raises(ValueError, match="a defect"):
-        show(stage_for("bert", {"mine": Own()}))
+@pytest.mark.parametrize(
+    ("text", "content", "message"),
+    [
+        (" ", None, "^expected a text with words, found an empty one: leave text out"),
+        (None, None, "^expected a text file at .*a.txt, found no such file: check the path"),
+        (None, b"\n \n", "^expected a text with words, found an empty one"),
+        (None, b"abc\xff", "^expected UTF-8 text in .*a.txt, found other bytes at offset 3: convert"),
+        ("Both.", b"Both.", "^expected either text or text_file, found both: leave one"),
+    ],
+)
+def test_what_is_no_text_is_one_clear_line(
+    text: str | None, content: bytes | None, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as raised:
+        read_text(text, str(path) if content is not None or text is None else None)
+    assert "\n" not in str(raised.value)
