@@ -1,5 +1,6 @@
 """The base class of pretraining objectives: a corruption, which makes input and labels, and a head with its loss."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from lm_objectives.views import View, Vocabulary
 if TYPE_CHECKING:
     from lm_objectives.backbone.backbone import Backbone
     from lm_objectives.backbone.pretrained import PretrainedWeights
+
+_log = logging.getLogger("lm_objectives")
 
 BaselineNames = dict[str, tuple[str | tuple[str, float], ...]]
 """For each metric, the names of other metrics, or a name and a constant value."""
@@ -200,3 +203,21 @@ class Objective(Plugin, nn.Module, ABC):
             InputError: where a head has another size there.
         """
         return {"": load_weights(self, self.hf_names(backbone.config.model_type), found)}
+
+
+def load_pretrained_heads(backbone: "Backbone", objectives: Mapping[str, Objective]) -> None:
+    """Give fresh heads the weights that a `pretrained` backbone's folder has for them, and log which it lacks.
+
+    Raises:
+        InputError: where a head has another size there, or a bias, a scale or a cap on its logits that ours has not.
+    """
+    found = backbone.pretrained_weights
+    assert found is not None
+    held = {
+        name + part: has
+        for name, objective in objectives.items()
+        for part, has in objective.load_pretrained(backbone, found).items()
+    }
+    backbone.pretrained_weights = None  # heads that nobody asked for take memory
+    started, fresh = (", ".join(name for name in held if held[name] is there) for there in (True, False))
+    _log.info("%s: begins with %s%s", found.folder, started or "no head", f"; fresh: {fresh}" if fresh else "")

@@ -1,6 +1,5 @@
 """Copies the weights of heads from a folder that transformers wrote, by the names that its classes have for them."""
 
-import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -10,29 +9,7 @@ from torch import nn
 from lm_objectives.errors import InputError
 
 if TYPE_CHECKING:
-    from lm_objectives.backbone.backbone import Backbone
     from lm_objectives.backbone.pretrained import PretrainedWeights
-    from lm_objectives.objectives.base import Objective
-
-_log = logging.getLogger("lm_objectives")
-
-
-def load_pretrained_heads(backbone: "Backbone", objectives: Mapping[str, "Objective"]) -> None:
-    """Give fresh heads the weights that a `pretrained` backbone's folder has for them, and log which it lacks.
-
-    Raises:
-        InputError: where a head has another size there, or a bias, a scale or a cap on its logits that ours has not.
-    """
-    found = backbone.pretrained_weights
-    assert found is not None
-    held = {
-        name + part: has
-        for name, objective in objectives.items()
-        for part, has in objective.load_pretrained(backbone, found).items()
-    }
-    backbone.pretrained_weights = None  # heads that nobody asked for take memory
-    started, fresh = (", ".join(name for name in held if held[name] is there) for there in (True, False))
-    _log.info("%s: begins with %s%s", found.folder, started or "no head", f"; fresh: {fresh}" if fresh else "")
 
 
 def parameter_names(head: nn.Module, names: Mapping[str, str]) -> dict[str, str]:

@@ -22,8 +22,7 @@ from lm_objectives.data.dataset import Batch
 from lm_objectives.data.plan import ACTIVITY_DELAY, ActivityLog, ObjectiveRows, check_row_sharing, row_owner
 from lm_objectives.data.tokenizer import read_tokenizer_files
 from lm_objectives.errors import InputError
-from lm_objectives.objectives.base import LossOutput, Objective, baseline_metrics, combine_losses
-from lm_objectives.objectives.hf_heads import load_pretrained_heads
+from lm_objectives.objectives.base import LossOutput, Objective, baseline_metrics, combine_losses, load_pretrained_heads
 from lm_objectives.objectives.metrics import Mean
 from lm_objectives.optim import LRSchedule, OptimizerFactory, parameter_groups
 from lm_objectives.plugin import from_config, to_config
