@@ -70,7 +70,7 @@ class Step(Callback):
         with torch.no_grad():
             for name, parameter in self.module.named_parameters():
                 parameter.copy_(self.values[name])
-        parameters = list(self.module.backbone.blocks[-1].parameters())
+        parameters = list(self.module.backbone.layers[-1].parameters())
         found = {}
         for name in self.module.names:
             loss = sum(

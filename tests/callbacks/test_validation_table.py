@@ -26,7 +26,7 @@ YARDSTICKS = {
 }
 
 EXPECTED = """\
-objective  metric            model  without a model
+objective  metric            model  baseline
 ---------  ----------------  -----  ----------------------------
 causal     loss (nats)       4.950  uniform 7.625, unigram 6.470
            perplexity        74.2   unigram perplexity 92.0

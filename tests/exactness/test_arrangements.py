@@ -113,7 +113,7 @@ def test_every_balancer_had_something_to_get_wrong(name: str, alone: Alone) -> N
 
 
 def test_the_trial_is_a_hard_one(folder: Path, alone: Alone) -> None:
-    data, sources = make_data(Run(), folder), make_module(Run()).rows
+    data, sources = make_data(Run(), folder), make_module(Run()).sources
     data.open(sources)
     assert data.plan.rows(0) == {"unequal": 16, "masked": 8, "order": 4, "replaced": 4}
     dataset = RowDataset(data.text.training, sources, data.vocabulary, data.settings, "training")

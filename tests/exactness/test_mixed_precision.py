@@ -53,9 +53,9 @@ def test_the_loss_scale_reaches_no_balancer(name: str, alone: Alone) -> None:
 
 
 def test_a_loss_scale_that_leaks_fails_the_same_test(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    close = StepAccumulator.reduce
+    whole = StepAccumulator.reduce
     monkeypatch.setattr(
-        StepAccumulator, "close", lambda step, ranks, reduce, scale: close(step, ranks, reduce, scale=1.0)
+        StepAccumulator, "reduce", lambda step, ranks, reduce, scale: whole(step, ranks, reduce, scale=1.0)
     )
     runs = [Run("GradNorm", precision="16-mixed", optimizer="sgd", scale=scale) for scale in (LOW, HIGH)]
     low, high = (train(run, folder) for run in runs)

@@ -27,7 +27,7 @@ def given_view(count: int, nats: int) -> View:
 class GivenBatches(L.LightningDataModule):
     """Micro-batches made by hand: each a number of scored positions and the nats of every one of them."""
 
-    vocabulary, window, global_batch_size, steps_per_epoch = Vocabulary(300, 0, 1, 2, 3), 40, 2, 1
+    vocabulary, seq_len, global_batch_size, steps_per_epoch = Vocabulary(300, 0, 1, 2, 3), 40, 2, 1
 
     def __init__(self, *batches: tuple[int, int]) -> None:
         super().__init__()

@@ -68,7 +68,7 @@ def views_of(module: Pretraining, count: int = 6, seed: int = 0) -> dict[str, Vi
     lengths = torch.randint(6, T + 1, (count,), generator=generator).tolist()
     texts = [torch.randint(4, 57, (length,), generator=generator).numpy() for length in lengths]
     ids, sizes = pad_rows(texts, T, 0)
-    pairs = {"segments": (ids % 2), "labels": sizes % 2}
+    pairs = {"token_type_ids": (ids % 2), "labels": sizes % 2}
     views: dict[str, View] = {}
     for name, source in module.sources.items():
         rows = Rows(row_keys(derive_seed(name, seed), sizes), ids, sizes, sentence_starts=ids % 4 == 0)

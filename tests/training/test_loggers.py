@@ -60,18 +60,18 @@ def leave(root: Path, *names: str) -> None:
         (root / name).write_text(name, encoding="utf-8")
 
 
-def test_an_earlier_run_is_set_aside_whole(tmp_path: Path) -> None:
+def test_a_previous_run_is_archived_whole(tmp_path: Path) -> None:
     run = ("config.yaml", "metrics.csv", "checkpoints/last.ckpt", "curves.png", "gradient_conflict.png", "wandb_id.txt")
     for number in (1, 2):
         leave(tmp_path, *run, "notes.txt")
         archive_previous_run(tmp_path)
         kept = {
-            str(path.relative_to(tmp_path / "earlier" / str(number)))
-            for path in tmp_path.glob(f"earlier/{number}/**/*.*")
+            str(path.relative_to(tmp_path / "previous" / str(number)))
+            for path in tmp_path.glob(f"previous/{number}/**/*.*")
         }
         assert kept == set(run)
-        assert (tmp_path / "earlier" / str(number) / "checkpoints/last.ckpt").read_text() == "checkpoints/last.ckpt"
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["earlier", "notes.txt"]
+        assert (tmp_path / "previous" / str(number) / "checkpoints/last.ckpt").read_text() == "checkpoints/last.ckpt"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["previous", "notes.txt"]
 
 
 @pytest.mark.parametrize("names", [(), ("config.yaml",), ("notes.txt", "curves.png")])

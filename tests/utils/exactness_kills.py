@@ -203,15 +203,15 @@ class Training:
         checkpoint = read_checkpoint(str(self.root / "checkpoints" / name))
         loop = checkpoint["loops"]["fit_loop"]
         checkpoint["loops"] = {key: loop[key] for key in loop if "val_loop" not in key}
-        names = {f"{step}: {' '.join(who)}": step for step, who in checkpoint[KEY]["decisions"]}  # text is not compared
-        numbers = tensors_in(checkpoint | {"decisions": names})
+        names = {f"{step}: {' '.join(who)}": step for step, who in checkpoint[KEY]["activity"]}  # text is not compared
+        numbers = tensors_in(checkpoint | {"activity": names})
         unread = (_CLOCK, "zero_grad", "current_score")
         return {path: number for path, number in numbers.items() if not any(name in path for name in unread)}
 
     def files(self) -> list[str]:
         """What lies in the run's folder."""
         paths = (path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file())
-        return sorted(str(path) for path in paths if path.parts[0] != "earlier")
+        return sorted(str(path) for path in paths if path.parts[0] != "previous")
 
 
 def differing_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> dict[str, int]:

@@ -39,8 +39,8 @@ class UnequalCounts(Corruption):
 class UnequalTokens(Objective):
     """The next token, with an own head, over counts that differ by a factor of up to the window."""
 
-    def __init__(self, share: float = 1.0, view_of: str | None = None) -> None:
-        super().__init__(share, view_of)
+    def __init__(self, share: float = 1.0, shares_rows_with: str | None = None) -> None:
+        super().__init__(share, shares_rows_with)
         self.corruption = UnequalCounts()
 
     def setup(self, backbone: Backbone, vocabulary: Vocabulary) -> None:
@@ -77,8 +77,8 @@ class SilentCounts(Corruption):
 class SilentTokens(UnequalTokens):
     """The next token of each row's first, and in steps 0, 2, … of none."""
 
-    def __init__(self, share: float = 1.0, view_of: str | None = None) -> None:
-        super().__init__(share, view_of)
+    def __init__(self, share: float = 1.0, shares_rows_with: str | None = None) -> None:
+        super().__init__(share, shares_rows_with)
         self.corruption = SilentCounts()
 
 

@@ -211,7 +211,7 @@ class State(NamedTuple):
     Attributes:
         start, model: parameters and buffers of backbone and heads, before and after.
         balancer: the balancer's buffers, those it does not save included, and what its weightings remember.
-        decisions: the log of who reads rows.
+        activity: the log of who reads rows.
         weights: of each step, as the total was taken with them, `(steps, objectives)`.
         losses: of each step, `(steps, objectives)`.
         tokens: tokens read.
@@ -223,7 +223,7 @@ class State(NamedTuple):
     start: dict[str, Tensor]
     model: dict[str, Tensor]
     balancer: dict[str, Tensor]
-    decisions: list[tuple[int, tuple[str, ...]]]
+    activity: list[tuple[int, tuple[str, ...]]]
     weights: Tensor
     losses: Tensor
     tokens: int
@@ -294,7 +294,7 @@ def make_module(run: Run) -> Pretraining:
         OBJECTIVES[run.objectives](),
         Fixed() if run.balancer == "Equal" else BALANCERS[run.balancer](),
         optimizer=OPTIMIZERS[run.optimizer],
-        schedule=LRSchedule("constant", 0)
+        lr_schedule=LRSchedule("constant", 0)
         if run.optimizer == "plain"
         else LRSchedule("cosine", warmup=4, min_lr_ratio=0.1),
         on_nonfinite=run.on_nonfinite,  # type: ignore[arg-type]
@@ -363,7 +363,7 @@ def train(
         start=recorder.start,
         model=model_state(module),
         balancer=balancer_state(module.balancer),
-        decisions=list(module.activity.entries),
+        activity=list(module.activity.entries),
         weights=torch.stack([step.weights for step in recorder.steps]),
         losses=torch.stack([step.losses for step in recorder.steps]),
         tokens=module.tokens_read,
@@ -418,7 +418,7 @@ def same_bits(one: State, other: State) -> list[str]:
     for part in ("model", "balancer", "optimizer"):
         a, b = getattr(one, part), getattr(other, part)
         different += [f"{part} {name}" for name in a.keys() | b.keys() if not _equal(a.get(name), b.get(name))]
-    return different + [part for part in ("decisions", "tokens") if getattr(one, part) != getattr(other, part)]
+    return different + [part for part in ("activity", "tokens") if getattr(one, part) != getattr(other, part)]
 
 
 def _equal(a: Tensor | None, b: Tensor | None) -> bool:
