@@ -1,4 +1,4 @@
-"""What is done beside training; `GradientConflict` is for configurations, the command line adds the others itself."""
+"""Lightning callbacks; `GradientConflict` is for configurations, the command line adds the others itself."""
 
 from lm_objectives.callbacks.gradient_conflict import GradientConflict
 

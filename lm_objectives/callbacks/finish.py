@@ -1,4 +1,4 @@
-"""What a run still owes at its end: a checkpoint of its last step, a validation pass."""
+"""Save and validate at the end of a run, where the Trainer would not."""
 
 import logging
 from typing import Any
@@ -8,33 +8,28 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lm_objectives.callbacks.interrupt import last_checkpoint
 
+_log = logging.getLogger("lm_objectives")
+
 
 class FinalCheckpoint(L.Callback):
     """Saves `last.ckpt` after the last of `max_steps`, where a `ModelCheckpoint` keeps one at its intervals alone."""
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        del pl_module, outputs, batch, batch_idx
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         if trainer.global_step != trainer.max_steps or trainer.fit_loop._should_accumulate():
             return
         if any(isinstance(kept, ModelCheckpoint) and kept.save_last for kept in trainer.checkpoint_callbacks):
             trainer.save_checkpoint(last_checkpoint(trainer))
 
 
-_log = logging.getLogger("lm_objectives")
-
-
 class FinalValidation(L.Callback):
-    """Validates and ends the epoch where a run goes on from its last step and had not; the Trainer just leaves."""
+    """Validates and ends the epoch where a run that is resumed at its last step had not; the Trainer just returns."""
 
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        del pl_module
+    def on_fit_end(self, trainer: L.Trainer, *_: Any) -> None:
         loop: Any = trainer.fit_loop
         if not loop.restarting:  # something was trained
             return
         _log.info("all %d steps are done: a higher trainer.max_steps goes on from them", trainer.global_step)
-        trainer.strategy.model_to_device()  # it was taken off
+        trainer.strategy.model_to_device()  # the Trainer has moved it to the CPU
         validation, epoch = loop.epoch_loop.val_loop, loop.epoch_progress.current
         if validation.batch_progress.total.ready > validation.batch_progress.total.processed:
             trainer.validating = True

@@ -1,4 +1,4 @@
-"""Whether objectives pull the shared model apart: cosines and norms of their gradients."""
+"""Log cosines and norms of the objectives' gradients: whether they pull the shared model apart."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -14,26 +14,24 @@ from torch import Tensor
 
 from lm_objectives.errors import InputError
 
-_PICTURE = "gradient_conflict.png"
-
 
 class GradientConflict(L.Callback):
-    """Logs, every n steps, how the objectives' gradients on the last shared layer stand to each other.
+    """Logs, every n steps, cosines and norms of the objectives' gradients on the last shared layer.
 
         cosine(a, b) = ⟨g_a, g_b⟩ / (‖g_a‖ ‖g_b‖),   g_i = ∇ L_i
 
     g_i is the gradient of the unweighted loss of the whole optimizer step, over all ranks and micro-batches, on the
-    parameters of the backbone's last block (of the one that the balancer chose, where it chose one). A cosine below 0
+    parameters of the backbone's last layer (of the one that the balancer chose, where it chose one). A cosine below 0
     is a conflict: a small step along one gradient raises the other's loss (Yu et al., "Gradient Surgery for Multi-Task
     Learning", NeurIPS 2020, section 2.2).
 
     Logs `gradients/<a>/<b>/cosine`, in [-1, 1], once for each pair, and `gradients/<a>/norm`, in nats per unit of the
     parameters. An objective without rows or of weight 0 in a step is left out of it. At the end of the run
-    `gradient_conflict.png` is written beside `metrics.csv`. In a step that is looked at that
-    block runs once for each objective; the other steps cost nothing.
+    `gradient_conflict.png` is written next to `metrics.csv`. In a measured step that layer runs once for each
+    objective; the other steps cost nothing.
 
     Args:
-        every_n_steps: optimizer steps from one look to the next, at least 1; the first is at step 0.
+        every_n_steps: optimizer steps from one measurement to the next, at least 1; the first is at step 0.
     """
 
     def __init__(self, every_n_steps: int = 100) -> None:
@@ -55,12 +53,11 @@ class GradientConflict(L.Callback):
         if stage == "fit":
             pl_module.watch_every = self.every_n_steps
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        del outputs, batch, batch_idx
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *_: Any) -> None:
         last = pl_module.last_step
         if last is None or last.gradients is None or not last.finite or last.step in self._steps[-1:]:
             return
-        cosines, norms = (values.tolist() for values in compare(last.gradients))
+        cosines, norms = (values.tolist() for values in cosines_and_norms(last.gradients))
         self._steps.append(last.step)
         self._norms.append(norms)
         self._cosines.append(cosines)
@@ -72,20 +69,26 @@ class GradientConflict(L.Callback):
             logger.log_metrics({key: value for key, value in values.items() if value == value}, last.step)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        picture = Path(trainer.log_dir or trainer.default_root_dir) / _PICTURE  # asks all ranks
+        picture = Path(trainer.log_dir or trainer.default_root_dir) / "gradient_conflict.png"  # asks all ranks
         if not self._steps or not trainer.is_global_zero:
             return
         picture.parent.mkdir(parents=True, exist_ok=True)
-        draw(picture, pl_module.names, self._steps, np.array(self._cosines), np.array(self._norms))
+        draw_conflict(picture, pl_module.names, self._steps, np.array(self._cosines), np.array(self._norms))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("gradients/conflict", [str(picture)])
 
 
-def compare(
+def cosines_and_norms(
     gradients: Float[Tensor, "objectives parameters"],
 ) -> tuple[Float[Tensor, "objectives objectives"], Float[Tensor, " objectives"]]:
-    """Cosines of each two gradients, and the norm of each; NaN for a gradient of 0, which an objective left out has."""
+    """Cosines of each two gradients, and the norm of each; NaN for a gradient of 0, which an objective left out has.
+
+    >>> import torch
+    >>> cosines, norms = cosines_and_norms(torch.tensor([[3.0, 4.0], [-8.0, 6.0]]))
+    >>> cosines.tolist(), norms.tolist()
+    ([[1.0, 0.0], [0.0, 1.0]], [5.0, 10.0])
+    """
     wide = gradients.to(torch.promote_types(gradients.dtype, torch.float32))
     norms = torch.linalg.vector_norm(wide, dim=1)
     norms = torch.where(norms > 0, norms, torch.nan)
@@ -93,28 +96,26 @@ def compare(
     return (directions @ directions.T).clamp(-1, 1), norms
 
 
-def draw(
+def draw_conflict(
     picture: Path,
     names: Sequence[str],
     steps: Sequence[int],
-    cosines: Float[np.ndarray, "looks objectives objectives"],
-    norms: Float[np.ndarray, "looks objectives"],
+    cosines: Float[np.ndarray, "measurements objectives objectives"],
+    norms: Float[np.ndarray, "measurements objectives"],
 ) -> None:
-    """Draw the cosines' mean over the run as a matrix, and beside it the norms over the steps.
+    """Draw the cosines' mean over the run as a matrix, and the norms over the steps.
 
     Args:
         picture: the PNG to write.
         names: of the objectives.
-        steps: the steps that were looked at.
-        cosines, norms: as `compare` gave them at each of the steps.
+        steps: the measured steps.
+        cosines, norms: of `cosines_and_norms`, at each of the steps.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     known = ~np.isnan(cosines)
     mean = np.where(known, cosines, 0).sum(axis=0) / np.where(known.any(axis=0), known.sum(axis=0), np.nan)
     figure = Figure(figsize=(8.5, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
     matrix, lines = figure.subplots(1, 2)
     image = matrix.imshow(mean, cmap="RdBu", vmin=-1, vmax=1)
     figure.colorbar(image, ax=matrix)

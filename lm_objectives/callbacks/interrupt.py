@@ -1,4 +1,4 @@
-"""Ctrl-C between two steps, with a checkpoint to go on from."""
+"""Stop on Ctrl-C between two steps, with a checkpoint to resume from."""
 
 import os
 import signal
@@ -10,33 +10,27 @@ import lightning.pytorch as L
 
 
 class GracefulInterrupt(L.Callback):
-    """The first Ctrl-C ends the step that is running, saves `checkpoints/last.ckpt` and says how to go on.
+    """The first Ctrl-C ends the step that is running, saves `checkpoints/last.ckpt` and prints how to resume.
 
     A second one stops at once.
     """
 
     def __init__(self) -> None:
-        self._asked = self._saved = False
-        self._before: Any = None
+        self._interrupted = self._saved = False
+        self._handler: Any = None
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        del trainer, pl_module
-        self._before = signal.signal(signal.SIGINT, self._ask)
+    def on_train_start(self, *_: Any) -> None:
+        self._handler = signal.signal(signal.SIGINT, self._interrupt)
 
-    def _ask(self, *_: Any) -> None:
-        self._asked = True
+    def _interrupt(self, *_: Any) -> None:
+        self._interrupted = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        del pl_module, outputs, batch, batch_idx
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         if trainer.fit_loop._should_accumulate():
             return
-        asked = self._asked
-        if trainer.world_size > 1:  # ranks hear the signal at different steps, and must save at one
-            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
-        if not asked:
+        # Ranks get the signal at different steps, and must save at the same one.
+        if not trainer.strategy.reduce_boolean_decision(self._interrupted, all=False):
             return
         path = last_checkpoint(trainer)
         trainer.save_checkpoint(path)
@@ -48,26 +42,20 @@ class GracefulInterrupt(L.Callback):
             )
         self._saved = True
 
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        del trainer, pl_module
-        self._leave()
-
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        del trainer, pl_module, batch, batch_idx
-        self._leave()
-
-    def _leave(self) -> None:
+    def on_train_batch_start(self, *_: Any) -> None:
         if self._saved:  # and the loggers have the step's numbers, which they get after `on_train_batch_end`
             raise KeyboardInterrupt
 
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        del trainer, pl_module, stage
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
+    def on_validation_start(self, *_: Any) -> None:
+        self.on_train_batch_start()
+
+    def teardown(self, *_: Any, **__: Any) -> None:  # Lightning passes the stage by name
+        if self._handler is not None:
+            signal.signal(signal.SIGINT, self._handler)
+            self._handler = None
 
 
 def last_checkpoint(trainer: L.Trainer) -> Path:
-    """Where `--ckpt_path last` looks."""
+    """The path of the checkpoint that `--ckpt_path last` resumes from."""
     folder = getattr(trainer.checkpoint_callback, "dirpath", None)
     return Path(folder or Path(trainer.default_root_dir) / "checkpoints") / "last.ckpt"

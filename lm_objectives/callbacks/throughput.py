@@ -1,4 +1,4 @@
-"""Tokens a second, and the arithmetic that a run has done."""
+"""Log tokens per second, and the FLOPs that a run has done."""
 
 import time
 from typing import Any
@@ -9,7 +9,7 @@ from lm_objectives.training.flops import FlopCounter
 
 
 class Throughput(L.Callback):
-    """Logs `train/tokens_per_second`, since the line before, and `train/flops`, since the start, over all ranks.
+    """Logs `train/tokens_per_second`, since the row before, and `train/flops`, since the start, over all ranks.
 
     FLOPs are model FLOPs (see `flops.training_flops`), forward and backward, for each rank as for the first. The first
     micro-batches of each kind are counted by one more forward pass each, before they are trained on. Equal rows are
@@ -18,7 +18,7 @@ class Throughput(L.Callback):
 
     def __init__(self) -> None:
         self._flops, self._count = 0, FlopCounter()
-        self._of_step = 0  # apart, since a step that is cut short is taken again whole
+        self._of_step = 0  # kept apart, since a step that is cut short is repeated as a whole
         self._mark: tuple[float, int] | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -27,14 +27,12 @@ class Throughput(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._flops = state_dict["flops"]
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        del batch_idx
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, *_: Any) -> None:
         self._of_step += self._count(pl_module, batch.views) * trainer.world_size
         if self._mark is None:
             self._mark = (time.monotonic(), pl_module.tokens_read)
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        del outputs, batch, batch_idx
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *_: Any) -> None:
         if trainer.fit_loop._should_accumulate():
             return
         self._flops, self._of_step = self._flops + self._of_step, 0

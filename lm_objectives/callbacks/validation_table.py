@@ -1,4 +1,4 @@
-"""The table that `validate` prints."""
+"""Print the table of `validate`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,44 +6,49 @@ from typing import Any
 import lightning.pytorch as L
 
 from lm_objectives.objectives.base import BaselineNames
+from lm_objectives.tables import format_table
 
 _NATS = ("loss", "generator", "discriminator")
 
 
 class ValidationTable(L.Callback):
-    """Prints each objective's held-out loss and metrics, each beside what a constant prediction reaches."""
+    """Prints each objective's held-out loss and metrics, each next to what a constant prediction reaches."""
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero and not trainer.sanity_checking:
             values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            print(table(values, {name: o.baseline_names for name, o in pl_module.objectives.items()}))
+            print(validation_table(values, {name: o.baseline_names for name, o in pl_module.objectives.items()}))
 
 
-def table(values: Mapping[str, float], yardsticks: Mapping[str, BaselineNames]) -> str:
-    """Lines of the table.
+def validation_table(values: Mapping[str, float], baselines: Mapping[str, BaselineNames]) -> str:
+    """Format held-out numbers as a table.
 
     Args:
         values: `val/<objective>/<metric>` to its value.
-        yardsticks: for each objective, what its metrics are read beside.
+        baselines: for each objective, the baselines of its metrics.
+
+    >>> values = {"val/order/loss": 0.639, "val/order/base_rate": 0.693, "val/order/accuracy": 0.625}
+    >>> print(validation_table(values, {"order": {"loss": ("base_rate",), "accuracy": (("coin", 0.5),)}}))
+    objective  metric       model  baseline
+    ---------  -----------  -----  ---------------
+    order      loss (nats)  0.639  base rate 0.693
+               accuracy     0.625  coin 0.500
     """
-    lines = [("objective", "metric", "model", "baseline")]
-    for name, marks in yardsticks.items():
+    rows: list[tuple[str, str, str, str]] = []
+    for name, compared in baselines.items():
         own = {key.split("/", 2)[2]: value for key, value in values.items() if key.startswith(f"val/{name}/")}
-        beside = {mark for names in marks.values() for mark in names}
+        hidden = {*compared, *(baseline for named in compared.values() for baseline in named)}
         first = name
-        for metric in [*marks, *(key for key in own if key not in marks and key not in beside)]:
-            if metric in own:
-                named = [mark if isinstance(mark, tuple) else (mark, own.get(mark)) for mark in marks.get(metric, ())]
-                pairs = [(mark, value) for mark, value in named if value is not None]
-                others = ", ".join(f"{mark.replace('_', ' ')} {_show(mark, value)}" for mark, value in pairs)
-                unit = " (nats)" if metric in _NATS else ""
-                lines.append((first, metric.replace("_", " ") + unit, _show(metric, own[metric]), others))
-                first = ""
-    widths = [max(len(line[column]) for line in lines) for column in range(4)]
-    rule = "  ".join("-" * width for width in widths)
-    rows = ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([rows[0], rule, *rows[1:]])
+        for metric in [*(key for key in compared if key in own), *(key for key in own if key not in hidden)]:
+            named = [
+                entry if isinstance(entry, tuple) else (entry, own.get(entry)) for entry in compared.get(metric, ())
+            ]
+            texts = [f"{key.replace('_', ' ')} {_format(key, value)}" for key, value in named if value is not None]
+            label = metric.replace("_", " ") + (" (nats)" if metric in _NATS else "")
+            rows.append((first, label, _format(metric, own[metric]), ", ".join(texts)))
+            first = ""
+    return format_table(("objective", "metric", "model", "baseline"), rows)
 
 
-def _show(metric: str, value: float) -> str:
+def _format(metric: str, value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 100 or metric.endswith("perplexity") else f"{value:.3f}"

@@ -21,7 +21,7 @@ from lm_objectives.data.tokenizer import load_tokenizer, read_tokenizer_files
 from lm_objectives.errors import InputError
 from lm_objectives.objectives import Objective
 from lm_objectives.plugin import to_config
-from lm_objectives.training.checkpoint import KEY, check_same_shapes, read_checkpoint
+from lm_objectives.training.checkpoint import SavedState, check_same_shapes, read_checkpoint
 from lm_objectives.training.module import Pretraining
 
 _log = logging.getLogger("lm_objectives")
@@ -50,11 +50,10 @@ def preflight(
         raise InputError(
             f"expected trainer.gradient_clip_val of at least 0, found {trainer.gradient_clip_val}: 1.0 is usual"
         )
-    read = read_checkpoint(checkpoint) if checkpoint else None
-    if read and module.backbone.pretrained and read["hyper_parameters"]["backbone"] == to_config(module.backbone):
-        module.backbone.load_architecture(
-            read[KEY]["backbone"]
-        )  # the folder may be gone, and all its weights would be replaced
+    read, saved = read_checkpoint(checkpoint) if checkpoint else (None, None)
+    pretrained = to_config(module.backbone) if module.backbone.pretrained else None
+    if read and saved and read["hyper_parameters"]["backbone"] == pretrained:
+        module.backbone.load_architecture(saved.architecture)  # the folder may be gone, and all its weights be replaced
     data.open(module.sources, module.backbone.supports_packing, trainer)
     data.check(trainer)
     if goes_on:
@@ -81,9 +80,9 @@ def preflight(
         if isinstance(error, InputError) or not _raised_in_torch(error):
             raise
         raise InputError(f"expected an optimizer that can be made, found {error}: change model.optimizer") from error
-    if checkpoint and read:
+    if checkpoint and read and saved:
         check_same_shapes(trial.state_dict(), read["state_dict"])
-        _check_rows(read[KEY], data, checkpoint, goes_on)
+        _check_rows(saved, data, checkpoint, goes_on)
 
 
 def _check_tokens(pretrained: str, folder: Path) -> None:
@@ -99,11 +98,13 @@ def _check_tokens(pretrained: str, folder: Path) -> None:
             )
 
 
-def _check_rows(saved: dict[str, Any], data: TextDataModule, checkpoint: str, goes_on: bool) -> None:
+def _check_rows(saved: SavedState, data: TextDataModule, checkpoint: str, goes_on: bool) -> None:
     """Raise where a checkpoint was trained on other tokens, or would go on with other rows than it began with."""
     file, files = "tokenizer.json", read_tokenizer_files(data.text.folder / "tokenizer")
-    before = (saved.get("tokenizer", files)[file], saved["vocabulary"])
-    if before != (files[file], data.vocabulary.to_dict()):  # the other files tell where it was loaded from, too
+    if ((saved.tokenizer or files)[file], saved.vocabulary) != (
+        files[file],
+        data.vocabulary,
+    ):  # the other files tell where it was loaded from, too
         raise InputError(
             f"expected the tokenizer that {checkpoint} was trained with, found another one: give the corpus, "
             "data.tokenizer and data.split_seed of its run, or the folder of its tokenizer as data.tokenizer"
@@ -111,18 +112,17 @@ def _check_rows(saved: dict[str, Any], data: TextDataModule, checkpoint: str, go
     if not goes_on:
         return
     now = data.identity()
-    other = [name for name, value in saved.get("rows", now).items() if now.get(name) != value]
-    if other:
-        raise InputError(
-            f"expected the {other[0]} of the run that goes on, {saved['rows'][other[0]]}, found {now.get(other[0])}: "
-            "with another one rows would be read twice or never"
-        )
+    for name, value in (saved.rows or now).items():
+        if now.get(name) != value:
+            raise InputError(
+                f"expected the {name} of the run that goes on, {value}, found {now.get(name)}: "
+                "with another one rows would be read twice or never"
+            )
 
 
 def _check_monitors(module: Pretraining, trainer: L.Trainer) -> None:
     """Raise where a callback waits for a held-out metric that no objective has, which else shows hours later."""
-    metrics: Any = module.metrics
-    known = {f"val/{name}/{metric}" for name in module.names for metric in (*metrics[name], "loss")}
+    known = set(module.validation.names())
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         monitor = getattr(callback, "monitor", None) or ""
         if monitor.startswith("val/") and monitor not in known:

@@ -1,30 +1,112 @@
-"""Checkpoints: plain data and tensors, read without executing anything that is in them."""
+"""Write and read checkpoints: plain data and tensors, of which nothing is executed."""
 
 import pickle
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 
+from lm_objectives.data.tokenizer import read_tokenizer_files
 from lm_objectives.errors import InputError
 from lm_objectives.files import atomic_write
+from lm_objectives.training.resume import PendingWork, find_pending
+from lm_objectives.views import Vocabulary
 
-if TYPE_CHECKING:
-    pass
-
-KEY = "lm_objectives"
-"""Where a checkpoint holds what Lightning does not know of."""
+_KEY = "lm_objectives"
+_FORMAT = "0.2"
 
 
-def read_checkpoint(path: str) -> dict[str, Any]:
-    """A checkpoint of this package, with `weights_only`.
+@dataclass(frozen=True)
+class SavedState:
+    """What a checkpoint holds of a run that Lightning does not know of.
+
+    Attributes:
+        architecture: of the backbone, as `Backbone.from_architecture` takes it.
+        vocabulary: token ids of the tokenizer.
+        seq_len: tokens in a row, at most.
+        steps: optimizer steps in the whole training, -1 where nothing bounds it.
+        seed: of all random numbers.
+        tokens_read: tokens of all steps so far.
+        steps_skipped: steps so far that were not finite.
+        target_counts: by objective, how often each target is right in training rows, for those that have baselines.
+        activity: from which steps on which objectives read rows, see `data.plan.ActivityLog`.
+        pending: what Lightning had still to do, `None` without a Trainer.
+        tokenizer: files of the tokenizer, `None` without a data module.
+        cache: folder of the token cache, `None` without a data module.
+        rows: what rows depend on, see `TextDataModule.identity`; `None` without a data module.
+    """
+
+    architecture: dict[str, Any]
+    vocabulary: Vocabulary
+    seq_len: int
+    steps: int
+    seed: int
+    tokens_read: int
+    steps_skipped: int
+    target_counts: dict[str, Tensor]
+    activity: list[tuple[int, tuple[str, ...]]]
+    pending: PendingWork | None = None
+    tokenizer: dict[str, str] | None = None
+    cache: str | None = None
+    rows: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, module: Any) -> "SavedState":
+        """The state of a `Pretraining` module and of its Trainer, if it has one."""
+        trainer, data = module._trainer, getattr(module._trainer, "datamodule", None)
+        own = ("vocabulary", "seq_len", "steps", "seed", "tokens_read", "steps_skipped")
+        return cls(
+            **{name: getattr(module, name) for name in own},
+            architecture=module.backbone.architecture(),
+            target_counts={n: o.target_counts for n, o in module.objectives.items() if o.target_counts is not None},
+            activity=module.activity.entries,
+            pending=None if trainer is None else find_pending(trainer),
+            tokenizer=None if data is None else read_tokenizer_files(data.text.folder / "tokenizer"),
+            cache=None if data is None else str(data.text.folder),
+            rows=None if data is None else data.identity(),
+        )
+
+    def write(self, checkpoint: dict[str, Any]) -> None:
+        """Add this to a checkpoint, as plain data."""
+        pending = None if self.pending is None else vars(self.pending)
+        plain = {"format": _FORMAT, "vocabulary": self.vocabulary.to_dict(), "pending": pending}
+        checkpoint[_KEY] = vars(self) | plain
+
+    @classmethod
+    def read(cls, checkpoint: Mapping[str, Any], path: str = "") -> "SavedState":
+        """Take this from a checkpoint.
+
+        Args:
+            checkpoint: as Lightning loads it.
+            path: its file, for the message.
+
+        Raises:
+            InputError: where it is not of this package, or of another version of it.
+        """
+        where = f" at {path}" if path else ""
+        if _KEY not in checkpoint:
+            raise InputError(f"expected a checkpoint of lm-objectives{where}, found another one: check the path")
+        saved = dict(checkpoint[_KEY])
+        version = saved.pop("format", "0.1")
+        if version != _FORMAT:
+            raise InputError(
+                f"expected a checkpoint of lm-objectives {_FORMAT}{where}, found one of {version}: "
+                "train anew, or use the version that wrote it"
+            )
+        pending = saved["pending"] and PendingWork(**saved["pending"])
+        return cls(**saved | {"vocabulary": Vocabulary.from_dict(saved["vocabulary"]), "pending": pending})
+
+
+def read_checkpoint(path: str) -> tuple[dict[str, Any], SavedState]:
+    """Read a checkpoint of this package with `weights_only`: all of it, and what the package keeps in it.
 
     Raises:
-        ValueError: when the file is missing or anything else.
+        InputError: when the file is missing or anything else.
     """
     file = Path(path).expanduser()
     if not file.is_file():
@@ -32,37 +114,34 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, OSError, EOFError, IndexError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        with file.open("rb") as begun:
-            cut = begun.read(2) == b"PK" and not zipfile.is_zipfile(file)
+        with file.open("rb") as start:
+            cut = start.read(2) == b"PK" and not zipfile.is_zipfile(file)
         kind = "one that is cut off or damaged" if cut else "a file of another kind"
         raise InputError(f"expected a checkpoint at {path}, found {kind}: check the path") from error
-    if not isinstance(checkpoint, dict) or KEY not in checkpoint:
-        raise InputError(f"expected a checkpoint of lm-objectives at {path}, found another one: check the path")
-    return checkpoint
+    checkpoint = checkpoint if isinstance(checkpoint, dict) else {}
+    return checkpoint, SavedState.read(checkpoint, path)
 
 
 def check_same_shapes(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
-    """Raise where a checkpoint's state is of another model than `own`."""
-    for name in [*own, *saved]:
-        here, there = (
-            tuple(getattr(state[name], "shape", ())) if name in state else "nothing"  # extra state is no tensor
-            for state in (own, saved)
-        )
-        if here != there:
+    """Raise where a checkpoint's state dict has other names or shapes than `own`."""
+    here, there = ({n: tuple(getattr(value, "shape", ())) for n, value in state.items()} for state in (own, saved))
+    for name in [*here, *there]:
+        if here.get(name) != there.get(name):
             raise InputError(
-                f"expected a checkpoint of this model, found one of another: {name} is {here} in the model and "
-                f"{there} in the checkpoint; give the configuration that the checkpoint was trained with"
+                f"expected a checkpoint of this model, found one of another: {name} is {here.get(name, 'nothing')} in "
+                f"the model and {there.get(name, 'nothing')} in the checkpoint; give the configuration that the "
+                "checkpoint was trained with"
             )
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside the one that it replaces and renames it.
+    """Writes a checkpoint next to the one that it replaces, and renames it.
 
     Lightning writes to the system's folder for temporary files and moves, which is a copy where that is another disk:
-    a process killed in the middle leaves half a `last.ckpt` in the place of the whole one.
+    a process killed in the middle leaves half a `last.ckpt` where the whole one was.
 
     Raises:
-        ValueError: where a file cannot be written; the one before stays as it is.
+        InputError: where a file cannot be written; the one before stays as it is.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -72,11 +151,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         try:
             with atomic_write(Path(path)) as file:
                 torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:  # torch's writer hides the system's error behind its own
+        except (OSError, RuntimeError) as error:  # torch's writer hides the system's error in the context of its own
             reason = error if isinstance(error, OSError) else error.__context__
             if not isinstance(reason, OSError):
                 raise
             raise InputError(
                 f"expected room for a checkpoint, found that {path} cannot be written ({reason.strerror}): free some, "
-                "and go on from the checkpoint before with --ckpt_path last"
+                "and resume from the checkpoint before with --ckpt_path last"
             ) from error

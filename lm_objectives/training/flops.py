@@ -1,4 +1,4 @@
-"""Model FLOPs: the arithmetic of training on views, counted without training on them."""
+"""Count the model FLOPs of training on a micro-batch, with one forward pass."""
 
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
@@ -18,7 +18,7 @@ _BACKWARD = 2  # a backward pass does the arithmetic of two forward passes
 
 
 def training_flops(module: "Pretraining", views: Mapping[str, View]) -> int:
-    """FLOPs of one forward and one backward pass over views, by one forward pass; no parameter and no gradient changes.
+    """FLOPs of a forward and a backward pass over views; runs the forward pass, and changes no parameter or gradient.
 
     A multiplication and an addition are two. Counted are matrix products and attention, a causal one as a whole square,
     over every position that is computed, padding included, with heads at scored positions only, generators and
@@ -35,7 +35,7 @@ def training_flops(module: "Pretraining", views: Mapping[str, View]) -> int:
     if not all(objective.training for objective in module.objectives.values()):
         raise InputError("expected a module in training mode to count FLOPs of, found one in evaluation: call train()")
     devices = [module.device] if module.device.type == "cuda" else []
-    drop = torch.autograd.graph.saved_tensors_hooks(lambda saved: None, lambda kept: kept)  # nobody goes backward
+    drop = torch.autograd.graph.saved_tensors_hooks(lambda saved: None, lambda kept: kept)  # there is no backward pass
     with (
         torch.random.fork_rng(devices),
         torch.compiler.set_stance("force_eager"),
@@ -48,7 +48,7 @@ def training_flops(module: "Pretraining", views: Mapping[str, View]) -> int:
 
 
 class FlopCounter:
-    """`training_flops` of many micro-batches, counted once for each kind.
+    """Counts `training_flops` of many micro-batches, running a forward pass for the first of each kind alone.
 
     FLOPs are linear in rows and in scored positions among rows of one kind: the same objectives, alone or on shared
     rows, of one length and attention. So a kind is counted on its first micro-batches, until they say what a row and

@@ -1,4 +1,4 @@
-"""Which objectives share a pass of the backbone, and their scores."""
+"""Run the backbone and the objectives' heads on a micro-batch, with or without per-objective gradients."""
 
 from collections.abc import Mapping
 
@@ -8,61 +8,66 @@ from lm_objectives.training.gradients import GradientStore
 from lm_objectives.views import View
 
 
-def forward_merged(
-    backbone: Backbone, objectives: Mapping[str, Objective], views: Mapping[str, View]
+def forward(
+    backbone: Backbone,
+    objectives: Mapping[str, Objective],
+    views: Mapping[str, View],
+    store: GradientStore | None = None,
+    layer: int | None = None,
 ) -> dict[str, LossOutput]:
-    """Score views in as few passes as may be; views that share rows are read once."""
-    embedding, embeddings = backbone.embedding, backbone.embedding_parameters()
-    completed = {name: objectives[name].fill_in(view, embeddings) for name, view in views.items()}
-    outcomes = {}
-    for names in _groups(backbone, completed):
-        read = {id(completed[name].input_ids): completed[name] for name in names}
-        hidden = dict(zip(read, backbone.encode(list(read.values())), strict=True))
-        for name in names:
-            view = completed[name]
-            outcomes[name] = objectives[name].compute_loss(hidden[id(view.input_ids)], view, embedding)
-    return outcomes
+    """Compute the losses of views, in as few passes of the backbone as per-objective gradients allow.
+
+    Without a store, views that share rows are encoded once, and all of one shape in one pass. With a store of one
+    layer's gradients, that layer alone runs once for each view; with a store of all layers', the whole backbone does.
+
+    Args:
+        backbone: the shared model.
+        objectives: all of them, in the order of the store's rows.
+        views: those of one micro-batch, by objective.
+        store: collects per-objective gradients; `None` where nothing reads them.
+        layer: the one layer that the store watches, counted from the end where negative; `None` for all.
+    """
+    if store is not None and layer is None:
+        return _forward_separate(backbone, objectives, views, store)
+    rows, embeddings = {name: row for row, name in enumerate(objectives)}, backbone.embedding_parameters()
+    filled = {name: objectives[name].fill_in(view, embeddings) for name, view in views.items()}
+    outputs = {}
+    for names in _group_by_shape(backbone, filled):
+        group = [filled[name] for name in names]
+        if store is None or layer is None:
+            distinct = {id(view.input_ids): view for view in group}
+            encoded = dict(zip(distinct, backbone.encode(list(distinct.values())), strict=True))
+            states = [encoded[id(view.input_ids)] for view in group]
+        else:
+            states = backbone.encode_split_layer(group, layer, [store.aliases(rows[name]) for name in names])
+        for name, hidden in zip(names, states, strict=True):
+            outputs[name] = objectives[name].compute_loss(hidden, filled[name], backbone.embedding)
+    return outputs
 
 
-def forward_split_layer(
-    backbone: Backbone, objectives: Mapping[str, Objective], views: Mapping[str, View], store: GradientStore, block: int
-) -> dict[str, LossOutput]:
-    """Score views in as few passes, but for one block, which `store` watches and which runs once for each view."""
-    embedding, rows = backbone.embedding, {name: row for row, name in enumerate(objectives)}
-    embeddings = backbone.embedding_parameters()
-    completed = {name: objectives[name].fill_in(view, embeddings) for name, view in views.items()}
-    outcomes = {}
-    for names in _groups(backbone, completed):
-        aliases = [store.aliases(rows[name]) for name in names]
-        read = [completed[name] for name in names]
-        for name, view, hidden in zip(names, read, backbone.encode_split_layer(read, block, aliases), strict=True):
-            outcomes[name] = objectives[name].compute_loss(hidden, view, embedding)
-    return outcomes
-
-
-def forward_separate(
+def _forward_separate(
     backbone: Backbone, objectives: Mapping[str, Objective], views: Mapping[str, View], store: GradientStore
 ) -> dict[str, LossOutput]:
-    """Score views in one pass each, on aliases of all the parameters that `store` watches."""
-    outcomes = {}
+    """One pass for each view, on aliases of all the parameters that the store watches."""
+    outputs = {}
     for row, (name, objective) in enumerate(objectives.items()):
         if name in views:
             aliases = store.aliases(row)
             embeddings = backbone.embedding_parameters(aliases)
             view = objective.fill_in(views[name], embeddings)
             [hidden] = backbone.encode([view], aliases)
-            outcomes[name] = objective.compute_loss(hidden, view, embeddings[backbone.embedding_name])
-    return outcomes
+            outputs[name] = objective.compute_loss(hidden, view, embeddings[backbone.embedding_name])
+    return outputs
 
 
-def _groups(backbone: Backbone, views: Mapping[str, View]) -> list[list[str]]:
-    """Objectives by pass: on a CPU all of one length, since a call costs more than a mask; else each pattern apart.
+def _group_by_shape(backbone: Backbone, views: Mapping[str, View]) -> list[list[str]]:
+    """Names of the views that one pass encodes: of one length of input and of decoder, and on a GPU of one attention.
 
-    A view that has a decoder write shares a pass with such as write rows of one length.
+    On a CPU a call costs more than a mask, so that the attention patterns are merged.
     """
     merges = backbone.embedding.device.type == "cpu"
     groups: dict[tuple[int, int, str], list[str]] = {}
     for name, view in views.items():
-        written = 0 if view.decoder_labels is None else view.decoder_labels.shape[1]
-        groups.setdefault((view.input_ids.shape[1], written, "" if merges else view.attention), []).append(name)
+        decoded = 0 if view.decoder_labels is None else view.decoder_labels.shape[1]
+        groups.setdefault((view.input_ids.shape[1], decoded, "" if merges else view.attention), []).append(name)
     return list(groups.values())

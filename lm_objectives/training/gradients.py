@@ -1,6 +1,7 @@
-"""Per-objective gradients of shared parameters out of one backward pass."""
+"""Collect per-objective gradients of shared parameters in one backward pass."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -8,13 +9,13 @@ from torch import Tensor, nn
 
 
 class GradientStore:
-    """Gradients of chosen parameters, apart for each objective, summed over the micro-batches of a step.
+    """Gradients of chosen parameters, separate for each objective, summed over the micro-batches of a step.
 
     Each pass of the backbone runs on aliases of the parameters. An alias's hook sees the gradient of that pass alone,
     adds it here, and lets it go on to the parameter, so that neither a second backward nor a retained graph is needed.
 
     Args:
-        parameters: what to watch, by name; the order is the order of the columns.
+        parameters: which to watch, by name; the order is the order of the columns.
         objectives: number of rows.
     """
 
@@ -30,15 +31,24 @@ class GradientStore:
             objectives, size, dtype=torch.promote_types(first.dtype, torch.float32)
         )
 
+    @classmethod
+    def empty(
+        cls, model: nn.Module, names: Sequence[str], objectives: int, previous: "GradientStore | None"
+    ) -> "GradientStore":
+        """An empty store for some parameters of a model; the previous one, emptied, where it watches the same."""
+        if previous is not None and list(previous.parameters) == list(names):
+            previous.gradients.zero_()
+            return previous
+        parameters = dict(model.named_parameters())
+        return cls({name: parameters[name] for name in names}, objectives)
+
     def aliases(self, objective: int) -> dict[str, Tensor]:
-        """Stand-ins for the watched parameters during one pass of `objective`."""
-        made = {}
-        for name, parameter in self.parameters.items():
-            alias = parameter.view_as(parameter)
-            target = self.gradients[objective, self._columns[name]].view(parameter.shape)
-            alias.register_hook(lambda gradient, target=target: _add(target, gradient))
-            made[name] = alias
-        return made
+        """Views of the watched parameters to run one pass of `objective` on; their gradients are added to its row."""
+        aliases = {name: parameter.view_as(parameter) for name, parameter in self.parameters.items()}
+        for name, alias in aliases.items():
+            target = self.gradients[objective, self._columns[name]].view(alias.shape)
+            alias.register_hook(partial(_add, target))
+        return aliases
 
     def write(self, weights: Float[Tensor, " objectives"]) -> None:
         """Set the parameters' gradients to the weighted sum of the objectives'."""

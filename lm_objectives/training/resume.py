@@ -1,6 +1,6 @@
-"""A run that goes on from a checkpoint: what its process had still to do when it was saved."""
+"""Resume a run: finish what was pending when its checkpoint was saved, and correct Lightning's counts."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as L
@@ -12,23 +12,25 @@ from lm_objectives.training.loggers import RunCSVLogger
 
 @dataclass(frozen=True)
 class PendingWork:
-    """What is between a checkpoint and the next micro-batch. Lightning saves first, then logs, then validates.
+    """What Lightning does between saving a checkpoint and the next micro-batch: it saves, then logs, then validates.
 
     Attributes:
+        accumulate: micro-batches of an optimizer step.
         logged: rows that `metrics.csv` had.
         row: the numbers of the step, where they were not logged yet.
         validates: whether a validation pass was due.
-        seen: the numbers that callbacks see; those of the last validation count until the next.
+        callback_metrics: `Trainer.callback_metrics`, where those of the last validation stay until the next.
     """
 
+    accumulate: int
     logged: int
     row: dict[str, Any] | None
     validates: bool
-    seen: dict[str, Tensor]
+    callback_metrics: dict[str, Tensor]
 
 
-def save_pending(trainer: L.Trainer) -> dict[str, Any]:
-    """What a checkpoint that is saved now leaves undone, as plain data."""
+def find_pending(trainer: L.Trainer) -> PendingWork:
+    """Find what a checkpoint that is saved now leaves undone."""
     loop: Any = trainer.fit_loop.epoch_loop
     counts, connector = loop.batch_progress.current, trainer._logger_connector
     logged = sum(logger.table.rows for logger in trainer.loggers if isinstance(logger, RunCSVLogger))
@@ -38,29 +40,31 @@ def save_pending(trainer: L.Trainer) -> dict[str, Any]:
             numbers = convert_tensors_to_scalars(connector.metrics["log"])
             row = {**numbers, "epoch": trainer.current_epoch, "step": loop._batches_that_stepped}
         validates = loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
-    return asdict(PendingWork(logged, row, validates, dict(trainer.callback_metrics)))
+    return PendingWork(trainer.accumulate_grad_batches, logged, row, validates, dict(trainer.callback_metrics))
 
 
-def resume_logging(trainer: L.Trainer, unfinished: PendingWork, step: int) -> None:
-    """Drop the rows of `metrics.csv` that are about to be written again, and write the one that was not.
+def resume_trainer(trainer: L.Trainer, checkpoint: dict[str, Any], pending: PendingWork) -> None:
+    """Align a checkpoint's loops, drop the rows of `metrics.csv` that come again, and write the one that was pending.
 
     Args:
-        trainer: whose loggers go on.
-        unfinished: what the checkpoint left undone.
-        step: optimizer steps before the checkpoint.
+        trainer: its loggers continue.
+        checkpoint: its loops are changed in place.
+        pending: what the checkpoint left undone.
     """
+    align_loops(checkpoint["loops"], pending.accumulate, trainer.accumulate_grad_batches, pending.validates)
+    step = checkpoint["global_step"]
     for logger in trainer.loggers if trainer.is_global_zero else []:
         if isinstance(logger, RunCSVLogger):
-            # A pass in the middle of an accumulated step comes again, as the step does.
-            logger.keep_rows(lambda number, row: number < unfinished.logged and int(row["step"]) < step)
-            if unfinished.row is not None:
-                logger.table.append(unfinished.row)
+            # A validation pass in the middle of an accumulated step is repeated, as the step is.
+            logger.keep_rows(lambda number, row: number < pending.logged and int(row["step"]) < step)
+            if pending.row is not None:
+                logger.table.append(pending.row)
 
 
 def align_loops(loops: dict[str, Any], saved: int, now: int, validates: bool) -> None:
-    """Make Lightning's count of micro-batches one of whole optimizer steps, which is where rows start again.
+    """Round Lightning's count of micro-batches down to whole optimizer steps, from which rows are read again.
 
-    Needed where a checkpoint was saved between two micro-batches of a step, or a run goes on with another accumulation.
+    Needed where a checkpoint was saved between two micro-batches of a step, or a run resumes with another accumulation.
     An epoch at whose end it was saved is over: Lightning would end it once more, without the numbers of its validation.
 
     Args:
@@ -74,7 +78,7 @@ def align_loops(loops: dict[str, Any], saved: int, now: int, validates: bool) ->
     partial = progress["current"]["processed"] % saved != 0
     for counts in (progress["current"], progress["total"]):
         steps = counts["processed"] // saved
-        ended = counts["processed"] - counts["completed"]  # 1 where a batch's end saved it: Lightning adds it
+        ended = counts["processed"] - counts["completed"]  # 1 where it was saved at a batch's end: Lightning adds it
         for name in ("ready", "started", "processed", "completed"):
             counts[name] = steps * now
         if not partial and not validates:
@@ -87,5 +91,5 @@ def align_loops(loops: dict[str, Any], saved: int, now: int, validates: bool) ->
             counts["completed"] = counts["processed"]
         progress["current"] |= dict.fromkeys(progress["current"], 0)
         progress["is_last_batch"] = False
-    if validates and not partial:  # to Lightning this is the middle of the pass, which it begins anew
+    if validates and not partial:  # Lightning takes this for the middle of the pass, which it restarts
         validation["total"] |= {"ready": 1, "started": 1}

@@ -1,23 +1,21 @@
-"""A trained run opened from its checkpoint, without a Trainer."""
+"""Load a trained model from its checkpoint, without a Trainer."""
 
-import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lm_objectives.data.tokenizer import tokenizer_from_files
 from lm_objectives.errors import InputError
-from lm_objectives.plugin import from_config
-from lm_objectives.training.checkpoint import KEY, read_checkpoint
+from lm_objectives.training.checkpoint import read_checkpoint
+from lm_objectives.training.module import Pretraining
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from lm_objectives.training.module import Pretraining
 
-
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class LoadedRun:
-    """What a checkpoint holds besides the state of the training.
+    """A trained model and its tokenizer.
 
     Attributes:
         module: the model, in evaluation mode on the CPU.
@@ -25,7 +23,7 @@ class LoadedRun:
         cache: folder of the run's token cache, where it still is.
     """
 
-    module: "Pretraining"
+    module: Pretraining
     tokenizer: "PreTrainedTokenizerFast"
     cache: Path | None
 
@@ -34,20 +32,17 @@ def load_run(path: str) -> LoadedRun:
     """Load a checkpoint's model without a Trainer.
 
     Raises:
-        ValueError: when there is none, it is not one of this package, or its classes cannot be made.
+        InputError: when there is none, it is not one of this version, or its classes cannot be made.
     """
-    from lm_objectives.training.module import Pretraining
-
-    checkpoint = read_checkpoint(path)
-    saved = checkpoint[KEY]
-    if "tokenizer" not in saved:
+    checkpoint, saved = read_checkpoint(path)
+    if saved.tokenizer is None or saved.cache is None:
         raise InputError(
             f"expected a checkpoint that holds its tokenizer at {path}, found none in it: "
             "save it from a Trainer that has the TextDataModule"
         )
     try:
-        described = checkpoint["hyper_parameters"]
-        module = Pretraining(**{part: from_config(described[part]) for part in ("backbone", "objectives", "balancer")})
+        config = checkpoint["hyper_parameters"]
+        module = Pretraining(config["backbone"], config["objectives"], config["balancer"])
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"])
     except (ImportError, AttributeError, TypeError, KeyError, RuntimeError) as error:
@@ -56,5 +51,5 @@ def load_run(path: str) -> LoadedRun:
             f"expected a checkpoint whose classes can be made, found {path} with others ({reason}): "
             "run where your own classes can be imported"
         ) from error
-    cache = Path(saved["cache"])
-    return LoadedRun(module.eval(), tokenizer_from_files(saved["tokenizer"]), cache if cache.is_dir() else None)
+    cache = Path(saved.cache)
+    return LoadedRun(module.eval(), tokenizer_from_files(saved.tokenizer), cache if cache.is_dir() else None)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from utils.callback_runs import fit
 
-from lm_objectives.callbacks.curves import Curves, draw, read_column
+from lm_objectives.callbacks.curves import Curves, draw_curves, read_column
 from lm_objectives.training.loggers import RunCSVLogger
 
 TABLE = """step,train/causal/loss,train/causal/weight,val/causal/loss,val/causal/uniform
@@ -30,7 +30,7 @@ def test_lines_are_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     save = Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k)))
     (tmp_path / "metrics.csv").write_text(TABLE, encoding="utf-8")
-    draw(tmp_path / "metrics.csv", tmp_path / "curves.png", {"causal": ("uniform", "unigram")})
+    draw_curves(tmp_path / "metrics.csv", tmp_path / "curves.png", {"causal": ("uniform", "unigram")})
     losses, weights = figures[0].axes
     lines = {str(line.get_label()): [list(line.get_xdata()), list(line.get_ydata())] for line in losses.lines}
     assert lines["training"] == [[0, 9], [5.5, 4.5]]

@@ -19,7 +19,7 @@ from utils.callback_runs import fit
 
 from lm_objectives.balancers import Balancer, Curriculum, Fixed, GradNorm, Stages, TorchJD, Uncertainty
 from lm_objectives.callbacks import GradientConflict
-from lm_objectives.callbacks.gradient_conflict import compare
+from lm_objectives.callbacks.gradient_conflict import cosines_and_norms
 from lm_objectives.objectives import MaskedLM, SentenceOrder
 
 # Powers of two, since Llama's norms round to single precision whatever they are given.
@@ -153,9 +153,9 @@ def test_a_resumed_run_draws_the_whole_of_it(text: Path, tmp_path: Path) -> None
     assert again.state_dict()["steps"] == [0, 2, 4]
 
 
-def test_compare() -> None:
+def test_cosines_and_norms() -> None:
     gradients = torch.tensor([[3.0, 4.0], [-8.0, 6.0], [0.0, 0.0], [-6.0, -8.0]])
-    cosines, norms = compare(gradients)
+    cosines, norms = cosines_and_norms(gradients)
     nan = math.nan
     expected = torch.tensor([[1.0, 0, nan, -1], [0, 1, nan, 0], [nan] * 4, [-1, 0, nan, 1]])
     torch.testing.assert_close(cosines, expected, equal_nan=True)

@@ -1,6 +1,6 @@
 """The table of a validation, letter by letter."""
 
-from lm_objectives.callbacks.validation_table import table
+from lm_objectives.callbacks.validation_table import validation_table
 
 VALUES = {
     "val/causal/loss": 4.95,
@@ -15,7 +15,7 @@ VALUES = {
     "val/replaced/perplexity": 134.29,
     "train/loss": 1.0,
 }
-YARDSTICKS = {
+BASELINES = {
     "causal": {
         "loss": ("uniform", "unigram"),
         "perplexity": ("unigram_perplexity",),
@@ -38,4 +38,4 @@ replaced   loss (nats)       7.310
 
 
 def test_table() -> None:
-    assert table(VALUES, YARDSTICKS) == EXPECTED
+    assert validation_table(VALUES, BASELINES) == EXPECTED

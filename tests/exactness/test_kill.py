@@ -8,7 +8,12 @@ from utils.exactness_kills import Kills, Training, differing_bits, settings
 from utils.small_corpus import write_corpus
 
 _STAGES = {"points": {"order": [[0, 0.0], [6, 0.0], [12, 1.0]], "masked": [[0, 1.0], [15, 0.0]]}}
-_BY_DIFFICULTY = {"order": ["masked", "causal", "order"], "target_loss": {"masked": 99.0}, "window": 2, "smoothing": 0.5}
+_BY_DIFFICULTY = {
+    "order": ["masked", "causal", "order"],
+    "target_loss": {"masked": 99.0},
+    "window": 2,
+    "smoothing": 0.5,
+}
 
 
 def curriculum(pace: str, arguments: dict[str, Any], inner: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from utils.exactness_pair import Pair
 from utils.exactness_runs import Run, State, balancer_state, flat, tensors_in, train
 
-from lm_objectives.training.module import NonFiniteError
+from lm_objectives.training.step import NonFiniteError
 
 BAD_STEP = 6
 BALANCERS = ["Uncertainty", "GradNorm", "FAMO", "DynamicWeightAverage", "UPGrad", "ExcessMTL"]

@@ -263,7 +263,7 @@ def test_what_is_compiled_stays_so() -> None:
     weight = nn.Parameter(torch.ones(3, 4))
     compiled = torch.compile(lambda x: x @ weight, backend=backend)
     module: Any = SimpleNamespace(
-        objectives={}, device=torch.device("cpu"), outcomes=lambda views: compiled(torch.ones(2, 3))
+        objectives={}, device=torch.device("cpu"), forward_views=lambda views: compiled(torch.ones(2, 3))
     )
     for calls in (1, 2):
         assert training_flops(module, {}) == 3 * 2 * 2 * 3 * 4

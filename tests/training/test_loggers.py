@@ -71,7 +71,7 @@ def test_a_previous_run_is_archived_whole(tmp_path: Path) -> None:
         }
         assert kept == set(run)
         assert (tmp_path / "previous" / str(number) / "checkpoints/last.ckpt").read_text() == "checkpoints/last.ckpt"
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["previous", "notes.txt"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "previous"]
 
 
 @pytest.mark.parametrize("names", [(), ("config.yaml",), ("notes.txt", "curves.png")])

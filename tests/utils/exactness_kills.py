@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import yaml
 
-from lm_objectives.training.checkpoint import KEY, read_checkpoint
+from lm_objectives.training.checkpoint import read_checkpoint
 from utils.exactness_runs import tensors_in
 from utils.small_corpus import TOKENS
 
@@ -200,10 +200,10 @@ class Training:
         Left out is what Lightning neither restores nor reads: a pass or a clearing of gradients that began twice, and
         the last score that a callback saw.
         """
-        checkpoint = read_checkpoint(str(self.root / "checkpoints" / name))
+        checkpoint, saved = read_checkpoint(str(self.root / "checkpoints" / name))
         loop = checkpoint["loops"]["fit_loop"]
         checkpoint["loops"] = {key: loop[key] for key in loop if "val_loop" not in key}
-        names = {f"{step}: {' '.join(who)}": step for step, who in checkpoint[KEY]["activity"]}  # text is not compared
+        names = {f"{step}: {' '.join(who)}": step for step, who in saved.activity}  # text is not compared
         numbers = tensors_in(checkpoint | {"activity": names})
         unread = (_CLOCK, "zero_grad", "current_score")
         return {path: number for path, number in numbers.items() if not any(name in path for name in unread)}

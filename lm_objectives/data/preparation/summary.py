@@ -1,11 +1,10 @@
 """What came of a preparation, for a person to read."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from lm_objectives.data.cache import CorpusStatistics, TokenCache
 from lm_objectives.data.dataset import RowDataset, RowKey
+from lm_objectives.tables import format_table
 from lm_objectives.views import View
 
 _TRIED = 256  # rows of each objective that are made to see how much of them is scored
@@ -38,7 +37,8 @@ def summary(cache: TokenCache, rows: RowDataset) -> str:
         "took": f"{census.seconds:,.1f} s",
     }
     lines = [f"{name:<12}{fact}" for name, fact in facts.items() if fact]
-    return "\n".join([*lines, "", *_table([_HEADINGS, *(_objective(rows, name) for name in rows.sources)])])
+    table = format_table(_HEADINGS, [_objective(rows, name) for name in rows.sources])
+    return "\n".join([*lines, "", table])
 
 
 _HEADINGS = ("objective", "rows an epoch", "scored", "padding", "left out")
@@ -85,9 +85,3 @@ def _trained(share: float) -> str:
     if not share:
         return ", loaded"
     return f", trained on {'all' if share == 1 else f'{100 * share:.1f} %'} of the training text"
-
-
-def _table(lines: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    rows = ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return [rows[0], "  ".join("-" * width for width in widths), *rows[1:]]
