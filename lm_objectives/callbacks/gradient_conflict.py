@@ -38,15 +38,13 @@ class GradientConflict(L.Callback):
         if every_n_steps < 1:
             raise InputError(f"GradientConflict expects every_n_steps of at least 1, found {every_n_steps}: raise it")
         self.every_n_steps = every_n_steps
-        self._steps: list[int] = []
-        self._norms: list[list[float]] = []
-        self._cosines: list[list[list[float]]] = []
+        self._measured: dict[int, tuple[list[list[float]], list[float]]] = {}  # by step: cosines and norms
 
     def state_dict(self) -> dict[str, Any]:
-        return {"steps": self._steps, "norms": self._norms, "cosines": self._cosines}
+        return {"measured": self._measured}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._steps, self._norms, self._cosines = (list(state_dict[name]) for name in ("steps", "norms", "cosines"))
+        self._measured = dict(state_dict["measured"])
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         del trainer
@@ -55,12 +53,10 @@ class GradientConflict(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *_: Any) -> None:
         last = pl_module.last_step
-        if last is None or last.gradients is None or not last.finite or last.step in self._steps[-1:]:
+        if last is None or last.gradients is None or not last.finite or last.step in self._measured:
             return
         cosines, norms = (values.tolist() for values in cosines_and_norms(last.gradients))
-        self._steps.append(last.step)
-        self._norms.append(norms)
-        self._cosines.append(cosines)
+        self._measured[last.step] = cosines, norms
         names: Sequence[str] = pl_module.names
         values = {f"gradients/{name}/norm": norm for name, norm in zip(names, norms, strict=True)}
         for (i, a), (j, b) in combinations(enumerate(names), 2):
@@ -70,10 +66,11 @@ class GradientConflict(L.Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         picture = Path(trainer.log_dir or trainer.default_root_dir) / "gradient_conflict.png"  # asks all ranks
-        if not self._steps or not trainer.is_global_zero:
+        if not self._measured or not trainer.is_global_zero:
             return
         picture.parent.mkdir(parents=True, exist_ok=True)
-        draw_conflict(picture, pl_module.names, self._steps, np.array(self._cosines), np.array(self._norms))
+        cosines, norms = (np.array(values) for values in zip(*self._measured.values(), strict=True))
+        draw_conflict(picture, pl_module.names, list(self._measured), cosines, norms)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("gradients/conflict", [str(picture)])

@@ -1,4 +1,4 @@
-"""Where a run's numbers go: a CSV file beside the checkpoints, and Weights & Biases."""
+"""Log a run to a CSV file in its folder, and to Weights & Biases."""
 
 import csv
 import io
@@ -8,6 +8,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,16 +19,13 @@ from lm_objectives.files import atomic_write
 
 _log = logging.getLogger("lm_objectives")
 
-
 _ID_FILE = "wandb_id.txt"
-
-
 _FILES = ("config.yaml", "metrics.csv", "checkpoints", "curves.png", "gradient_conflict.png", _ID_FILE)
 
 
 @dataclass(frozen=True)
 class Tracking:
-    """How a run is tracked, where `trainer.logger` is left alone.
+    """Which loggers a run has, where `trainer.logger` is not set.
 
     Args:
         wandb: Weights & Biases: offline needs no account and no network, online sends as it goes, off leaves it out.
@@ -40,78 +38,61 @@ class Tracking:
     name: str | None = None
 
     def loggers(self, root: str, resumes: bool) -> list[Logger]:
-        """The loggers of a training in the folder `root`; one that `resumes` goes on in the same W&B run."""
+        """Make the loggers of a run in the folder `root`; one that `resumes` continues the same W&B run."""
         loggers: list[Logger] = [RunCSVLogger(root)]
         if self.wandb != "off":
             if self.wandb == "offline":
-                os.environ.setdefault("WANDB_SILENT", "true")  # it has nothing to say that a run needs
+                os.environ.setdefault("WANDB_SILENT", "true")  # nothing that it prints is needed
             import wandb
 
+            file = Path(root, _ID_FILE)
             logger = WandbLogger(
                 save_dir=root,
                 project=self.project,
                 name=self.name or Path(root).resolve().name,
                 offline=self.wandb == "offline",
-                id=_run_id(Path(root), resumes),
+                id=file.read_text(encoding="utf-8").strip() if resumes and file.is_file() else secrets.token_hex(4),
                 resume="allow",
                 settings=wandb.Settings(console="off"),
             )
-            logger._wandb_init.pop("anonymous", None)  # Lightning hands it on unset, and wandb warns of it all the same
+            logger._wandb_init.pop("anonymous", None)  # Lightning passes it unset, and wandb warns of it
             loggers.append(logger)
         return loggers
 
 
 class RunCSVLogger(Logger):
-    """Writes `metrics.csv` straight into a folder; a run that goes on does so below the rows that are there.
+    """Writes `metrics.csv` into the run's folder itself; a resumed run appends to the rows that are there.
 
     Args:
         root: the run's folder.
     """
 
+    name = version = save_dir = ""
+
     def __init__(self, root: str) -> None:
         super().__init__()
         self.table = MetricsTable(Path(root) / "metrics.csv")
-        self._root, self._begun = root, False
-
-    @property
-    def name(self) -> str:
-        return ""
-
-    @property
-    def version(self) -> str:
-        return ""
-
-    @property
-    def save_dir(self) -> str:
-        return self._root
+        self.save_dir, self._started = root, False
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: `config.yaml` lies beside the table."""
+        """Nothing: the command line writes `config.yaml` next to the table."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         first = step or 0
-        if not self._begun:
+        if not self._started:
             self.keep_rows(lambda _, row: int(row["step"]) < first)
         self.table.append({**metrics, "step": first})
 
     def keep_rows(self, keeps: Callable[[int, dict[str, Any]], bool]) -> None:
-        """Keep some of the rows that an earlier process has written, by their numbers and contents."""
-        self._begun = True
+        """Keep those rows of a previous process for which `keeps`, given a row's number and the row, is true."""
+        self._started = True
         self.table.keep(keeps)
-
-
-def _run_id(root: Path, resumes: bool) -> str:
-    """The run's identity in W&B, kept in its folder."""
-    file = root / _ID_FILE
-    if resumes and file.is_file():
-        return file.read_text(encoding="utf-8").strip()
-    return secrets.token_hex(4)
 
 
 @rank_zero_only
 def save_run_id(root: str, loggers: list[Logger]) -> None:
-    """Write down the run's identity, so that a resumed run finds it."""
+    """Save the run's id in W&B in its folder, so that a resumed run finds it."""
     for logger in loggers:
         if isinstance(logger, WandbLogger) and logger.version is not None:
             with atomic_write(Path(root) / _ID_FILE) as file:
@@ -119,36 +100,32 @@ def save_run_id(root: str, loggers: list[Logger]) -> None:
 
 
 def archive_previous_run(root: Path) -> None:
-    """Move what an earlier run left in the folder into `earlier/N`, so that runs are neither mixed nor lost."""
-    left = [root / name for name in _FILES]
+    """Move the files of a previous run in the folder into `previous/N`, so that runs are neither mixed nor lost."""
     if not (root / "metrics.csv").exists() and not (root / "checkpoints").exists():
         return
-    number = 1
-    while (root / "previous" / str(number)).exists():
-        number += 1
-    aside = root / "previous" / str(number)
-    aside.mkdir(parents=True)
-    for path in left:
-        if path.exists():
-            shutil.move(path, aside / path.name)
-    _log.info("the earlier run in %s is now in %s", root, aside)
+    archive = next(path for n in count(1) if not (path := root / "previous" / str(n)).exists())
+    archive.mkdir(parents=True)
+    for name in _FILES:
+        if (root / name).exists():
+            shutil.move(root / name, archive / name)
+    _log.info("the previous run in %s is now in %s", root, archive)
 
 
 Row = dict[str, Any]
 
 
 class MetricsTable:
-    """Rows of named numbers in a CSV file, columns in the order of the alphabet.
+    """Rows of named numbers in a CSV file, columns in alphabetical order.
 
-    A row is appended by one write; where it brings a new column, or rows are dropped, the table is written anew beside
-    and renamed. So a process that dies leaves a whole table, at worst with the start of a row at its end, which is not
+    A row is appended by one write; where it brings a new column, or rows are dropped, a new file is written and
+    renamed. So a process that dies leaves a whole table, at worst with the start of a row at its end, which is not
     read again.
 
     Args:
         path: the file, made with the first row.
 
     Attributes:
-        rows: that this process has written or kept.
+        rows: how many this process has written or kept.
     """
 
     def __init__(self, path: Path) -> None:

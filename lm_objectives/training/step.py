@@ -73,6 +73,7 @@ class StepMetrics:
         return values
 
 
+@dataclass(eq=False)
 class StepAccumulator:
     """Adds up an optimizer step's micro-batches, then sums them over the ranks.
 
@@ -89,20 +90,18 @@ class StepAccumulator:
         accumulate: micro-batches of the step.
     """
 
-    def __init__(
-        self,
-        names: Sequence[str],
-        weights: Float[Tensor, " objectives"],
-        store: GradientStore | None,
-        deferred: bool,
-        dtype: torch.dtype,
-        accumulate: int = 1,
-    ) -> None:
-        self.names, self.weights, self.store, self.deferred = names, weights, store, deferred
-        self.losses = weights.new_zeros(len(names), dtype=dtype)
-        self.tokens, self.micro_batches, self.accumulate = 0, 0, accumulate
-        self._scored: list[int | Tensor] = [0] * len(names)
-        self.has_rows = (False,) * len(names)
+    names: Sequence[str]
+    weights: Float[Tensor, " objectives"]
+    store: GradientStore | None
+    deferred: bool
+    dtype: torch.dtype
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        self.losses = self.weights.new_zeros(len(self.names), dtype=self.dtype)
+        self.tokens = self.micro_batches = 0
+        self._scored: list[int | Tensor] = [0] * len(self.names)
+        self.has_rows = (False,) * len(self.names)
 
     def add(self, losses: Mapping[str, Tensor], totals: Totals, tokens: int) -> Tensor:
         """Add a micro-batch; returns its part of the total to go backward from.

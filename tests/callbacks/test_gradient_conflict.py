@@ -150,7 +150,7 @@ def test_a_resumed_run_draws_the_whole_of_it(text: Path, tmp_path: Path) -> None
     fit(text, tmp_path, [whole, keep])
     fit(text, tmp_path, [again], resume=tmp_path / "step=3.ckpt")
     assert again.state_dict() == whole.state_dict()
-    assert again.state_dict()["steps"] == [0, 2, 4]
+    assert list(again.state_dict()["measured"]) == [0, 2, 4]
 
 
 def test_cosines_and_norms() -> None:
@@ -171,7 +171,7 @@ def test_the_picture_goes_to_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     conflict = GradientConflict()
     nan = math.nan
-    conflict.load_state_dict({"steps": [0], "norms": [[1.0, nan]], "cosines": [[[1.0, nan], [nan, nan]]]})
+    conflict.load_state_dict({"measured": {0: ([[1.0, nan], [nan, nan]], [1.0, nan])}})
     trainer = L.Trainer(accelerator="cpu", default_root_dir=tmp_path, logger=False)
     trainer._loggers = [Images()]
     monkeypatch.setattr(Images, "save_dir", str(tmp_path))
