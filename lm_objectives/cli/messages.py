@@ -8,7 +8,7 @@ from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lm_objectives.errors import InputError
-from lm_objectives.training.module import NonFiniteError
+from lm_objectives.training.step import NonFiniteError
 
 _RENAMED = {  # words of version 0.1: unknown like any other, named in hints alone
     "window": "seq_len",

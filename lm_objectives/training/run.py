@@ -34,13 +34,8 @@ def load_run(path: str) -> LoadedRun:
     Raises:
         InputError: when there is none, it is not one of this version, or its classes cannot be made.
     """
-    checkpoint, saved = read_checkpoint(path)
-    if saved.tokenizer is None or saved.cache is None:
-        raise InputError(
-            f"expected a checkpoint that holds its tokenizer at {path}, found none in it: "
-            "save it from a Trainer that has the TextDataModule"
-        )
     try:
+        checkpoint, saved = read_checkpoint(path)
         config = checkpoint["hyper_parameters"]
         module = Pretraining(config["backbone"], config["objectives"], config["balancer"])
         module.on_load_checkpoint(checkpoint)
@@ -51,5 +46,10 @@ def load_run(path: str) -> LoadedRun:
             f"expected a checkpoint whose classes can be made, found {path} with others ({reason}): "
             "run where your own classes can be imported"
         ) from error
+    if saved.tokenizer is None or saved.cache is None:
+        raise InputError(
+            f"expected a checkpoint that holds its tokenizer at {path}, found none in it: "
+            "save it from a Trainer that has the TextDataModule"
+        )
     cache = Path(saved.cache)
     return LoadedRun(module.eval(), tokenizer_from_files(saved.tokenizer), cache if cache.is_dir() else None)

@@ -13,7 +13,7 @@ import yaml
 from utils.command_line import PROGRAM, complaint, environment, fit, run, same_weights, table
 from utils.small_corpus import TOKENS
 
-from lm_objectives.training.checkpoint import KEY
+from lm_objectives.training.checkpoint import read_checkpoint
 
 
 def test_a_run_leaves_its_folder(trained: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_run_goes_on_with_its_own_text_alone(
     change: str, place: Path, trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """With the tokenizer that it had: a loaded one is the same, whatever the text and its split."""
-    tokenizer = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)[KEY]["cache"] + "/tokenizer"
+    tokenizer = f"{read_checkpoint(str(trained / 'checkpoints' / 'last.ckpt'))[1].cache}/tokenizer"
     text = (place / "corpus.jsonl").read_text(encoding="utf-8")
     (tmp_path / "other.jsonl").write_text(text + '{"text": "Another one."}\n', encoding="utf-8")
     others = {"validation_share": 0.4, "split_seed": 1, "language": "de", "corpus": tmp_path / "other.jsonl"}
@@ -183,7 +183,7 @@ def test_a_run_goes_on_with_its_own_rows_alone(place: Path, trained: Path, capfd
 def test_a_run_goes_on_with_its_text_and_tokenizer_elsewhere(place: Path, trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path / "run")
     shutil.copy(place / "corpus.jsonl", tmp_path / "moved.jsonl")
-    cache = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)[KEY]["cache"]
+    cache = read_checkpoint(str(trained / "checkpoints" / "last.ckpt"))[1].cache
     shutil.copytree(Path(cache, "tokenizer"), tmp_path / "tokenizer")
     moved = ["--data.corpus", tmp_path / "moved.jsonl", "--data.tokenizer", tmp_path / "tokenizer"]
     assert fit(place, tmp_path / "run", "--ckpt_path", "last", *moved, "--trainer.max_steps", 4) == 0

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 
 from lm_objectives.data.cache import open_cache
 from lm_objectives.training.run import load_run
@@ -25,3 +27,12 @@ def test_a_run_that_is_opened_without_a_corpus_has_its_baselines(tiny_run: Path)
         "order": ["base_rate", "majority"],
         "replaced": ["uniform", "unigram"],
     }
+
+
+def test_a_checkpoint_without_its_tokenizer_is_refused(tiny_run: Path, tmp_path: Path) -> None:
+    """As a module without a Trainer and data writes it."""
+    checkpoint = torch.load(tiny_run, weights_only=True)
+    load_run(str(tiny_run)).module.on_save_checkpoint(checkpoint)
+    torch.save(checkpoint, tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=r"found none in it: save it from a Trainer that has the TextDataModule"):
+        load_run(str(tmp_path / "a.ckpt"))
