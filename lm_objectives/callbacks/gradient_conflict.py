@@ -110,16 +110,14 @@ def draw_conflict(
     """
     from matplotlib.figure import Figure
 
-    known = ~np.isnan(cosines)
-    mean = np.where(known, cosines, 0).sum(axis=0) / np.where(known.any(axis=0), known.sum(axis=0), np.nan)
+    mean = np.ma.masked_invalid(cosines).mean(axis=0)
     figure = Figure(figsize=(8.5, 3.6), layout="constrained")
     matrix, lines = figure.subplots(1, 2)
     image = matrix.imshow(mean, cmap="RdBu", vmin=-1, vmax=1)
     figure.colorbar(image, ax=matrix)
-    for (row, column), value in np.ndenumerate(mean):
-        if not np.isnan(value):
-            shade = "white" if abs(value) > 0.6 else "black"
-            matrix.text(column, row, f"{value:.2f}", ha="center", va="center", color=shade)
+    for (row, column), value in np.ma.ndenumerate(mean):
+        shade = "white" if abs(value) > 0.6 else "black"
+        matrix.text(column, row, f"{value:.2f}", ha="center", va="center", color=shade)
     matrix.set_xticks(range(len(names)), names, rotation=30)
     matrix.set_yticks(range(len(names)), names)
     matrix.set_title(f"mean cosine over {len(steps)} steps")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import accumulate
 
 import torch
 from jaxtyping import Float
@@ -21,15 +22,11 @@ class GradientStore:
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], objectives: int) -> None:
         self.parameters = dict(parameters)
-        self._columns: dict[str, slice] = {}
-        size = 0
-        for name, parameter in self.parameters.items():
-            self._columns[name] = slice(size, size + parameter.numel())
-            size += parameter.numel()
-        first = next(iter(self.parameters.values()))
-        self.gradients: Float[Tensor, "objectives parameters"] = first.detach().new_zeros(
-            objectives, size, dtype=torch.promote_types(first.dtype, torch.float32)
-        )
+        ends = [0, *accumulate(parameter.numel() for parameter in self.parameters.values())]
+        self._columns = dict(zip(self.parameters, map(slice, ends, ends[1:]), strict=True))
+        first = next(iter(self.parameters.values())).detach()
+        dtype = torch.promote_types(first.dtype, torch.float32)
+        self.gradients: Float[Tensor, "objectives parameters"] = first.new_zeros(objectives, ends[-1], dtype=dtype)
 
     @classmethod
     def empty(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lm_objectives.data.tokenizer import tokenizer_from_files
 from lm_objectives.errors import InputError
+from lm_objectives.plugin import from_config
 from lm_objectives.training.checkpoint import read_checkpoint
 from lm_objectives.training.module import Pretraining
 
@@ -37,7 +38,7 @@ def load_run(path: str) -> LoadedRun:
     try:
         checkpoint, saved = read_checkpoint(path)
         config = checkpoint["hyper_parameters"]
-        module = Pretraining(config["backbone"], config["objectives"], config["balancer"])
+        module = Pretraining(**{name: from_config(config[name]) for name in ("backbone", "objectives", "balancer")})
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"])
     except (ImportError, AttributeError, TypeError, KeyError, RuntimeError) as error:
