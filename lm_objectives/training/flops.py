@@ -30,7 +30,7 @@ def training_flops(module: "Pretraining", views: Mapping[str, View]) -> int:
         views: of one micro-batch, by objective, on the module's device.
 
     Raises:
-        ValueError: in evaluation mode, where heads measure more than training computes.
+        InputError: in evaluation mode, where heads measure more than training computes.
     """
     if not all(objective.training for objective in module.objectives.values()):
         raise InputError("expected a module in training mode to count FLOPs of, found one in evaluation: call train()")
