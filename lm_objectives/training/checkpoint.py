@@ -26,7 +26,7 @@ class SavedState:
     """What a checkpoint holds of a run that Lightning does not know of.
 
     Attributes:
-        architecture: of the backbone, as `Backbone.from_architecture` takes it.
+        architecture: of the backbone, as `Backbone.load_architecture` takes it.
         vocabulary: token ids of the tokenizer.
         seq_len: tokens in a row, at most.
         steps: optimizer steps in the whole training, -1 where nothing bounds it.
