@@ -135,7 +135,7 @@ def test_tokens_do_not_depend_on_where_long_documents_are_cut(
         for tokenizer in (byte_level(), loaded(sentence_piece(), tmp_path), loaded(unigram(), tmp_path / "unigram")):
             whole = inner(read(tokenizer, text))
             monkeypatch.setattr(encoding, "_LONGEST", longest)
-            monkeypatch.setattr("lm_objectives.data.preparation.documents.PIECE", 3 * longest)
+            monkeypatch.setattr("lm_objectives.data.preparation.documents.MAX_PIECE", 3 * longest)
             pieces = [piece.text for piece in cut_document([text])]
             assert len(pieces) > 2 and "".join(pieces) == text
             assert inner(read(tokenizer, *pieces)) == whole

@@ -42,7 +42,7 @@ def test_two_preparations_are_bit_equal(tmp_path: Path, corpus: str) -> None:
 def test_cores_change_nothing(tmp_path: Path, corpus: str, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "_CHUNK", 1000)
     oracle = content(make(tmp_path / "a", corpus))
-    monkeypatch.setattr(chunks, "cores", lambda: cores)
+    monkeypatch.setattr(chunks, "available_cores", lambda: cores)
     assert content(make(tmp_path / "b", corpus)) == oracle
 
 
@@ -97,7 +97,7 @@ def test_long_documents_are_as_short_ones(tmp_path: Path, corpus: str, monkeypat
     """Oracle: the same corpus with all documents in one piece and one chunk."""
     tokenizer = str(make(tmp_path / "trained", corpus) / "tokenizer")
     oracle = content(make(tmp_path / "a", corpus, tokenizer=tokenizer, pairs=True))
-    monkeypatch.setattr("lm_objectives.data.preparation.documents.PIECE", 100)
+    monkeypatch.setattr("lm_objectives.data.preparation.documents.MAX_PIECE", 100)
     monkeypatch.setattr("lm_objectives.data.preparation.encode._LONGEST", 60)
     monkeypatch.setattr(chunks, "_CHUNK", 50)
     assert content(make(tmp_path / "b", corpus, tokenizer=tokenizer, pairs=True)) == oracle
