@@ -161,10 +161,10 @@ class RowPlan:
         steps: int = -1,
     ) -> None:
         check_row_sharing(sources)
-        if batch_multiple and global_batch_size % batch_multiple:
+        if batch_multiple and (left := global_batch_size % batch_multiple):
             raise InputError(
                 f"expected a data.global_batch_size that data.batch_multiple ({batch_multiple}) divides, found "
-                f"{global_batch_size}: {global_batch_size - global_batch_size % batch_multiple + batch_multiple} would do"
+                f"{global_batch_size}: {global_batch_size - left + batch_multiple} would do"
             )
         self._owners = {name: row_owner(name, sources) for name in sources}
         self.shares = {name: sources[name].share for name in sorted(sources) if sources[name].shares_rows_with is None}
@@ -245,7 +245,8 @@ def check_row_sharing(sources: Mapping[str, ObjectiveRows]) -> None:
             )
         if owner == name or sources[owner].shares_rows_with is not None:
             raise InputError(
-                f"expected shares_rows_with of objective {name} to name an objective with rows of its own, found {owner!r}"
+                f"expected shares_rows_with of objective {name} to name an objective with rows of its own, "
+                f"found {owner!r}"
             )
         if owner in readers:
             raise InputError(
@@ -255,8 +256,8 @@ def check_row_sharing(sources: Mapping[str, ObjectiveRows]) -> None:
         if source.corruption.uses_decoder or sources[owner].corruption.uses_decoder:
             writer = name if source.corruption.uses_decoder else owner
             raise InputError(
-                f"expected objectives that read the same rows for shares_rows_with of objective {name}, found {writer}, which "
-                f"has a decoder write: give {name} rows of its own"
+                f"expected objectives that read the same rows for shares_rows_with of objective {name}, "
+                f"found {writer}, which has a decoder write: give {name} rows of its own"
             )
         if source.corruption.attention != sources[owner].corruption.attention:
             raise InputError(

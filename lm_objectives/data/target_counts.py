@@ -1,4 +1,4 @@
-"""How often each target is right in training rows: what baselines, the best constant predictions, are made from."""
+"""Counts of each objective's targets in training rows, from which baselines are computed."""
 
 import inspect
 import pickle
@@ -15,8 +15,9 @@ from torch import Tensor
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.data.cache import TokenText
 from lm_objectives.data.dataset import RowDataset, RowKey, RowSettings
-from lm_objectives.data.plan import ObjectiveRows
+from lm_objectives.data.plan import ObjectiveRows, row_owner
 from lm_objectives.data.preparation.fingerprint import digest_of, fingerprint
+from lm_objectives.errors import InputError
 from lm_objectives.files import atomic_write
 from lm_objectives.plugin import Plugin
 from lm_objectives.views import Vocabulary
@@ -33,14 +34,17 @@ _TOKENS = 2**22
 _AT_ONCE = 2**16  # tokens of the rows that are made together
 
 
+_ROWS, _TRIES = 64, 16  # rows of a try, and tries; most objectives score something in the first
+
+
 def count_targets(
     text: TokenText, sources: Mapping[str, ObjectiveRows], vocabulary: Vocabulary, settings: RowSettings, folder: Path
 ) -> dict[str, Tensor]:
     """Counts of each objective's targets in its first training rows, `(targets,)`, at least 2 of them.
 
-    The rows are one epoch of the objective, or as many as 2²² tokens hold, made by its corruption at step 0; a guest's
-    are its host's. What was counted is kept in a file, by the hash of all that it depends on, and counted anew where
-    the file is not whole or cannot be written.
+    The rows are one epoch of the objective, or as many as 2²² tokens hold, made by its corruption at step 0. What was
+    counted is kept in a file, by the hash of all that it depends on, and counted anew where the file is not whole or
+    cannot be written.
 
     Args:
         text: the training text.
@@ -50,35 +54,35 @@ def count_targets(
         folder: where the files are kept, one that belongs to the text and its tokenizer.
 
     Returns:
-        By objective; without those whose targets are no numbers of classes, `(scored,)` and at least 0.
+        By objective; without those whose targets are not class numbers, `(label_positions,)` and at least 0.
     """
     counts: dict[str, np.ndarray] = {}
-    for host in (name for name, source in sources.items() if source.shares_rows_with is None):
-        own = {name: source for name, source in sources.items() if host in (name, source.shares_rows_with)}
+    for owner in (name for name, source in sources.items() if source.shares_rows_with is None):
+        own = {name: source for name, source in sources.items() if row_owner(name, sources) == owner}
         identity = _identify(own, settings)
         file = None if identity is None else folder / f"{identity}.npz"
         found = None if file is None else _read(file, own)
         if found is None:
-            found = _count(RowDataset(text, own, vocabulary, settings, "training"), host)
+            found = _count(RowDataset(text, own, vocabulary, settings, "training"), owner)
             if file is not None:
                 _write(file, found)
         counts |= found
     return {name: torch.from_numpy(array) for name, array in counts.items() if len(array)}
 
 
-def _count(rows: RowDataset, host: str) -> dict[str, np.ndarray]:
-    """Counts for a host and its guest; none, `(0,)`, where targets are no numbers of classes."""
-    window = rows.settings.max_seq_len
-    stop, size = min(len(rows.windows[host]), max(_TOKENS // window, 1)), max(_AT_ONCE // window, 1)
+def _count(rows: RowDataset, owner: str) -> dict[str, np.ndarray]:
+    """Counts for an objective and the one that shares its rows; none, `(0,)`, where targets are not class numbers."""
+    seq_len = rows.settings.max_seq_len
+    stop, size = min(len(rows.windows[owner]), max(_TOKENS // seq_len, 1)), max(_AT_ONCE // seq_len, 1)
     counts: dict[str, np.ndarray | None] = dict.fromkeys(rows.sources, np.zeros(2, dtype=np.int64))
     for start in range(0, stop, size):
-        views = rows.__getitems__([RowKey(host, k) for k in range(start, min(start + size, stop))]).views
-        counts = {name: _added(before, views[name].targets) for name, before in counts.items()}
+        views = rows.__getitems__([RowKey(owner, k) for k in range(start, min(start + size, stop))]).views
+        counts = {name: _add(before, views[name].targets) for name, before in counts.items()}
     return {name: np.zeros(0, dtype=np.int64) if array is None else array for name, array in counts.items()}
 
 
-def _added(counts: np.ndarray | None, targets: Tensor) -> np.ndarray | None:
-    """The counts with further targets; `None` once some are no numbers of classes."""
+def _add(counts: np.ndarray | None, targets: Tensor) -> np.ndarray | None:
+    """The counts with further targets; `None` once some are not class numbers."""
     if counts is None or targets.ndim != 1 or targets.is_floating_point() or bool((targets < 0).any()):
         return None
     sum_ = np.bincount(targets.numpy(), minlength=len(counts))
@@ -125,3 +129,29 @@ def _write(file: Path, counts: Mapping[str, np.ndarray]) -> None:
     """Keep counts, where the folder can be written."""
     with suppress(OSError), atomic_write(file) as out:
         np.savez(out, **{f"counts/{name}": array for name, array in counts.items()})  # type: ignore[arg-type]
+
+
+def check_scored(rows: RowDataset) -> None:
+    """Raise where an objective scores no position in any of many rows, tried over the whole training.
+
+    Args:
+        rows: the training text's rows.
+
+    Raises:
+        ValueError: for a text that is all unknown or special tokens to an objective.
+    """
+    unscored = set(rows.sources)
+    for number in range(_TRIES):
+        step = max(rows.settings.steps, 0) * number // _TRIES  # settings may move
+        for owner, windows in rows.windows.items():
+            if any(row_owner(name, rows.sources) == owner for name in unscored):
+                first = len(windows) * number // _TRIES
+                keys = [RowKey(owner, k, step) for k in range(first, min(first + _ROWS, len(windows)))]
+                views = rows.__getitems__(keys).views
+                unscored -= {name for name, view in views.items() if any(view.counts.values())}
+        if not unscored:
+            return
+    raise InputError(
+        f"expected text that objective {min(unscored)} can score, found no position to score in any row tried: it may "
+        "be all unknown tokens, so give another data.tokenizer or corpus"
+    )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from utils import row_cases
 
 from lm_objectives import TextDataModule
 from lm_objectives.corruptions.base import Corruption
@@ -26,7 +27,7 @@ from lm_objectives.corruptions.text_denoising import TextInfilling
 from lm_objectives.data import target_counts
 from lm_objectives.data.dataset import RowDataset, RowKey, RowSettings
 from lm_objectives.data.plan import ObjectiveRows
-from lm_objectives.data.target_counts import count_targets
+from lm_objectives.data.target_counts import check_scored, count_targets
 from lm_objectives.objectives.metrics import ConstantNats, over_vocabulary
 from lm_objectives.views import Rows, View, Vocabulary
 
@@ -90,7 +91,7 @@ def as_counter(counts: torch.Tensor) -> dict[int, int]:
 def test_they_are_counts_by_hand(data: TextDataModule) -> None:
     """Oracle: all rows of an epoch, made by the corruption of held-out rows, target by target."""
     found = data.target_counts()
-    sources = data._validating()
+    sources = data._validation_sources()
     rows = RowDataset(data.text.training, sources, data.vocabulary, SETTINGS, "training")
     assert set(found) == set(sources)
     for name, source in sources.items():
@@ -301,3 +302,55 @@ def test_a_class_that_changes_is_counted_anew(count: Count, tmp_path: Path, monk
         own = importlib.import_module("own_corruption").Own()
         found.append(as_counter(count({"it": ObjectiveRows(own)}, folder=tmp_path / "kept")["it"]))
     assert [list(counts) for counts in found] == [[0], [7]]
+
+
+# A text of which an objective scores nothing is refused before the training.
+
+
+@dataclass(frozen=True)
+class LateMasking(TokenMasking):
+    """Masks nothing before step 50."""
+
+    step: int = 0
+
+    def at_step(self, step: int, steps: int) -> Corruption:
+        del steps
+        return replace(self, step=step)
+
+    def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
+        lengths = rows.lengths if self.step >= 50 else np.zeros_like(rows.lengths)
+        return super().corrupt(replace(rows, lengths=lengths), vocabulary)
+
+
+def test_sources_that_score_pass(tmp_path: Path) -> None:
+    check_scored(
+        RowDataset(row_cases.write(tmp_path, 20), row_cases.SOURCES, row_cases.VOCABULARY, SETTINGS, "training")
+    )
+
+
+def test_an_objective_that_scores_later_passes(tmp_path: Path) -> None:
+    sources = {"masked": ObjectiveRows(LateMasking(0.5))}
+    check_scored(
+        RowDataset(
+            row_cases.write(tmp_path, 20), sources, row_cases.VOCABULARY, replace(SETTINGS, steps=100), "training"
+        )
+    )
+    with pytest.raises(ValueError, match="that objective masked can score"):
+        check_scored(
+            RowDataset(
+                row_cases.write(tmp_path, 20), sources, row_cases.VOCABULARY, replace(SETTINGS, steps=40), "training"
+            )
+        )
+
+
+@pytest.mark.parametrize("name", ["masked", "hidden"])
+def test_a_text_of_special_tokens_alone_is_one_clear_line(name: str, tmp_path: Path) -> None:
+    """As where a tokenizer knows no letter of a language: every token is unknown, and none is ever masked."""
+    text = row_cases.write(tmp_path, 20)
+    nothing = replace(row_cases.VOCABULARY, special=tuple(range(80)))
+    sources = {host: row_cases.SOURCES[host] for host in ({"masked"} if name == "masked" else {"order", "hidden"})}
+    with pytest.raises(
+        ValueError, match=f"^expected text that objective {name} can score, found no position"
+    ) as caught:
+        check_scored(RowDataset(text, sources, nothing, SETTINGS, "training"))
+    assert "\n" not in str(caught.value)
