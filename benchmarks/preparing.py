@@ -42,7 +42,7 @@ cache = open_cache(sys.argv[1])
 cache.training.tokens[0]
 now = time.perf_counter()
 tokens = len(cache.training.tokens) + len(cache.validation.tokens)
-print(f"{cache.census.words:,} words, {tokens:,} tokens: open in {1e3 * (now - imported):.1f} ms, ", end="")
+print(f"{cache.statistics.words:,} words, {tokens:,} tokens: open in {1e3 * (now - imported):.1f} ms, ", end="")
 print(f"{now - started:.2f} s with imports")
 """
 

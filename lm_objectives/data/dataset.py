@@ -80,7 +80,7 @@ def check_seq_len(seq_len: int | Points) -> int:
     for _, tokens in points:
         if largest % tokens:
             raise InputError(
-                f"expected values of data.seq_len that divide the largest, {largest}, found {tokens}: "
+                f"expected windows in data.seq_len that divide the largest, {largest}, found {tokens}: "
                 "128, 256, 512 do, for example"
             )
     return largest

@@ -1,10 +1,10 @@
-"""Documents in chunks that are encoded side by side, each finished one a file, and put together at the end."""
+"""Encode documents in parallel, in chunks of which each is a file, and put the chunks together."""
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -14,9 +14,9 @@ from zipfile import BadZipFile
 import numpy as np
 
 from lm_objectives.data.cache import PAIRS, SPLITS
-from lm_objectives.data.preparation.arrays import AppendableArray
+from lm_objectives.data.preparation.arrays import write_array
 from lm_objectives.data.preparation.documents import DocumentPiece
-from lm_objectives.data.preparation.encode import Encoder, EncoderInput, token_dtype
+from lm_objectives.data.preparation.encode import Encoder, EncoderInput
 from lm_objectives.files import atomic_write
 
 _CHUNK = 2**20  # characters, about; the same for any number of cores
@@ -71,7 +71,7 @@ def encode_chunks(
         encoder: makes tokens of a chunk.
         size: tokens in the vocabulary.
         folder: gets `000000.npz` and so on, each in its place only when it is whole.
-        told: called with documents and tokens of each chunk as it is finished.
+        report: called with documents and tokens of each chunk as it is finished.
     """
 
     def encode(chunk: DocumentChunk) -> tuple[int, int]:
@@ -82,9 +82,9 @@ def encode_chunks(
             arrays: dict[str, Any] = {"corpus": chunk.corpus}
             for split, parts in chunk.parts.items():
                 made = encoder(parts)
-                for stream, layout in {split: made.text, f"{split}/{PAIRS}": made.pairs}.items():
-                    if layout is not None:
-                        arrays |= {f"{stream}/{name}": array for name, array in layout.arrays(size).items()}
+                for stream, encoded in {split: made.text, f"{split}/{PAIRS}": made.pairs}.items():
+                    if encoded is not None:
+                        arrays |= {f"{stream}/{name}": array for name, array in encoded.arrays(size).items()}
                 arrays[f"{split}/counts"] = np.array([getattr(made, name) for name in _COUNTS])
             with atomic_write(path) as file:
                 np.savez(file, **arrays)
@@ -112,39 +112,43 @@ def _tokens_in(path: Path) -> int:
         return sum(len(found[f"{split}/tokens"]) for split in SPLITS)
 
 
-def join_chunks(files: list[Path], corpora: int, size: int, folder: Path, stream: str) -> None:
+def join_chunks(files: list[Path], corpora: int, folder: Path, stream: str) -> None:
     """Put a stream of the chunks together.
 
     Args:
         files: of the chunks, in their order.
         corpora: how many there are.
-        size: tokens in the vocabulary.
-        folder: gets the arrays of `corruption.base.Text` as `.npy` files, and `corpora.npy`, where each corpus starts
-            in the tokens and where the last one stops.
+        folder: gets the arrays of `views.Text` as `.npy` files, and `corpora.npy`, where each corpus starts in the
+            tokens and where the last one stops.
         stream: training or validation, or the sentences of one.
     """
-    bounds = [0] * (corpora + 1)
-    offset = np.dtype(np.int64)
+
+    def join(name: str, starts: np.ndarray | None = None, close: bool = False) -> np.ndarray:
+        """Write an array, its numbers counted on from each chunk's start; where its own chunks start and stop."""
+        lengths = [0]
+
+        def parts() -> Iterator[np.ndarray]:
+            for number, path in enumerate(files):
+                with np.load(path) as found:
+                    part = found[f"{stream}/{name}"]
+                lengths.append(len(part))
+                yield part if starts is None else part + starts[number]
+            if close and starts is not None:
+                yield starts[-1:]
+
+        write_array(folder / f"{name}.npy", parts())
+        return np.cumsum(lengths)
+
     folder.mkdir()
-    with ExitStack() as stack:
-        tokens = stack.enter_context(AppendableArray(folder / "tokens.npy", token_dtype(size)))
-        sentences = stack.enter_context(AppendableArray(folder / "sentences.npy", offset, (2,)))
-        paragraphs = stack.enter_context(AppendableArray(folder / "paragraphs.npy", offset))
-        documents = stack.enter_context(AppendableArray(folder / "documents.npy", offset))
-        for path in files:
-            with np.load(path) as found:
-                names = ("tokens", "sentences", "paragraphs", "documents")
-                part = {name: found[f"{stream}/{name}"] for name in names}
-                corpus = int(found["corpus"])
-            documents.append(part["documents"] + tokens.length)
-            paragraphs.append(part["paragraphs"] + sentences.length)
-            sentences.append(part["sentences"] + tokens.length)
-            tokens.append(part["tokens"])
-            bounds[corpus + 1 :] = [tokens.length] * (corpora - corpus)
-        documents.append([tokens.length])
-        paragraphs.append([sentences.length])
-        corpora_file = stack.enter_context(AppendableArray(folder / "corpora.npy", offset))
-        corpora_file.append(bounds)
+    tokens = join("tokens")
+    sentences = join("sentences", tokens)
+    join("paragraphs", sentences, close=True)
+    join("documents", tokens, close=True)
+    numbers = []
+    for path in files:
+        with np.load(path) as found:
+            numbers.append(int(found["corpus"]))
+    write_array(folder / "corpora.npy", [tokens[np.searchsorted(numbers, range(corpora + 1))]])
 
 
 def add_counts(files: list[Path], split: str) -> dict[str, int]:

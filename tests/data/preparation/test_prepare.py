@@ -135,13 +135,13 @@ def test_tokenizer_is_trained_on_a_share_of_a_large_corpus(
     assert found.statistics.trained_on == pytest.approx(0.5, abs=0.01)
 
 
-def test_census(tmp_path: Path, corpus: str) -> None:
+def test_statistics(tmp_path: Path, corpus: str) -> None:
     (Path(corpus) / "9.txt").write_text(" \n")
-    census = open_cache(make(tmp_path / "caches", corpus)).statistics
-    assert census.words == sum(len(document.split()) for document in DOCUMENTS)
-    assert census.characters == sum(map(len, DOCUMENTS))
-    assert (census.unspaced, census.unknown, census.trained_on) == (0, 0, 1.0)
-    assert (census.empty, census.without_tokens) == (1, 0)
+    statistics = open_cache(make(tmp_path / "caches", corpus)).statistics
+    assert statistics.words == sum(len(document.split()) for document in DOCUMENTS)
+    assert statistics.characters == sum(map(len, DOCUMENTS))
+    assert (statistics.unspaced, statistics.unknown, statistics.trained_on) == (0, 0, 1.0)
+    assert (statistics.empty, statistics.without_tokens) == (1, 0)
 
 
 def test_tokens_that_corruptions_ask_for(tmp_path: Path, corpus: str) -> None:
@@ -222,8 +222,8 @@ def test_cache_of_other_versions_is_made_anew_and_that_is_said(
     assert second != first
     assert second.name.rpartition("-")[0] == first.name.rpartition("-")[0]
     [line] = [record.getMessage() for record in caplog.records if "anew" in record.getMessage()]
-    assert line.startswith(f"{first.name} was made by format 7, tokenizers 0.")
-    assert line.endswith("making it anew with format 7, tokenizers 9.9, sentencex 9.9")
+    assert line.startswith(f"{first.name} was made by format 8, tokenizers 0.")
+    assert line.endswith("making it anew with format 8, tokenizers 9.9, sentencex 9.9")
 
 
 def test_an_older_cache_that_is_spoilt_is_passed_over(

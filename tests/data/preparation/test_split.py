@@ -8,7 +8,6 @@ from unicodedata import category, normalize
 
 import pytest
 
-from lm_objectives.data.preparation import split
 from lm_objectives.data.preparation.documents import DocumentPiece
 from lm_objectives.data.preparation.split import (
     DocumentKey,
@@ -100,13 +99,6 @@ def test_neither_side_is_empty(tmp_path: Path) -> None:
         ranked = sorted(DOCUMENTS[:3], key=lambda text: key(text, split_seed=split_seed))
         assert held_out([*DOCUMENTS[:3], *ranked], 1e-9, split_seed, tmp_path) == {ranked[0]}
         assert held_out(DOCUMENTS[:3], 1 - 1e-9, split_seed, tmp_path) == {*ranked[:2]}
-
-
-@pytest.mark.parametrize("at_once", [1, 7, 400])
-def test_keys_need_not_fit_memory(at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    oracle = {share: held_out(DOCUMENTS, share, 0, tmp_path) for share in (1e-9, 0.3, 1 - 1e-9)}
-    monkeypatch.setattr(split, "_AT_ONCE", at_once)
-    assert {share: held_out(DOCUMENTS, share, 0, tmp_path) for share in oracle} == oracle
 
 
 @pytest.mark.parametrize(
