@@ -12,9 +12,9 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.lib import format as npy
 
 from lm_objectives.data.cache import PAIRS, SPLITS
-from lm_objectives.data.preparation.arrays import write_array
 from lm_objectives.data.preparation.documents import DocumentPiece
 from lm_objectives.data.preparation.encode import Encoder, EncoderInput
 from lm_objectives.files import atomic_write
@@ -110,6 +110,32 @@ def _tokens_in(path: Path) -> int:
     """Tokens of a chunk that was encoded, over both splits."""
     with np.load(path) as found:
         return sum(len(found[f"{split}/tokens"]) for split in SPLITS)
+
+
+def write_array(path: Path, parts: Iterable[np.ndarray]) -> None:
+    """Write arrays as one `.npy` file, one after another along the first axis, so that memory holds one at a time.
+
+    The header is written again at the end; numpy leaves room in it for a first axis of any length. Unlike `numpy.save`,
+    a full disk is an error with its number.
+
+    Args:
+        path: the file, made anew.
+        parts: at least one, of the dtype and row shape of the first.
+    """
+    parts, length = iter(parts), 0
+    first = next(parts)
+
+    def write_header() -> None:
+        file.seek(0)
+        header = {"descr": npy.dtype_to_descr(first.dtype), "fortran_order": False, "shape": (length, *first.shape[1:])}
+        npy.write_array_header_1_0(file, header)
+
+    with path.open("wb") as file:
+        write_header()
+        for part in chain([first], parts):
+            file.write(part.astype(first.dtype, casting="safe").tobytes())
+            length += len(part)
+        write_header()
 
 
 def join_chunks(files: list[Path], corpora: int, folder: Path, stream: str) -> None:

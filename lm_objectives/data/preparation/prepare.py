@@ -7,16 +7,16 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lm_objectives.data.cache import PAIRS, SPLITS, CorpusStatistics, TokenText
-from lm_objectives.data.preparation.arrays import write_array
-from lm_objectives.data.preparation.chunks import add_counts, chunk_documents, encode_chunks, join_chunks
+from lm_objectives.data.preparation.chunks import add_counts, chunk_documents, encode_chunks, join_chunks, write_array
 from lm_objectives.data.preparation.corpus import find_sources
 from lm_objectives.data.preparation.documents import DocumentPiece
 from lm_objectives.data.preparation.encode import Encoder
-from lm_objectives.data.preparation.fingerprint import fingerprint, identify_files, identify_tokenizer, versions
+from lm_objectives.data.preparation.fingerprint import fingerprint, identify_files, identify_tokenizer
 from lm_objectives.data.preparation.progress import progress_bar
 from lm_objectives.data.preparation.readers import Documents
 from lm_objectives.data.preparation.sentences import check_language
@@ -105,7 +105,7 @@ def prepare(
         files=identify_files([file for corpus in sources for source in corpus for file in source.files]),
         **{**settings, "tokenizer": identify_tokenizer(tokenizer)},
     )
-    makers = {"format": str(_FORMAT), **versions("tokenizers", "sentencex")}
+    makers = {"format": str(_FORMAT), **{package: version(package) for package in ("tokenizers", "sentencex")}}
     target = Path(folder).expanduser().resolve() / f"tokens-{identity}-{fingerprint(**makers)}"
     if not (target / "meta.json").is_file():
         with workdir(target, lambda work: (work / "scan.json").is_file()) as work:
@@ -228,5 +228,5 @@ def _log_older(target: Path, identity: str, makers: dict[str, str]) -> None:
             before = json.loads(path.read_text(encoding="utf-8"))["makers"]
         except (OSError, ValueError, KeyError):
             continue  # not whole, and not read
-        old, new = (", ".join(f"{name} {version}" for name, version in made.items()) for made in (before, makers))
+        old, new = (", ".join(map(" ".join, made.items())) for made in (before, makers))
         _log.info("%s was made by %s: making it anew with %s", path.parent.name, old, new)

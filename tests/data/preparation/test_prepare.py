@@ -217,7 +217,7 @@ def test_cache_of_other_versions_is_made_anew_and_that_is_said(
     caplog.set_level(logging.INFO, "lm_objectives")
     first = make(tmp_path / "caches", corpus)
     assert "anew" not in caplog.text
-    monkeypatch.setattr(preparing, "versions", lambda *packages: dict.fromkeys(packages, "9.9"))
+    monkeypatch.setattr(preparing, "version", lambda package: "9.9")
     second = make(tmp_path / "caches", corpus)
     assert second != first
     assert second.name.rpartition("-")[0] == first.name.rpartition("-")[0]
@@ -231,7 +231,7 @@ def test_an_older_cache_that_is_spoilt_is_passed_over(
 ) -> None:
     first = make(tmp_path / "caches", corpus)
     (first / "meta.json").write_text("{")
-    monkeypatch.setattr(preparing, "versions", lambda *packages: dict.fromkeys(packages, "9.9"))
+    monkeypatch.setattr(preparing, "version", lambda package: "9.9")
     assert open_cache(make(tmp_path / "caches", corpus)).folder != first
 
 

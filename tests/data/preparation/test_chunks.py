@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lm_objectives.data.preparation.arrays import write_array
+from lm_objectives.data.preparation.chunks import write_array
 
 
 @pytest.mark.parametrize(("dtype", "row"), [("uint16", ()), ("uint32", ()), ("int64", (2,))])
