@@ -111,8 +111,12 @@ class Batch:
         self.views, self.tokens, self.totals = views, tokens, totals or {}
 
     def _map(self, call: Callable[[View], View]) -> "Batch":
-        views = {name: call(view) for name, view in self.views.items()}
-        return Batch(_share_ids(views, self.views), self.tokens, self.totals)
+        views: dict[str, View] = {}
+        copies: dict[int, Tensor] = {}  # views that hold one tensor of ids hold one again
+        for name, view in self.views.items():
+            copy = call(view)
+            views[name] = replace(copy, input_ids=copies.setdefault(id(view.input_ids), copy.input_ids))
+        return Batch(views, self.tokens, self.totals)
 
     def to(self, *args: Any, **kwargs: Any) -> "Batch":
         """The batch on another device."""
@@ -121,15 +125,6 @@ class Batch:
     def pin_memory(self) -> "Batch":
         """The batch in page-locked memory."""
         return self._map(View.pin_memory)
-
-
-def _share_ids(views: dict[str, View], like: Mapping[str, View]) -> dict[str, View]:
-    """Let views that held one tensor of ids before they were copied hold one again."""
-    first: dict[int, Tensor] = {}
-    return {
-        name: replace(view, input_ids=first.setdefault(id(like[name].input_ids), view.input_ids))
-        for name, view in views.items()
-    }
 
 
 class RowDataset(Dataset[Batch]):

@@ -1,13 +1,11 @@
 """How many rows each objective reads in each step."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import count
-from math import inf, lcm
+from math import lcm
 
 import numpy as np
-from jaxtyping import Int
 
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.data.apportionment import Growth, distribute_constant, distribute_units
@@ -17,9 +15,6 @@ from lm_objectives.schedules import Schedulable
 
 ACTIVITY_DELAY = 16
 """Steps from a choice of who reads by the losses to the rows it changes: more than any prefetching looks ahead."""
-
-
-_SOON = 16  # steps that are looked ahead at a time
 
 
 _BLOCK = 4096  # steps whose moving shares are worked out together
@@ -89,43 +84,6 @@ class _Progress:
         """The same in parts of which there is a whole number in those of `scale`, too."""
         common = lcm(scale, self.scale)
         return replace(self, behind=tuple(value * (common // self.scale) for value in self.behind), scale=common)
-
-
-class _Moving(Growth):
-    """Growth of targets in steps to come, while shares move.
-
-    Args:
-        plan: that the shares and units are of.
-        start: the step that is counted as 0.
-        readers: numbers of the objectives that read.
-        here: places among them of those that have a share.
-        factor: parts of a unit in each of `FINE`.
-    """
-
-    def __init__(self, plan: "RowPlan", start: int, readers: Sequence[int], here: Sequence[int], factor: int) -> None:
-        self.plan, self.start, self.readers, self.here, self.factor = plan, start, readers, here, factor
-
-    def _blocks(self, step: int, size: int) -> Iterator[Int[np.ndarray, "steps here"]]:
-        for first in count(self.start + step + 1, size):
-            rates = self.plan.schedule.moving_rates(self.readers, self.plan.units, first, first + size)
-            yield rates[:, self.here] % FINE
-
-    def after(self, step: int) -> Iterator[list[int]]:
-        for block in self._blocks(step, _SOON):
-            for part in block.tolist():
-                yield [value * self.factor for value in part]
-
-    def due(self, step: int, index: int, missing: int) -> float:
-        wanted, after = -(-missing // self.factor), 0
-        for block in self._blocks(step, _BLOCK):
-            grown = np.cumsum(block[:, index])
-            if grown[-1] >= wanted:
-                return float(after + np.searchsorted(grown, wanted) + 1)
-            if self.start + step + after > self.plan.schedule.end:
-                last = int(block[-1, index])
-                return float(after - (-wanted // last)) if last else inf
-            wanted, after = wanted - int(grown[-1]), after + _BLOCK
-        raise AssertionError("blocks have no end")
 
 
 class RowPlan:
@@ -199,7 +157,7 @@ class RowPlan:
     def _advance(self, start: int, stop: int, now: _Progress) -> tuple[int, _Progress]:
         """Go on from `start`, at most to `stop`, while the same objectives read and their shares stay or are known."""
         active = {self._owners[name] for name in self.activity.at(start)}
-        readers = [number for number, name in enumerate(self.shares) if name in active]
+        readers = tuple(number for number, name in enumerate(self.shares) if name in active)
         stop, constant_from = self.activity.until(start, stop), self.schedule.constant_from(readers)
         if start >= constant_from:
             rates, scale = self.schedule.constant_rates(readers, self.units, start)
@@ -218,11 +176,18 @@ class RowPlan:
             moving = moving[: others[0] if len(others) else None, here]
             stop = start + len(moving)
             now = now.finer(FINE)
-            early = [now.behind[readers[place]] for place in here]
-            factor, parts = now.scale // FINE, moving % FINE
-            fine = parts.tolist() if factor == 1 else [[part * factor for part in step] for step in parts.tolist()]
-            late = distribute_units(early, fine, now.scale, _Moving(self, start, readers, here, factor))
-            sums = zip((moving // FINE).sum(axis=0).tolist(), parts.sum(axis=0).tolist(), strict=True)
+            early, factor = [now.behind[readers[place]] for place in here], now.scale // FINE
+
+            def scaled(rates: np.ndarray) -> list[list[int]]:
+                return [[part * factor for part in step] for step in (rates % FINE).tolist()]
+
+            def later(first: int, steps: int) -> list[list[int]]:
+                first += start
+                return scaled(self.schedule.moving_rates(readers, self.units, first, first + steps)[:, here])
+
+            growth = Growth(later, self.schedule.end - start)
+            late = distribute_units(early, scaled(moving), now.scale, growth)
+            sums = zip((moving // FINE).sum(axis=0).tolist(), (moving % FINE).sum(axis=0).tolist(), strict=True)
             grown = [whole * now.scale + part * factor for whole, part in sums]
         given, behind = list(now.given), list(now.behind)
         for place, first, last, more in zip(here, early, late, grown, strict=True):

@@ -39,6 +39,7 @@ class ShareSchedule:
             for name, share in shares.items()
         ]
         everyone = range(len(self._points))
+        self._constant: dict[tuple[int, ...], tuple[list[int], int]] = {}
         self.end = self.constant_from(everyone)
         self.check(everyone, 0, self.end + 1)
 
@@ -61,13 +62,15 @@ class ShareSchedule:
         smallest = min(part for part in map(max, zip(*parts, strict=True)) if part)
         return next((size for size in _MULTIPLES if rows % size == 0 and size <= rows * smallest), 1)
 
-    def constant_rates(self, objectives: Sequence[int], units: int, start: int) -> tuple[list[int], int]:
+    def constant_rates(self, objectives: tuple[int, ...], units: int, start: int) -> tuple[list[int], int]:
         """How many parts of a unit a step has for each of the objectives from `start` on, and the parts of a unit."""
-        self.check(objectives, start, start + 1)
-        shares = [_as_written(self._points[number][-1][1]) for number in objectives]
-        rates = [units * share / sum(shares) for share in shares]
-        scale = lcm(*(rate.denominator for rate in rates))
-        return [int(rate * scale) for rate in rates], scale
+        if objectives not in self._constant:
+            self.check(objectives, start, start + 1)
+            shares = [_as_written(self._points[number][-1][1]) for number in objectives]
+            rates = [units * share / sum(shares) for share in shares]
+            scale = lcm(*(rate.denominator for rate in rates))
+            self._constant[objectives] = [int(rate * scale) for rate in rates], scale
+        return self._constant[objectives]
 
     def moving_rates(
         self, objectives: Sequence[int], units: int, start: int, stop: int
