@@ -22,7 +22,7 @@ from lm_objectives.data.cache import TokenText
 from lm_objectives.data.mixture import Mixture
 from lm_objectives.data.plan import ObjectiveRows, builds_own_rows
 from lm_objectives.errors import InputError
-from lm_objectives.schedules import Points, check_points, value_at
+from lm_objectives.schedules import check_points, value_at
 from lm_objectives.views import View, Vocabulary
 
 
@@ -53,7 +53,7 @@ class RowSettings:
         steps: optimizer steps in the whole training, -1 where nothing bounds it.
     """
 
-    seq_len: int | Points
+    seq_len: int | list[list[int | float]]
     seed: int = 0
     packing: bool = True
     rates: tuple[float, ...] | None = None
@@ -68,13 +68,12 @@ class RowSettings:
         """Rows that one of the largest length is cut into at a step."""
         if isinstance(self.seq_len, int):
             return 1
-        points = [list(point) for point in self.seq_len]
-        return self.max_seq_len // int(value_at(points, step, self.steps, "data.seq_len", "step"))
+        return self.max_seq_len // int(value_at(self.seq_len, step, self.steps, "data.seq_len", "step"))
 
 
-def check_seq_len(seq_len: int | Points) -> int:
+def check_seq_len(seq_len: int | list[list[int | float]]) -> int:
     """The largest of the lengths of a row, each checked to divide it."""
-    points = [[0, seq_len]] if isinstance(seq_len, int) else seq_len
+    points: list[list[int | float]] = [[0, seq_len]] if isinstance(seq_len, int) else seq_len
     check_points(points, lambda tokens: at_least("data.seq_len", int(tokens), 8), "data.seq_len")
     largest = RowSettings(points).max_seq_len
     for _, tokens in points:

@@ -208,33 +208,25 @@ def check_row_sharing(sources: Mapping[str, ObjectiveRows]) -> None:
                 f"expected shares_rows_with of objective {name} to name another objective, found {owner!r}: "
                 f"there are {', '.join(other for other in sources if other != name)}"
             )
-        if owner == name or sources[owner].shares_rows_with is not None:
-            raise InputError(
-                f"expected shares_rows_with of objective {name} to name an objective with rows of its own, "
-                f"found {owner!r}"
-            )
-        if owner in readers:
-            raise InputError(
-                f"expected one objective to read the view of {owner}, found {readers[owner]} and {name}: "
-                "give one of them rows of its own"
-            )
-        if source.corruption.uses_decoder or sources[owner].corruption.uses_decoder:
-            writer = name if source.corruption.uses_decoder else owner
-            raise InputError(
-                f"expected objectives that read the same rows for shares_rows_with of objective {name}, "
-                f"found {writer}, which has a decoder write: give {name} rows of its own"
-            )
-        if source.corruption.attention != sources[owner].corruption.attention:
-            raise InputError(
-                f"expected objective {name} to read a view of its own attention pattern "
-                f"({source.corruption.attention}), found {owner} with {sources[owner].corruption.attention}: "
-                "give it rows of its own"
-            )
-        if builds_own_rows(source.corruption):
-            raise InputError(
-                f"expected an objective that changes tokens to read the view of {owner}, found {name}, which arranges "
-                "rows itself: give it rows of its own"
-            )
+        own, others = source.corruption, sources[owner].corruption
+        mends = {
+            f"shares_rows_with of objective {name} to name an objective with rows of its own, found {owner!r}": (
+                owner == name or sources[owner].shares_rows_with is not None
+            ),
+            f"one objective to read the view of {owner}, found {readers.get(owner)} and {name}: give one of them rows "
+            "of its own": owner in readers,
+            f"objectives that read the same rows for shares_rows_with of objective {name}, found "
+            f"{name if own.uses_decoder else owner}, which has a decoder write: give {name} rows of its own": (
+                own.uses_decoder or others.uses_decoder
+            ),
+            f"objective {name} to read a view of its own attention pattern ({own.attention}), found {owner} with "
+            f"{others.attention}: give it rows of its own": own.attention != others.attention,
+            f"an objective that changes tokens to read the view of {owner}, found {name}, which arranges rows itself: "
+            "give it rows of its own": builds_own_rows(own),
+        }
+        for mend, needed in mends.items():
+            if needed:
+                raise InputError(f"expected {mend}")
         readers[owner] = name
 
 

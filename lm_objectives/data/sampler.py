@@ -1,7 +1,8 @@
 """Keys of micro-batches, and a loader that adds the counts of the whole optimizer step."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -29,19 +30,15 @@ class MicroBatches(Sampler[list[RowKey]]):
         self.plan, self.start, self.rank, self.world, self.accumulate = plan, start, rank, world, accumulate
 
     def __iter__(self) -> Iterator[list[RowKey]]:
-        step, before = self.start, self.plan.before(self.start)
-        while True:
-            rows = self.plan.rows(step)
+        for step in count(self.start):
+            rows, before = self.plan.rows(step), self.plan.before(step)
             for micro in range(self.accumulate):
                 keys = []
-                for name, count in rows.items():
-                    size = count // (self.world * self.accumulate)
+                for name, number in rows.items():
+                    size = number // (self.world * self.accumulate)
                     first = before[name] + (micro * self.world + self.rank) * size
                     keys += [RowKey(name, k, step) for k in range(first, first + size)]
                 yield keys
-            for name, count in rows.items():
-                before[name] += count
-            step += 1
 
 
 def validation_batches(dataset: RowDataset, rows: int, size: int, rank: int, world: int) -> list[list[RowKey]]:
@@ -133,15 +130,13 @@ class StepLoader:
 
     def _totals(self, group: Sequence[Batch]) -> dict[str, dict[str, Any]]:
         """Counts of the whole step: numbers on one process, tensors of one element on the device on several."""
-        totals: dict[str, dict[str, Any]] = {}
+        totals: dict[str, Counter[str]] = {}
         for batch in group:
             for name, view in batch.views.items():
-                own = totals.setdefault(name, dict.fromkeys(view.counts, 0))
-                for part, count in view.counts.items():
-                    own[part] += count
+                totals.setdefault(name, Counter()).update(view.counts)
         if self._reduce is None:
-            return totals
-        flat = torch.tensor([count for parts in totals.values() for count in parts.values()])
+            return {name: dict(parts) for name, parts in totals.items()}
+        flat = torch.tensor([total for parts in totals.values() for total in parts.values()])
         summed = iter(self._reduce(flat).unbind())
         return {name: {part: next(summed) for part in parts} for name, parts in totals.items()}
 

@@ -16,7 +16,7 @@ from numpy.lib import format as npy
 
 from lm_objectives.data.cache import PAIRS, SPLITS
 from lm_objectives.data.preparation.documents import DocumentPiece
-from lm_objectives.data.preparation.encode import Encoder, EncoderInput
+from lm_objectives.data.preparation.encode import Encoder
 from lm_objectives.files import atomic_write
 
 _CHUNK = 2**20  # characters, about; the same for any number of cores
@@ -39,20 +39,20 @@ class DocumentChunk:
 
     number: int
     corpus: int
-    parts: dict[str, list[EncoderInput]] = field(repr=False)
+    parts: dict[str, list[DocumentPiece]] = field(repr=False)
 
 
 def chunk_documents(pieces: Iterable[tuple[bool, DocumentPiece]]) -> Iterator[DocumentChunk]:
-    """Documents in chunks of a size that depends on them alone; each piece comes with whether it is held out."""
+    """Group documents, each piece with whether it is held out, into chunks of a size that depends on them alone."""
     number = size = 0
-    parts: dict[str, list[EncoderInput]] = {split: [] for split in SPLITS}
+    parts: dict[str, list[DocumentPiece]] = {split: [] for split in SPLITS}
     ahead = chain(pieces, [None])
     following = next(ahead)
     while following is not None:
         (held_out, piece), following = following, next(ahead)
         size += len(piece.text)
         ends = following is None or following[1].begins
-        parts[SPLITS[held_out]].append(EncoderInput(piece.text, piece.begins, ends))
+        parts[SPLITS[held_out]].append(piece._replace(ends=ends))
         if following is None or size >= _CHUNK or following[1].corpus != piece.corpus:
             yield DocumentChunk(number, piece.corpus, parts)
             number, size, parts = number + 1, 0, {split: [] for split in SPLITS}
@@ -178,7 +178,7 @@ def join_chunks(files: list[Path], corpora: int, folder: Path, stream: str) -> N
 
 
 def add_counts(files: list[Path], split: str) -> dict[str, int]:
-    """What was counted of a split in all chunks."""
+    """The counts of a split over all chunks."""
     totals = np.zeros(len(_COUNTS), dtype=np.int64)
     for path in files:
         with np.load(path) as found:

@@ -1,14 +1,14 @@
-"""Documents into streams of tokens, with the places of their sentences."""
+"""Encode documents into streams of tokens, with the places of their sentences."""
 
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lm_objectives.data.preparation.documents import cut_place
+from lm_objectives.data.preparation.documents import DocumentPiece, cut_place
 from lm_objectives.data.preparation.sentences import (
     Span,
     find_sentences,
@@ -34,29 +34,12 @@ _LONGEST = 2**16  # characters of a text that is encoded in one piece
 _AT_ONCE = 2**18  # characters of texts that are encoded together: what is said of their tokens is many times as large
 
 
-_OFFSET = np.dtype(np.int64)
-
-
-class EncoderInput(NamedTuple):
-    """A document, or a part of one, to be encoded.
-
-    Attributes:
-        text: of the part.
-        begins, ends: whether it is the first part of its document, and the last.
-    """
-
-    text: str
-    begins: bool = True
-    ends: bool = True
-
-
 @dataclass
 class TokenArrays:
-    """Tokens of documents, as the arrays of `corruption.base.Text` without their last bounds.
+    """Tokens of documents, as the arrays of `views.Text` without their last bounds.
 
     Attributes:
-        tokens, sentences, paragraphs, documents: as there, counted from the layout's own start; arrays one after
-            another.
+        tokens, sentences, paragraphs, documents: as there, counted from the own start; arrays one after another.
         length, sentence_count: how many there are so far.
     """
 
@@ -72,7 +55,7 @@ class TokenArrays:
         tokens: np.ndarray,
         sentences: np.ndarray,
         paragraphs: np.ndarray,
-        part: EncoderInput,
+        part: DocumentPiece,
         vocabulary: Vocabulary,
     ) -> None:
         """Add a part of a document: bos where it begins, its tokens, eos where it ends.
@@ -100,16 +83,16 @@ class TokenArrays:
         """The arrays by name: tokens as narrow as the vocabulary allows, offsets in int64."""
         tokens = np.concatenate([np.empty(0, np.uint32), *self.tokens])
         return {
-            "tokens": tokens.astype(token_dtype(vocabulary_size)),
-            "sentences": np.concatenate([np.empty((0, 2), _OFFSET), *self.sentences]),
-            "paragraphs": np.concatenate([np.empty(0, _OFFSET), *self.paragraphs]),
-            "documents": np.array(self.documents, dtype=_OFFSET),
+            "tokens": tokens.astype(np.uint16 if vocabulary_size <= 2**16 else np.uint32),
+            "sentences": np.concatenate([np.empty((0, 2), np.int64), *self.sentences]),
+            "paragraphs": np.concatenate([np.empty(0, np.int64), *self.paragraphs]),
+            "documents": np.array(self.documents, dtype=np.int64),
         }
 
 
 @dataclass
 class EncodedDocuments:
-    """What an encoder makes of some documents.
+    """Tokens and counts of encoded documents.
 
     Attributes:
         text: their tokens.
@@ -129,11 +112,6 @@ class EncodedDocuments:
     unspaced: int = 0
     unknown: int = 0
     without_tokens: int = 0
-
-
-def token_dtype(vocabulary_size: int) -> np.dtype:
-    """The narrowest type that holds every id of a vocabulary."""
-    return np.dtype(np.uint16 if vocabulary_size <= 2**16 else np.uint32)
 
 
 class Encoder:
@@ -158,8 +136,8 @@ class Encoder:
         self._unknown = None if unknown is None else tokenizer.token_to_id(unknown)
         self._separator = self._further.encode(PARAGRAPH_BREAK, add_special_tokens=False).ids
 
-    def __call__(self, parts: Iterable[EncoderInput]) -> EncodedDocuments:
-        """What documents, or parts of them, are made into, in their order."""
+    def __call__(self, parts: Iterable[DocumentPiece]) -> EncodedDocuments:
+        """Encode documents, or parts of them, in their order."""
         made = EncodedDocuments(pairs=TokenArrays() if self._pairs else None)
         for part in parts:
             paragraphs = find_sentences(part.text, self._language)
@@ -176,13 +154,12 @@ class Encoder:
             sentences, firsts = locate_sentences(starts, stops, paragraphs)
             made.text.add(tokens, sentences, firsts[goes_on:], part, self._vocabulary)
             if made.pairs is not None:
-                alone, sentences, firsts = self._alone(
-                    sentences_at(part.text, paragraphs), not part.begins and not goes_on
-                )
+                texts, divided = sentences_at(part.text, paragraphs), not part.begins and not goes_on
+                alone, sentences, firsts = self._encode_alone(texts, divided)
                 made.pairs.add(alone, sentences, firsts[goes_on:], part, self._vocabulary)
         return made
 
-    def _tokens(self, part: EncoderInput) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _tokens(self, part: DocumentPiece) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Tokens of a part, and the characters where each starts and stops, `(tokens,)` each."""
         bounds = [0]
         while len(part.text) - bounds[-1] > _LONGEST:
@@ -199,12 +176,12 @@ class Encoder:
         starts, stops = np.concatenate([span + offset for span, offset in zip(spans, bounds, strict=False)]).T
         return ids, starts, stops
 
-    def _alone(self, paragraphs: list[list[str]], divided: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _encode_alone(self, paragraphs: list[list[str]], divided: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Tokens of sentences, each encoded alone, with a separator between paragraphs.
 
         Args:
             paragraphs: sentences of each.
-            divided: whether one stands in front of the first paragraph too.
+            divided: whether a separator stands in front of the first paragraph too.
         """
         sentences = encode_texts(self._first, [sentence for paragraph in paragraphs for sentence in paragraph])
         tokens: list[int] = []
@@ -218,23 +195,23 @@ class Encoder:
             for ids in filled:
                 spans.append((len(tokens), len(tokens) + len(ids)))
                 tokens += ids
-        return np.array(tokens), np.array(spans, dtype=_OFFSET).reshape(-1, 2), np.array(firsts, dtype=_OFFSET)
+        return np.array(tokens), np.array(spans, dtype=np.int64).reshape(-1, 2), np.array(firsts, dtype=np.int64)
 
 
 def encode_texts(tokenizer: "Tokenizer", texts: Iterable[str], places: bool = False) -> Iterator["Encoding"]:
-    """What a tokenizer makes of texts, each without special tokens; with the places of its tokens, or in less time."""
+    """Encode texts without special tokens; with the places of their tokens, or in less time."""
     together: list[str] = []
     size = 0
     for text in texts:
         together.append(text)
         size += len(text)
         if size >= _AT_ONCE:
-            yield from _encoded(tokenizer, together, places)
+            yield from _encode(tokenizer, together, places)
             together, size = [], 0
-    yield from _encoded(tokenizer, together, places)
+    yield from _encode(tokenizer, together, places)
 
 
-def _encoded(tokenizer: "Tokenizer", texts: list[str], places: bool) -> list["Encoding"]:
+def _encode(tokenizer: "Tokenizer", texts: list[str], places: bool) -> list["Encoding"]:
     encode = tokenizer.encode_batch if places else tokenizer.encode_batch_fast
     try:
         return encode(texts, add_special_tokens=False)

@@ -1,4 +1,4 @@
-"""Where the paragraphs and sentences of a document stand."""
+"""Find the paragraphs and sentences of a document."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -63,7 +63,7 @@ def _sentences(code: str, paragraph: str, offset: int) -> Iterator[Span]:
     """What `sentencex` divides a paragraph into, without the white space around it.
 
     Where a digit or a small letter follows, `sentencex` takes a sentence to go on. Behind 。！？, which end nothing but
-    sentences, it is shown another character instead, so that "他来了。2001年" is divided as well.
+    sentences, it is given another character instead, so that "他来了。2001年" is divided as well.
     """
     import sentencex
 
@@ -81,9 +81,6 @@ def check_language(language: str) -> str:
     if not _LANGUAGE.fullmatch(code):
         raise InputError(f"expected a language code such as 'en' or 'zh', found {language!r}; set language to a code")
     return code
-
-
-_OFFSET = np.dtype(np.int64)
 
 
 def token_offsets(sizes: np.ndarray, text: str) -> tuple[np.ndarray, np.ndarray]:
@@ -122,7 +119,7 @@ def locate_sentences(
         First token of each sentence and one past its last, `(sentences, 2)`, and the number of the first sentence of
         each paragraph. A token that lies in two sentences belongs to the first; sentences without one are left out.
     """
-    spans = np.array([span for paragraph in paragraphs for span in paragraph], dtype=_OFFSET).reshape(-1, 2)
+    spans = np.array([span for paragraph in paragraphs for span in paragraph], dtype=np.int64).reshape(-1, 2)
     bounds = np.cumsum([0, *map(len, paragraphs)])
     begins = np.concatenate([[0], spans[:-1, 1]])[: len(spans)]  # where the sentence before stops
     begins[bounds[:-1]] = spans[bounds[:-1], 0]
@@ -133,4 +130,4 @@ def locate_sentences(
     numbers = np.append(np.cumsum(kept) - kept, 0)[bounds]  # of the sentences that stay, before each paragraph
     numbers[-1] = kept.sum()
     firsts = numbers[:-1][numbers[:-1] < numbers[1:]]
-    return np.stack([first, last], axis=1)[kept], firsts.astype(_OFFSET)
+    return np.stack([first, last], axis=1)[kept], firsts.astype(np.int64)

@@ -118,13 +118,8 @@ def check_validation_share(share: float) -> float:
     return share
 
 
-def number_held_out(number: int, share: float) -> int:
-    """round(share × number), at least one and never all."""
-    return min(max(round(share * number), 1), number - 1)
-
-
 def count_training_paragraphs(pieces: Iterable[DocumentPiece], share: float) -> int:
-    """How many paragraphs of an only document train; the others, its end, are held out.
+    """How many paragraphs of an only document train; round(share × all), at least one and never all, are held out.
 
     Raises:
         ValueError: when there is only one paragraph, or none.
@@ -135,7 +130,7 @@ def count_training_paragraphs(pieces: Iterable[DocumentPiece], share: float) -> 
             "expected a corpus of two documents or two paragraphs, so that one can be held out; "
             f"found {paragraphs}; add text, or divide it by blank lines"
         )
-    return paragraphs - number_held_out(paragraphs, share)
+    return paragraphs - min(max(round(share * paragraphs), 1), paragraphs - 1)
 
 
 def split_document(pieces: Iterable[DocumentPiece], cut: int) -> Iterator[DocumentPiece]:

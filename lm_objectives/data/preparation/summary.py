@@ -25,9 +25,10 @@ def summary(cache: TokenCache, rows: RowDataset) -> str:
     statistics, training, validation = cache.statistics, cache.training, cache.validation
     tokens, held_out = len(training.tokens), len(validation.tokens)
     documents = [len(split.documents) - 1 for split in (training, validation)]
-    left_out = {"without text": statistics.empty, "without a token": statistics.without_tokens}
+    left_out = _list({"without text": statistics.empty, "without a token": statistics.without_tokens})
+    but = f"; left out {left_out}" if left_out else ""
     facts = {
-        "documents": f"{sum(documents):,}: {documents[0]:,} for training, {documents[1]:,} held out{_list(left_out)}",
+        "documents": f"{sum(documents):,}: {documents[0]:,} for training, {documents[1]:,} held out{but}",
         "sentences": f"{len(training.sentences) + len(validation.sentences):,}",
         "tokens": f"{tokens + held_out:,}: {tokens:,} for training, {held_out:,} held out",
         "corpora": _corpora(np.diff(training.corpora)),
@@ -52,9 +53,8 @@ def _objective(rows: RowDataset, name: str) -> tuple[str, ...]:
     dropped = rows.sources[owner].corruption.dropped_counts(
         rows.texts[owner], settings.max_seq_len, settings.packing, rows.vocabulary
     )
-    reasons = ", ".join(f"{number:,} {reason}" for reason, number in dropped.items() if number)
     count = f"{windows:,}" if owner == name else f"those of {owner}"
-    return name, count, *_shares(view), reasons or "nothing"
+    return name, count, *_shares(view), _list(dropped) or "nothing"
 
 
 def _shares(view: View) -> tuple[str, str]:
@@ -65,8 +65,7 @@ def _shares(view: View) -> tuple[str, str]:
 
 
 def _list(left_out: dict[str, int]) -> str:
-    parts = [f"{number:,} {reason}" for reason, number in left_out.items() if number]
-    return f"; left out {', '.join(parts)}" if parts else ""
+    return ", ".join(f"{number:,} {reason}" for reason, number in left_out.items() if number)
 
 
 def _words(statistics: CorpusStatistics, tokens: int) -> str:

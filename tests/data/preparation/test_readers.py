@@ -101,7 +101,7 @@ def test_corpora_are_told_apart_and_read_again(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").write_text('{"text": " "}\n{"text": "b", "k": {"z": 2}}\n')
     documents = Documents(find_sources([str(tmp_path / "b.jsonl"), str(tmp_path / "a.jsonl")]), "text", "file")
     for _ in range(2):
-        assert list(documents) == [DocumentPiece("b", True, 0), DocumentPiece("a", True, 1)]
+        assert list(documents) == [DocumentPiece("b"), DocumentPiece("a", corpus=1)]
         assert documents.empty == 3
 
 
