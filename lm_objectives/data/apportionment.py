@@ -85,7 +85,7 @@ def distribute_units(behind: Sequence[int], parts: Iterable[Sequence[int]], scal
 def _goes_on(behind: list[int], scale: int, later: Iterator[Sequence[int]]) -> bool:
     """Whether all units can be given in time: never more are due than there are, while some are a unit ahead in sum.
 
-    With d behind and p the growth to come, the units due are Σ floor(d + p) over those who lack one, and those to come
+    With d behind and p the growth to come, the units due are Σ floor(d + p) over those that lack one, and those to come
     Σ p over all, which is less by a unit only if Σ (d + p) over the others is at most -1.
     """
     now, room = behind, 0

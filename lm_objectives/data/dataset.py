@@ -2,7 +2,7 @@
 
 A row is a pure function of its key: the seed, the objective, k, the number of that objective's rows before it, and the
 step, where a setting moves over the training. So rows do not depend on batch size, workers, ranks or accumulation, and
-a resumed run needs only the step and the log of who reads.
+a resumed run needs only the step and the activity log.
 """
 
 from bisect import bisect_left
@@ -152,8 +152,7 @@ class RowDataset(Dataset[Batch]):
         self.sources, self.vocabulary, self.settings = dict(sources), vocabulary, settings
         self.texts: dict[str, TokenText] = {}
         self.windows: dict[str, WindowBounds] = {}
-        self._corpora: dict[str, list[int]] = {}
-        self._mixtures: dict[str, Mixture] = {}
+        self._mixtures: dict[str, tuple[list[int], Mixture]] = {}  # where each corpus's windows start, and the mixture
         for name, source in self.sources.items():
             if source.shares_rows_with is None:
                 self.texts[name] = stream = text.stream(source.corruption)
@@ -183,7 +182,7 @@ class RowDataset(Dataset[Batch]):
                 f"expected windows for objective {name} in a corpus with a weight above 0, found none: "
                 "change data.corpus_weights"
             )
-        self._corpora[name], self._mixtures[name] = bounds, Mixture(filled, self.settings.seed)
+        self._mixtures[name] = bounds, Mixture(filled, self.settings.seed)
 
     def __len__(self) -> int:
         return sum(map(len, self.windows.values()))
@@ -238,12 +237,12 @@ class RowDataset(Dataset[Batch]):
         seed = self._seeds[owner]
         if owner not in self._mixtures:
             return _shuffle(k, len(self.windows[owner]), seed)
-        corpora = self._corpora[owner]
-        corpus, number = self._mixtures[owner].deal(k)
+        bounds, mixture = self._mixtures[owner]
+        corpus, number = mixture.deal(k)
         windows = np.empty_like(k)
         for which in np.unique(corpus):
             own = corpus == which
-            start, end = corpora[which], corpora[which + 1]
+            start, end = bounds[which], bounds[which + 1]
             windows[own] = start + _shuffle(number[own], end - start, derive_seed(int(seed), "corpus", int(which)))
         return windows
 

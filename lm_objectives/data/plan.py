@@ -14,7 +14,7 @@ from lm_objectives.errors import InputError
 from lm_objectives.schedules import Schedulable
 
 ACTIVITY_DELAY = 16
-"""Steps from a choice of who reads by the losses to the rows it changes: more than any prefetching looks ahead."""
+"""Steps from losses that change which objectives read to the changed rows: more than any prefetching looks ahead."""
 
 
 _BLOCK = 4096  # steps whose moving shares are worked out together
@@ -41,10 +41,10 @@ def row_owner(name: str, sources: Mapping[str, ObjectiveRows]) -> str:
 
 
 class ActivityLog:
-    """The log of who reads rows from which step on; all that a run's rows depend on besides the step.
+    """The log of which objectives read rows from which step on; all that a run's rows depend on besides the step.
 
     Args:
-        entries: pairs of a step and the names of those who read from it on, steps ascending, the first at 0.
+        entries: pairs of a step and the names of those that read from it on, steps ascending, the first at 0.
     """
 
     def __init__(self, entries: Iterable[tuple[int, Iterable[str]]] = ()) -> None:
@@ -58,7 +58,7 @@ class ActivityLog:
             self.entries.append((step, names))
 
     def at(self, step: int) -> tuple[str, ...]:
-        """Who reads rows at `step`."""
+        """The objectives that read rows at `step`."""
         return self.entries[bisect_right([entry[0] for entry in self.entries], step) - 1][1]
 
     def until(self, step: int, stop: int) -> int:

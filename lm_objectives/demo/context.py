@@ -190,7 +190,7 @@ def tokenize(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, vocabular
     """
     # English rules know all scripts' full stops
     made = Encoder(tokenizer.backend_tokenizer, vocabulary, "en", pairs=True)(DocumentPiece(text) for text in texts)
-    if made.without_tokens:
+    if made.counts["without_tokens"]:
         raise InputError("expected a text with words, found one in which the tokenizer knows none: give another text")
     assert made.pairs is not None
     return _to_text(made.text, vocabulary.size, _to_text(made.pairs, vocabulary.size))

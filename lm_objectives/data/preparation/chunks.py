@@ -77,7 +77,8 @@ def encode_chunks(
     def encode(chunk: DocumentChunk) -> tuple[int, int]:
         path = folder / f"{chunk.number:06d}.npz"
         try:
-            tokens = _tokens_in(path)
+            with np.load(path) as found:
+                tokens = sum(len(found[f"{split}/tokens"]) for split in SPLITS)
         except (OSError, EOFError, ValueError, BadZipFile):  # not there, or not whole
             arrays: dict[str, Any] = {"corpus": chunk.corpus}
             for split, parts in chunk.parts.items():
@@ -85,10 +86,10 @@ def encode_chunks(
                 for stream, encoded in {split: made.text, f"{split}/{PAIRS}": made.pairs}.items():
                     if encoded is not None:
                         arrays |= {f"{stream}/{name}": array for name, array in encoded.arrays(size).items()}
-                arrays[f"{split}/counts"] = np.array([getattr(made, name) for name in _COUNTS])
+                arrays[f"{split}/counts"] = np.array([made.counts[name] for name in _COUNTS])
             with atomic_write(path) as file:
                 np.savez(file, **arrays)
-            tokens = _tokens_in(path)
+            tokens = sum(len(arrays[f"{split}/tokens"]) for split in SPLITS)
         return sum(part.begins for parts in chunk.parts.values() for part in parts), tokens
 
     threads = min(available_cores(), _MOST_THREADS)
@@ -104,12 +105,6 @@ def encode_chunks(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def _tokens_in(path: Path) -> int:
-    """Tokens of a chunk that was encoded, over both splits."""
-    with np.load(path) as found:
-        return sum(len(found[f"{split}/tokens"]) for split in SPLITS)
 
 
 def write_array(path: Path, parts: Iterable[np.ndarray]) -> None:

@@ -1,6 +1,7 @@
 """Encode documents into streams of tokens, with the places of their sentences."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
@@ -10,7 +11,7 @@ import numpy as np
 
 from lm_objectives.data.preparation.documents import DocumentPiece, cut_place
 from lm_objectives.data.preparation.sentences import (
-    Span,
+    Place,
     find_sentences,
     locate_sentences,
     sentences_at,
@@ -24,9 +25,6 @@ from lm_objectives.views import Vocabulary
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
-
-PARAGRAPH_BREAK = "\n\n"
-
 
 _LONGEST = 2**16  # characters of a text that is encoded in one piece
 
@@ -97,21 +95,14 @@ class EncodedDocuments:
     Attributes:
         text: their tokens.
         pairs: the tokens of their sentences, each encoded alone; `None` where they are not wanted.
-        words: between white space.
-        characters, bytes: of the texts, in UTF-8.
-        unspaced: letters of scripts that put no spaces between words.
-        unknown: tokens that stand for what the tokenizer does not know.
-        without_tokens: documents of which the tokenizer makes nothing, and which are left out, here too.
+        counts: `words` between white space, `characters` and `bytes` of the texts, in UTF-8, letters of scripts that
+            put no spaces between words (`unspaced`), tokens that stand for what the tokenizer does not know
+            (`unknown`), and documents of which the tokenizer makes nothing, which are left out (`without_tokens`).
     """
 
     text: TokenArrays = field(default_factory=TokenArrays)
     pairs: TokenArrays | None = None
-    words: int = 0
-    characters: int = 0
-    bytes: int = 0
-    unspaced: int = 0
-    unknown: int = 0
-    without_tokens: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
 
 
 class Encoder:
@@ -125,7 +116,7 @@ class Encoder:
         vocabulary: the same tokenizer's ids.
         language: as in `find_sentences`.
         pairs: whether sentences are encoded alone too, each as the beginning of a text, so that neither white space
-            nor a capital's token tells what stood in front of it.
+            nor a capital's token shows what stood in front of it.
     """
 
     def __init__(self, tokenizer: "Tokenizer", vocabulary: Vocabulary, language: str, pairs: bool = False) -> None:
@@ -134,7 +125,7 @@ class Encoder:
         unknown = unknown_token(tokenizer)
         self._sizes = _sizes_in_bytes(tokenizer)
         self._unknown = None if unknown is None else tokenizer.token_to_id(unknown)
-        self._separator = self._further.encode(PARAGRAPH_BREAK, add_special_tokens=False).ids
+        self._separator = self._further.encode("\n\n", add_special_tokens=False).ids
 
     def __call__(self, parts: Iterable[DocumentPiece]) -> EncodedDocuments:
         """Encode documents, or parts of them, in their order."""
@@ -143,13 +134,11 @@ class Encoder:
             paragraphs = find_sentences(part.text, self._language)
             tokens, starts, stops = self._tokens(part)
             if part.begins and part.ends and not len(tokens):
-                made.without_tokens += 1
+                made.counts["without_tokens"] += 1
                 continue
-            made.words += len(part.text.split())
-            made.characters += len(part.text)
-            made.bytes += len(part.text.encode())
-            made.unspaced += unspaced(part.text)
-            made.unknown += int(np.count_nonzero(tokens == self._unknown))
+            words, unknown = len(part.text.split()), int(np.count_nonzero(tokens == self._unknown))
+            made.counts.update(words=words, characters=len(part.text), bytes=len(part.text.encode()))
+            made.counts.update(unspaced=unspaced(part.text), unknown=unknown)
             goes_on = not part.begins and bool(paragraphs) and not starts_paragraph(part.text, paragraphs[0][0][0])
             sentences, firsts = locate_sentences(starts, stops, paragraphs)
             made.text.add(tokens, sentences, firsts[goes_on:], part, self._vocabulary)
@@ -172,8 +161,8 @@ class Encoder:
         ids = np.concatenate([np.array(encoding.ids, dtype=np.int64) for encoding in encodings])
         if self._sizes is not None:
             return ids, *token_offsets(self._sizes[ids], part.text)
-        spans = [np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2) for encoding in encodings]
-        starts, stops = np.concatenate([span + offset for span, offset in zip(spans, bounds, strict=False)]).T
+        offsets = [np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2) for encoding in encodings]
+        starts, stops = np.concatenate([own + start for own, start in zip(offsets, bounds, strict=False)]).T
         return ids, starts, stops
 
     def _encode_alone(self, paragraphs: list[list[str]], divided: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -185,17 +174,17 @@ class Encoder:
         """
         sentences = encode_texts(self._first, [sentence for paragraph in paragraphs for sentence in paragraph])
         tokens: list[int] = []
-        spans: list[Span] = []
+        places: list[Place] = []
         firsts: list[int] = []
         for paragraph in paragraphs:
             filled = [ids for encoding in islice(sentences, len(paragraph)) if (ids := encoding.ids)]
             if filled:
-                firsts.append(len(spans))
-                tokens += self._separator if spans or divided else []
+                firsts.append(len(places))
+                tokens += self._separator if places or divided else []
             for ids in filled:
-                spans.append((len(tokens), len(tokens) + len(ids)))
+                places.append((len(tokens), len(tokens) + len(ids)))
                 tokens += ids
-        return np.array(tokens), np.array(spans, dtype=np.int64).reshape(-1, 2), np.array(firsts, dtype=np.int64)
+        return np.array(tokens), np.array(places, dtype=np.int64).reshape(-1, 2), np.array(firsts, dtype=np.int64)
 
 
 def encode_texts(tokenizer: "Tokenizer", texts: Iterable[str], places: bool = False) -> Iterator["Encoding"]:

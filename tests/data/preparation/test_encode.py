@@ -192,10 +192,10 @@ def test_what_is_counted() -> None:
     tokenizer = make_tokenizer(260, ())
     encode = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer), "en")
     made = encode(map(DocumentPiece, [*DOCUMENTS, ""]))
-    assert made.words == sum(len(document.split()) for document in DOCUMENTS)
-    assert made.characters == sum(map(len, DOCUMENTS))
-    assert made.bytes == len("".join(DOCUMENTS).encode())
-    assert made.without_tokens == 1
+    assert made.counts["words"] == sum(len(document.split()) for document in DOCUMENTS)
+    assert made.counts["characters"] == sum(map(len, DOCUMENTS))
+    assert made.counts["bytes"] == len("".join(DOCUMENTS).encode())
+    assert made.counts["without_tokens"] == 1
     assert len(made.text.documents) == len(DOCUMENTS)
 
 
@@ -203,12 +203,12 @@ def test_unknown_is_what_the_model_does_not_know(tmp_path: Path) -> None:
     """By hand. Transformers calls GPT-2's end of text its unknown token, and a bare `tokenizer.json` none."""
     known = Tokenizer(models.WordLevel({"[UNK]": 0, "One": 1, ".": 2}, unk_token="[UNK]"))
     known.pre_tokenizer = pre_tokenizers.Whitespace()
-    assert read(loaded(known, tmp_path / "words"), "One. Two. 三. One.").unknown == 2
+    assert read(loaded(known, tmp_path / "words"), "One. Two. 三. One.").counts["unknown"] == 2
     bytes_ = Tokenizer(models.BPE({letter: n for n, letter in enumerate(pre_tokenizers.ByteLevel.alphabet())}, []))
     bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     end = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
     PreTrainedTokenizerFast(tokenizer_object=bytes_, **end).save_pretrained(tmp_path / "bytes")
-    assert read(load_tokenizer(str(tmp_path / "bytes")), "Plain ASCII.").unknown == 0
+    assert read(load_tokenizer(str(tmp_path / "bytes")), "Plain ASCII.").counts["unknown"] == 0
 
 
 def test_added_tokens_that_are_not_special_are_tokens_of_the_text(tmp_path: Path) -> None:
@@ -235,7 +235,8 @@ def test_what_is_left_out_is_not_counted(tmp_path: Path) -> None:
     made = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer), "en")(
         [DocumentPiece("a a"), DocumentPiece("x" * 100)]
     )
-    assert (made.bytes, made.characters, made.words, made.without_tokens) == (3, 3, 2, 1)
+    names = ("bytes", "characters", "words", "without_tokens")
+    assert [made.counts[name] for name in names] == [3, 3, 2, 1]
 
 
 def test_types_are_as_narrow_as_the_vocabulary_allows() -> None:
