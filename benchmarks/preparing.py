@@ -26,7 +26,8 @@ from unittest import mock
 
 from lm_objectives.data.preparation import chunks
 from lm_objectives.data.preparation.corpus import find_sources, shipped_corpus
-from lm_objectives.data.preparation.encode import Encoder, EncoderInput
+from lm_objectives.data.preparation.documents import DocumentPiece
+from lm_objectives.data.preparation.encode import Encoder
 from lm_objectives.data.preparation.readers import Documents
 from lm_objectives.data.tokenizer import make_tokenizer, vocabulary_of
 
@@ -42,7 +43,7 @@ cache = open_cache(sys.argv[1])
 cache.training.tokens[0]
 now = time.perf_counter()
 tokens = len(cache.training.tokens) + len(cache.validation.tokens)
-print(f"{cache.census.words:,} words, {tokens:,} tokens: open in {1e3 * (now - imported):.1f} ms, ", end="")
+print(f"{cache.statistics.words:,} words, {tokens:,} tokens: open in {1e3 * (now - imported):.1f} ms, ", end="")
 print(f"{now - started:.2f} s with imports")
 """
 
@@ -103,7 +104,7 @@ def cores(corpus: str, rounds: int) -> None:
     tokenizer = make_tokenizer(8192, texts)
     encoder = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer), "en")
     several = [
-        chunks.DocumentChunk(n, 0, {"training": [EncoderInput(text) for text in texts[n::16]], "validation": []})
+        chunks.DocumentChunk(n, 0, {"training": [DocumentPiece(text) for text in texts[n::16]], "validation": []})
         for n in range(16)
     ]
     seconds: dict[int, list[float]] = {1: [], chunks.available_cores(): []}

@@ -1,4 +1,4 @@
-"""The token cache: a corpus split, tokenized and memory-mapped."""
+"""The token cache: a corpus, split, tokenized and memory-mapped."""
 
 import json
 import math
@@ -20,15 +20,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 SPLITS = ("training", "validation")
-
-
 PAIRS = "pairs"
 """Folder, below a split's, of the same documents with each sentence encoded alone."""
 
 
 @dataclass(frozen=True, eq=False)
 class TokenText:
-    """The `corruption.base.Text` of one split, memory-mapped; pickled as its folder's path, never as its content.
+    """The `views.Text` of one split, memory-mapped; pickled as its folder's path, never as its content.
 
     Attributes:
         corpora: where each corpus starts in `tokens`, and where the last one stops, `(corpora + 1,)`.
@@ -78,7 +76,7 @@ class TokenText:
 
 @dataclass(frozen=True)
 class CorpusStatistics:
-    """What is known of a corpus from making its tokens.
+    """Counts of a corpus's text and tokens.
 
     Attributes:
         words: between white space.
@@ -110,10 +108,10 @@ class TokenCache:
 
     Attributes:
         folder: where it lies.
-        training, validation: tokens of the documents that train, and of those held out.
+        training, validation: tokens of the training documents, and of those held out.
         vocabulary: ids of the tokenizer.
-        census: what was counted while it was made.
-        identity: what tells the documents and their order from any others, wherever they lie.
+        statistics: what was counted while it was made.
+        identity: hash of all documents in their order, wherever they lie.
     """
 
     folder: Path
@@ -129,7 +127,7 @@ class TokenCache:
         return load_tokenizer(str(self.folder / "tokenizer"))
 
     def bits_per_byte(self, nats: float) -> float:
-        """The bits in which the held-out text is written, for each of its bytes in UTF-8.
+        """Bits per byte of the held-out text, in UTF-8.
 
         Args:
             nats: the mean over the text's tokens but bos, which stands in no text.
@@ -157,14 +155,14 @@ def open_cache(path: str | Path) -> TokenCache:
                 raise ValueError(f"{name} has {(folder / name).stat().st_size:,} bytes of {size:,}")
         words = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("starts_word", "breaks_line")}
         vocabulary = Vocabulary.from_dict(meta["vocabulary"], **words)
-        census, identity = CorpusStatistics(**meta["census"]), str(meta["identity"])
+        statistics, identity = CorpusStatistics(**meta["statistics"]), str(meta["identity"])
     training, validation = (TokenText.open(folder / split) for split in ("training", "validation"))
-    return TokenCache(folder, training, validation, vocabulary, census, identity)
+    return TokenCache(folder, training, validation, vocabulary, statistics, identity)
 
 
 @contextmanager
 def _whole(folder: Path) -> Iterator[None]:
-    """Explain in one line what goes wrong where a cache's files are not what was written."""
+    """Turn errors of files that are not as they were written into one line."""
     try:
         yield
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:

@@ -1,8 +1,10 @@
-"""The LightningDataModule: one corpus, rows for every objective, by share."""
+"""The LightningDataModule: one corpus, batches with the share of each objective."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +16,29 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lm_objectives.data.cache import open_cache
-from lm_objectives.data.dataset import Batch, RowDataset, RowKey, RowSettings, check_scored
+from lm_objectives.data.dataset import Batch, RowDataset, RowKey, RowSettings, at_least, check_seq_len
 from lm_objectives.data.mixture import mixing_rates
-from lm_objectives.data.plan import ACTIVITY_DELAY, ActivityLog, ObjectiveRows, RowPlan
+from lm_objectives.data.plan import ActivityLog, ObjectiveRows, RowPlan
 from lm_objectives.data.preparation.prepare import prepare
 from lm_objectives.data.preparation.text_files import TxtDocuments
-from lm_objectives.data.sampler import MicroBatches, StepLoader, keep_freed_memory
-from lm_objectives.data.target_counts import count_targets
+from lm_objectives.data.sampler import MicroBatches, StepLoader, make_loader, prefetch_factor, validation_batches
+from lm_objectives.data.target_counts import check_scored, count_targets
 from lm_objectives.errors import InputError
-from lm_objectives.schedules import Points, check_points, depends_on_length
+from lm_objectives.plugin import to_config
+from lm_objectives.schedules import depends_on_length
 from lm_objectives.views import Vocabulary
 
 
-def default_cache() -> str:
-    """Where tokens are kept between runs when no folder is named."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return str(Path(home) / "lm-objectives")
-
-
 class TextDataModule(L.LightningDataModule):
-    """Rows for each objective of the model from one corpus.
+    """Batches with rows for each objective, from one corpus.
+
+        >>> from lm_objectives import TextDataModule
+        >>> data = TextDataModule("texts/*.jsonl", seq_len=[[0.0, 128], [0.5, 256]], global_batch_size=64)
+        >>> f"{data.seq_len} tokens in a row, {data.global_batch_size * data.seq_len:,} in a step"
+        '256 tokens in a row, 16,384 in a step'
+        >>> TextDataModule(seq_len=4)
+        Traceback (most recent call last):
+        lm_objectives.errors.InputError: expected data.seq_len of at least 8, found 4: raise it
 
     Args:
         corpus: text files, folders, patterns, JSON lines, Parquet, or a Hugging Face dataset saved on disk or named on
@@ -43,18 +48,19 @@ class TextDataModule(L.LightningDataModule):
         language: language code that sentences are found by, such as en, de or zh.
         tokenizer: a number trains a byte-level BPE of so many tokens on the training documents; a folder or name loads
             a Hugging Face fast tokenizer.
-        corpus_weights: part of the rows that each entry of `corpus` gets, relative to the others'; by default what it
-            has of the text, all of it read once before any is read again.
+        corpus_weights: part of the rows that each entry of `corpus` gets, relative to the others'; by default its part
+            of the text, all of which is read once before any is read again.
         corpus_temperature: instead of weights, parts in proportion to min(tokens, corpus_cap)^(1/temperature).
         corpus_cap: tokens above which a corpus counts for no more.
-        window: tokens in a row, or points [[when, tokens], ...] that they follow by steps: what divides the largest
-            window is read as so many more rows of it, and a step has the same tokens throughout. `when` is an optimizer
-            step or, with a point, a fraction of the training. Rows that an objective arranges itself keep the largest.
+        seq_len: tokens in a row, or points [[when, tokens], ...] that they follow by steps: each divides the largest,
+            of which it makes so many more rows, so that a step has the same tokens throughout. `when` is an optimizer
+            step or, with a point, a fraction of the training. Rows that an objective builds itself keep the largest.
         packing: whether a row holds parts of several documents, none of which sees another or has positions that
             follow another's, or one document with padding. By default it does where the backbone can keep them apart.
         global_batch_size: rows in an optimizer step, over all objectives, devices and accumulated micro-batches.
-        unit: each objective's rows of a step are a multiple of this, none among them; shares are met over the steps.
-            devices x accumulate_grad_batches must divide it.
+        batch_multiple: each objective's rows of a step are a multiple of this, 0 included; shares are met over the
+            steps. devices x accumulate_grad_batches must divide it. By default the largest power of two up to 8 that
+            divides global_batch_size and gives each objective rows in every step, by its largest share.
         num_workers: processes that make rows; 0 makes them in the training process.
         validation_share: part of the documents held out, in (0, 1), about: each by its own text alone.
         validation_rows: held-out rows of each objective in a validation pass, at most; 0 means all.
@@ -77,7 +83,7 @@ class TextDataModule(L.LightningDataModule):
         seq_len: int | list[list[int | float]] = 128,
         packing: bool | None = None,
         global_batch_size: int = 32,
-        batch_multiple: int = 8,
+        batch_multiple: int | None = None,
         num_workers: int = 0,
         validation_share: float = 0.1,
         validation_rows: int = 512,
@@ -86,17 +92,18 @@ class TextDataModule(L.LightningDataModule):
         split_seed: int | None = None,
     ) -> None:
         super().__init__()
-        _at_least("data.global_batch_size", global_batch_size, 1)
-        _at_least("data.batch_multiple", batch_multiple, 1)
-        _at_least("data.num_workers", num_workers, 0)
-        _at_least("data.validation_rows", validation_rows, 0)
+        at_least("data.global_batch_size", global_batch_size, 1)
+        at_least("data.batch_multiple", 1 if batch_multiple is None else batch_multiple, 1)
+        at_least("data.num_workers", num_workers, 0)
+        at_least("data.validation_rows", validation_rows, 0)
         self.corpus, self.text_field, self.txt_documents = corpus, text_field, txt_documents
         self.language, self.tokenizer_source = language, tokenizer
         self.corpus_weights, self.corpus_temperature, self.corpus_cap = corpus_weights, corpus_temperature, corpus_cap
-        self.seq_len_schedule, self.seq_len, self.packing = seq_len, max_seq_len(seq_len), packing
+        self.seq_len_schedule, self.seq_len, self.packing = seq_len, check_seq_len(seq_len), packing
         self.global_batch_size, self.batch_multiple, self.num_workers = global_batch_size, batch_multiple, num_workers
         self.validation_share, self.validation_rows = validation_share, validation_rows
-        self.cache = cache or default_cache()
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        self.cache = cache or str(Path(home) / "lm-objectives")
         self.seed, self.split_seed = seed, seed if split_seed is None else split_seed
 
     @property
@@ -123,9 +130,7 @@ class TextDataModule(L.LightningDataModule):
             validation_share=self.validation_share,
             split_seed=self.split_seed,
             txt_documents=self.txt_documents,
-            tokens=tuple(
-                token for source in sources.values() for token in source.corruption.special_tokens(self.seq_len)
-            ),
+            tokens=tuple(chain(*(source.corruption.special_tokens(self.seq_len) for source in sources.values()))),
             pairs=any(
                 source.corruption.reads_sentence_pairs and source.shares_rows_with is None
                 for source in sources.values()
@@ -144,12 +149,12 @@ class TextDataModule(L.LightningDataModule):
         self.open(module.sources, module.backbone.supports_packing, trainer)
 
     def open(self, sources: Mapping[str, ObjectiveRows], packs: bool = True, trainer: L.Trainer | None = None) -> None:
-        """Make ready to read.
+        """Prepare the corpus where it is not, and open its token cache.
 
         Args:
-            sources: of the rows, by objective.
+            sources: corruptions and shares, by objective.
             packs: whether the backbone keeps the documents of a row apart.
-            trainer: knows how long the training is, where settings move over it.
+            trainer: from which the length of the training is taken, where settings move over it.
 
         Raises:
             ValueError: where the corpus cannot be used, or `global_batch_size` cannot be shared out.
@@ -160,7 +165,12 @@ class TextDataModule(L.LightningDataModule):
                 "set data.packing to false for one document a row"
             )
         self.text = open_cache(self._prepare(sources))
-        self._check_size()
+        found, wanted = len(self.text.training.tokens), self.global_batch_size * self.seq_len
+        if found < wanted:  # a step would read the corpus more than once
+            raise InputError(
+                f"expected a training text of at least one step, {wanted:,} tokens (data.global_batch_size x "
+                f"data.seq_len), found {found:,}: give a larger corpus, or lower data.global_batch_size"
+            )
         steps = -1 if trainer is None else training_steps(trainer, self.steps_per_epoch)
         tokens = np.diff(self.text.training.corpora).tolist()
         rates = mixing_rates(tokens, self.corpus_weights, self.corpus_temperature, self.corpus_cap)
@@ -169,39 +179,34 @@ class TextDataModule(L.LightningDataModule):
         self.settings.splits_at(0)
         self._sources = sources
         self._rows: RowDataset | None = None
-        self._scored: RowDataset | None = None  # in which each objective was found to score something
+        self._checked: RowDataset | None = None  # in which each objective was found to score something
         self.plan = self._plan()
 
-    def _check_size(self) -> None:
-        """Raise where one step would read the whole corpus more than once."""
-        found, wanted = len(self.text.training.tokens), self.global_batch_size * self.seq_len
-        if found < wanted:
-            raise InputError(
-                f"expected a training text of at least one step, {wanted:,} tokens (data.global_batch_size x data.seq_len), "
-                f"found {found:,}: give a larger corpus, or lower data.global_batch_size"
-            )
-
-    def _plan(self, decisions: ActivityLog | None = None) -> RowPlan:
-        return RowPlan(self._sources, self.global_batch_size, self.batch_multiple, decisions, self.settings.steps)
+    def _plan(self, activity: ActivityLog | None = None) -> RowPlan:
+        return RowPlan(self._sources, self.global_batch_size, self.batch_multiple, activity, self.settings.steps)
 
     def identity(self) -> dict[str, Any]:
-        """The settings without which a run that goes on would read rows twice or never, as plain data."""
+        """The settings without which a resumed run would read rows twice or never, as plain data."""
         settings, shares = self.settings, self.plan.shares
-        return {
-            "data.global_batch_size": self.global_batch_size,
-            "data.batch_multiple": self.batch_multiple,
-            "data.seed": self.seed,
-            "data.split_seed": self.split_seed,
-            "data.validation_share": self.validation_share,
-            "data.language": self.language,
-            "data.corpus": self.text.identity,
-            "data.seq_len": _plain(self.seq_len_schedule),
-            "data.packing": settings.packing,
-            "data.corpus_weights": _plain(settings.rates),
-            "shares": {name: _plain(share) for name, share in shares.items()},
-            "rows of an epoch": {name: len(spans) for name, spans in self.training_rows().windows.items()},
-            "trainer.max_steps": settings.steps if any(depends_on_length(share) for share in shares.values()) else None,
-        }
+        return dict(
+            to_config(
+                {
+                    "data.global_batch_size": self.global_batch_size,
+                    "data.batch_multiple": self.plan.batch_multiple,
+                    "data.seed": self.seed,
+                    "data.split_seed": self.split_seed,
+                    "data.validation_share": self.validation_share,
+                    "data.language": self.language,
+                    "data.corpus": self.text.identity,
+                    "data.seq_len": self.seq_len_schedule,
+                    "data.packing": settings.packing,
+                    "data.corpus_weights": settings.rates,
+                    "shares": shares,
+                    "rows of an epoch": {name: len(windows) for name, windows in self.training_rows().windows.items()},
+                    "trainer.max_steps": settings.steps if any(map(depends_on_length, shares.values())) else None,
+                }
+            )
+        )
 
     def check(self, trainer: L.Trainer) -> None:
         """Raise where rows cannot be made in the way that a trainer's settings ask for."""
@@ -218,39 +223,25 @@ class TextDataModule(L.LightningDataModule):
                 "expected one accumulation for the whole training, found a GradientAccumulationScheduler: "
                 "change data.global_batch_size instead"
             )
-        self._ahead(accumulate)
-
-    def _ahead(self, accumulate: int) -> int | None:
-        """Micro-batches that each worker may make ahead."""
-        if not self.num_workers:
-            return None
-        most = (ACTIVITY_DELAY - 2) * accumulate
-        if self.num_workers > most:
-            raise InputError(
-                f"expected data.num_workers of at most {most}, found {self.num_workers}: rows may be made at most "
-                f"{ACTIVITY_DELAY} steps ahead, so lower it"
-            )
-        return min(2, most // self.num_workers)
+        prefetch_factor(self.num_workers, accumulate)
 
     def train_dataloader(self) -> StepLoader:
         """Micro-batches of this rank from the trainer's step on."""
         trainer = self.trainer
-        accumulate, world, rank = 1, 1, 0
-        decisions = None
+        accumulate, world, rank, activity = 1, 1, 0, None
         if trainer is not None:
             accumulate, world, rank = trainer.accumulate_grad_batches, trainer.world_size, trainer.global_rank
             module: Any = trainer.lightning_module
-            decisions = module.activity
+            activity = module.activity
             self.check(trainer)
-        self.plan = plan = self._plan(decisions)
+        self.plan = plan = self._plan(activity)
         self.check_scored()
-        dataset = self.training_rows()
 
         def batches() -> DataLoader[Batch]:
             start = trainer.global_step if trainer is not None else 0
-            return self._loader(dataset, MicroBatches(plan, start, rank, world, accumulate), accumulate)
+            return self._loader(self.training_rows(), MicroBatches(plan, start, rank, world, accumulate), accumulate)
 
-        reduce = _sum_over_ranks(trainer.strategy) if trainer is not None and world > 1 else None
+        reduce = partial(_sum_over_ranks, trainer.strategy) if trainer is not None and world > 1 else None
         return StepLoader(batches, self.steps_per_epoch * accumulate, accumulate, reduce)
 
     def training_rows(self) -> RowDataset:
@@ -262,48 +253,31 @@ class TextDataModule(L.LightningDataModule):
     def check_scored(self) -> None:
         """Raise where an objective could score nothing in the training text; looks once."""
         rows = self.training_rows()
-        if self._scored is not rows:
+        if self._checked is not rows:
             check_scored(rows)
-            self._scored = rows
+            self._checked = rows
 
-    def _validating(self) -> dict[str, ObjectiveRows]:
-        """Sources of rows that are made as held-out ones are."""
-        return {
-            name: replace(source, corruption=source.corruption.for_validation())
-            for name, source in self._sources.items()
-        }
+    def _validation_sources(self) -> dict[str, ObjectiveRows]:
+        """Sources with the corruptions that held-out rows are made with."""
+        sources = self._sources.items()
+        return {name: replace(source, corruption=source.corruption.for_validation()) for name, source in sources}
 
     def target_counts(self) -> dict[str, Tensor]:
         """How often each target is right in training rows that are made as held-out ones are; see `count_targets`."""
-        settings = RowSettings(self.seq_len, self.split_seed, self.settings.packing, self.settings.rates)
-        folder = self.text.folder / "target_counts"
-        return count_targets(self.text.training, self._validating(), self.vocabulary, settings, folder)
+        settings = replace(self.settings, seq_len=self.seq_len, seed=self.split_seed, steps=-1)
+        return count_targets(self.text.training, self._validation_sources(), self.vocabulary, settings)
 
     def val_dataloader(self) -> StepLoader:
         """Held-out rows in a fixed order, one objective a batch, every rank its own."""
         world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer is not None else (1, 0)
         settings = RowSettings(self.seq_len, self.split_seed, self.settings.packing)
-        dataset = RowDataset(self.text.validation, self._validating(), self.vocabulary, settings, "validation")
-        size = max(min(self.global_batch_size, 64), 1)
-        keys: list[list[RowKey]] = []
-        for name, spans in dataset.windows.items():
-            rows = min(len(spans), self.validation_rows or len(spans))
-            own = range(rank, rows, world)
-            keys += [[RowKey(name, k) for k in own[at : at + size]] for at in range(0, len(own), size)]
-        keys.sort(key=lambda batch: batch[0].k)  # in turn, so that a pass that is cut short has seen all objectives
-        return StepLoader(lambda: self._loader(dataset, keys, 1), len(keys), 1, None)
+        dataset = RowDataset(self.text.validation, self._validation_sources(), self.vocabulary, settings, "validation")
+        batches = validation_batches(dataset, self.validation_rows, min(self.global_batch_size, 64), rank, world)
+        return StepLoader(lambda: self._loader(dataset, batches, 1), len(batches), 1, None)
 
     def _loader(self, dataset: RowDataset, keys: Iterable[list[RowKey]], accumulate: int) -> DataLoader[Batch]:
-        keep_freed_memory()
-        return DataLoader(
-            dataset,
-            batch_sampler=keys,
-            worker_init_fn=keep_freed_memory,
-            collate_fn=_as_it_is,
-            num_workers=self.num_workers,
-            prefetch_factor=self._ahead(accumulate),
-            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
-        )
+        pin_memory = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return make_loader(dataset, keys, self.num_workers, accumulate, pin_memory)
 
 
 def training_steps(trainer: L.Trainer, steps_per_epoch: int) -> int:
@@ -321,38 +295,5 @@ def training_steps(trainer: L.Trainer, steps_per_epoch: int) -> int:
     return min(bounds, default=-1)
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-def _sum_over_ranks(strategy: Strategy) -> Callable[[Tensor], Tensor]:
-    def reduce(tensor: Tensor) -> Tensor:
-        return strategy.reduce(tensor.to(strategy.root_device), reduce_op="sum")
-
-    return reduce
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise InputError(f"expected {name} of at least {least}, found {value}: raise it")
-
-
-def _plain(value: Any) -> Any:
-    """Numbers as they are, sequences as lists."""
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def max_seq_len(window: int | Points) -> int:
-    """The largest of a window's sizes, each checked to divide it."""
-    if isinstance(window, int):
-        _at_least("data.seq_len", window, 8)
-        return window
-    check_points(window, lambda tokens: _at_least("data.seq_len", int(tokens), 8), "data.seq_len")
-    largest = max(int(tokens) for _, tokens in window)
-    for _, tokens in window:
-        if largest % tokens:
-            raise InputError(
-                f"expected windows in data.seq_len that divide the largest, {largest}, found {tokens}: "
-                "128, 256, 512 do, for example"
-            )
-    return largest
+def _sum_over_ranks(strategy: Strategy, tensor: Tensor) -> Tensor:
+    return strategy.reduce(tensor.to(strategy.root_device), reduce_op="sum")

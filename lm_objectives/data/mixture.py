@@ -1,4 +1,4 @@
-"""Which corpus a row comes from, where several are mixed at rates of their own."""
+"""Mix several corpora at rates of their own."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ _BLOCK = 1024  # rows within which the rates hold exactly
 def mixing_rates(
     tokens: Sequence[int], weights: Sequence[float] | None, temperature: float | None, cap: int | None
 ) -> tuple[float, ...] | None:
-    """Each corpus's part of the rows, which sum to 1; `None` where nobody asks for other parts than the text has.
+    """Each corpus's part of the rows, which sum to 1; `None` where no setting asks for other parts than the text has.
 
         rate_i ∝ weight_i,   or   rate_i ∝ min(n_i, cap)^(1/T)
 
@@ -56,7 +56,7 @@ def mixing_rates(
 class Mixture:
     """Deals rows to corpora: of each 1,024 rows a corpus gets its rate, in an order of the block's own.
 
-    A pure function of the row's number, as everything about a row is: no corpus's place depends on who reads.
+    A pure function of the row's number, as everything about a row is: no corpus's place depends on the reader.
 
     Args:
         rates: of the corpora, at least 0; each above 0 gets at least one row of a block.

@@ -1,28 +1,20 @@
-"""Which objective reads how many rows in which step."""
+"""How many rows each objective reads in each step."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from fractions import Fraction
-from itertools import count
-from math import ceil, inf, lcm
+from math import lcm
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.data.apportionment import Growth, distribute_constant, distribute_units
+from lm_objectives.data.shares import FINE, ShareSchedule
 from lm_objectives.errors import InputError
-from lm_objectives.schedules import Schedulable, points_at_steps
+from lm_objectives.schedules import Schedulable
 
 ACTIVITY_DELAY = 16
-"""Steps from a decision that depends on losses to the rows it changes: more than any prefetching looks ahead."""
-
-
-_FINE = 2**40  # parts of a unit that shares count in while they move
-
-
-_SOON = 16  # steps that are looked ahead at a time
+"""Steps from losses that change which objectives read to the changed rows: more than any prefetching looks ahead."""
 
 
 _BLOCK = 4096  # steps whose moving shares are worked out together
@@ -30,7 +22,7 @@ _BLOCK = 4096  # steps whose moving shares are worked out together
 
 @dataclass(frozen=True)
 class ObjectiveRows:
-    """How the data half of one objective gets its rows.
+    """The corruption of one objective, and its part of the rows.
 
     Attributes:
         corruption: makes the rows into views.
@@ -49,10 +41,10 @@ def row_owner(name: str, sources: Mapping[str, ObjectiveRows]) -> str:
 
 
 class ActivityLog:
-    """The log of who reads rows from which step on; all that a run's rows depend on besides the step.
+    """The log of which objectives read rows from which step on; all that a run's rows depend on besides the step.
 
     Args:
-        entries: pairs of a step and the names of those who read from it on, steps ascending, the first at 0.
+        entries: pairs of a step and the names of those that read from it on, steps ascending, the first at 0.
     """
 
     def __init__(self, entries: Iterable[tuple[int, Iterable[str]]] = ()) -> None:
@@ -66,7 +58,7 @@ class ActivityLog:
             self.entries.append((step, names))
 
     def at(self, step: int) -> tuple[str, ...]:
-        """Who reads rows at `step`."""
+        """The objectives that read rows at `step`."""
         return self.entries[bisect_right([entry[0] for entry in self.entries], step) - 1][1]
 
     def until(self, step: int, stop: int) -> int:
@@ -75,8 +67,8 @@ class ActivityLog:
 
 
 @dataclass(frozen=True)
-class _Standing:
-    """Where objectives stand before a step.
+class _Progress:
+    """Units that objectives have had before a step.
 
     Attributes:
         given: units of each so far.
@@ -88,46 +80,10 @@ class _Standing:
     behind: tuple[int, ...]
     scale: int = 1
 
-    def finer(self, scale: int) -> "_Standing":
+    def finer(self, scale: int) -> "_Progress":
         """The same in parts of which there is a whole number in those of `scale`, too."""
         common = lcm(scale, self.scale)
         return replace(self, behind=tuple(value * (common // self.scale) for value in self.behind), scale=common)
-
-
-class _Moving(Growth):
-    """Growth of targets in steps to come, while shares move.
-
-    Args:
-        plan: whose.
-        start: the step that is counted as 0.
-        hosts: numbers of the objectives that read.
-        here: places among them of those that have a share.
-        factor: parts of a unit in each of `_FINE`.
-    """
-
-    def __init__(self, plan: "RowPlan", start: int, hosts: Sequence[int], here: Sequence[int], factor: int) -> None:
-        self.plan, self.start, self.hosts, self.here, self.factor = plan, start, hosts, here, factor
-
-    def _blocks(self, step: int, size: int) -> Iterator[Int[np.ndarray, "steps here"]]:
-        for first in count(self.start + step + 1, size):
-            yield self.plan.moving_rates(self.hosts, first, first + size)[:, self.here] % _FINE
-
-    def after(self, step: int) -> Iterator[list[int]]:
-        for block in self._blocks(step, _SOON):
-            for part in block.tolist():
-                yield [value * self.factor for value in part]
-
-    def due(self, step: int, index: int, missing: int) -> float:
-        wanted, after = -(-missing // self.factor), 0
-        for block in self._blocks(step, _BLOCK):
-            grown = np.cumsum(block[:, index])
-            if grown[-1] >= wanted:
-                return float(after + np.searchsorted(grown, wanted) + 1)
-            if self.start + step + after > self.plan.end:
-                last = int(block[-1, index])
-                return float(after - (-wanted // last)) if last else inf
-            wanted, after = wanted - int(grown[-1]), after + _BLOCK
-        raise AssertionError("blocks have no end")
 
 
 class RowPlan:
@@ -135,201 +91,145 @@ class RowPlan:
 
     At step s an objective's target is the sum of units x share over steps 0 to s, shares being parts of those that read
     then. Each step has the whole units of units x share for each, and what is left goes to those furthest behind, by
-    name where they are alike (see `apportionment.settle`): nobody is ever a whole unit off its target, and an objective
-    of less than a unit is absent from some steps. Only where several objectives stop reading in one step may others be
-    off by more, for a few steps, since their part of what was given is not taken back.
+    name where they are alike (see `apportionment.distribute_units`): no objective is ever a whole unit off its target,
+    and one of less than a unit is absent from some steps. Only where several objectives stop reading in one step may
+    others be off by more, for a few steps, since their part of what was given is not taken back.
 
-    A pure function of sources, decisions and step. Shares that stay count as the plain fractions they are written as,
+    A pure function of sources, activity and step. Shares that stay count as the plain fractions they are written as,
     without rounding; those that move over the training as multiples of 2^-40 of a unit.
 
     Args:
         sources: all objectives' sources, by name, in any order.
         global_batch_size: rows of an optimizer step over all devices and accumulation.
-        unit: what each objective's rows are a multiple of.
-        decisions: who reads; by default everyone from the start.
+        batch_multiple: rows of a unit, which each objective's rows are a multiple of; `None` chooses it, see
+            `ShareSchedule.default_multiple`.
+        activity: which objectives read; by default all from the start.
         steps: optimizer steps in the whole training, -1 where nothing bounds it.
 
     Raises:
-        ValueError: where a step cannot be shared out as it is told to.
+        ValueError: where a step cannot be shared out as the settings ask for.
     """
 
     def __init__(
         self,
         sources: Mapping[str, ObjectiveRows],
         global_batch_size: int,
-        batch_multiple: int,
+        batch_multiple: int | None,
         activity: ActivityLog | None = None,
         steps: int = -1,
     ) -> None:
         check_row_sharing(sources)
-        if global_batch_size % batch_multiple:
+        if batch_multiple and (left := global_batch_size % batch_multiple):
             raise InputError(
-                f"expected a data.global_batch_size that data.batch_multiple ({batch_multiple}) divides, found {global_batch_size}: "
-                f"{global_batch_size - global_batch_size % batch_multiple + batch_multiple} would do"
+                f"expected a data.global_batch_size that data.batch_multiple ({batch_multiple}) divides, found "
+                f"{global_batch_size}: {global_batch_size - left + batch_multiple} would do"
             )
-        self.hosts = {name: row_owner(name, sources) for name in sources}
+        self._owners = {name: row_owner(name, sources) for name in sources}
         self.shares = {name: sources[name].share for name in sorted(sources) if sources[name].shares_rows_with is None}
-        self.global_batch_size, self.batch_multiple = global_batch_size, batch_multiple
+        self.schedule = ShareSchedule(self.shares, steps)
+        self.batch_multiple = batch_multiple or self.schedule.default_multiple(global_batch_size)
+        self.units = global_batch_size // self.batch_multiple
         self.activity = activity if activity is not None else ActivityLog([(0, tuple(sources))])
-        self._points = [_points_of(share, steps, f"share of {name}") for name, share in self.shares.items()]
-        self.end = ceil(max(points[-1][0] for points in self._points))
-        self._steady: dict[tuple[int, ...], tuple[list[int], int]] = {}
-        self._standings = {0: _Standing((0,) * len(self.shares), (0,) * len(self.shares))}
-        self._refuse_none(self._shares(range(len(self.shares)), 0, self.end + 1), 0)
+        self._known = {0: _Progress((0,) * len(self.shares), (0,) * len(self.shares))}
 
     def rows(self, step: int) -> dict[str, int]:
         """Rows at `step` by objective, in the order of names, those without any left out."""
-        before, after = self._standing(step).given, self._standing(step + 1).given
-        counts = zip(self.shares, before, after, strict=True)
-        return {name: (late - early) * self.batch_multiple for name, early, late in counts if late > early}
+        before, after = self.before(step), self.before(step + 1)
+        return {name: after[name] - before[name] for name in self.shares if after[name] > before[name]}
 
     def before(self, step: int) -> dict[str, int]:
         """Rows that each objective has read before `step`."""
-        return {
-            name: units * self.batch_multiple
-            for name, units in zip(self.shares, self._standing(step).given, strict=True)
-        }
+        given = (units * self.batch_multiple for units in self._progress(step).given)
+        return dict(zip(self.shares, given, strict=True))
 
-    def _standing(self, step: int) -> _Standing:
-        known = self._standings
+    def _progress(self, step: int) -> _Progress:
+        known = self._known
         if step not in known:
             at = max(near for near in known if near < step)
             now = known[at]
             while at < step:
-                at, now = self._stretch(at, step, now)
+                at, now = self._advance(at, step, now)
             known[step] = now
             if len(known) > 4 * ACTIVITY_DELAY:
                 del known[next(old for old in known if old)]
         return known[step]
 
-    def _stretch(self, start: int, stop: int, now: _Standing) -> tuple[int, _Standing]:
+    def _advance(self, start: int, stop: int, now: _Progress) -> tuple[int, _Progress]:
         """Go on from `start`, at most to `stop`, while the same objectives read and their shares stay or are known."""
-        hosts, stop = self._reading(start), self.activity.until(start, stop)
-        if all(start >= self._points[host][-1][0] for host in hosts):
-            rates, scale = self._steady_rates(hosts, start)
+        active = {self._owners[name] for name in self.activity.at(start)}
+        readers = tuple(number for number, name in enumerate(self.shares) if name in active)
+        stop, constant_from = self.activity.until(start, stop), self.schedule.constant_from(readers)
+        if start >= constant_from:
+            rates, scale = self.schedule.constant_rates(readers, self.units, start)
             here = [place for place, rate in enumerate(rates) if rate]
             now = now.finer(scale)
-            early = [now.behind[hosts[place]] for place in here]
+            early = [now.behind[readers[place]] for place in here]
             grown = [rates[place] * (now.scale // scale) for place in here]
             late = distribute_constant(early, [rate % now.scale for rate in grown], now.scale, stop - start)
             grown = [rate * (stop - start) for rate in grown]
         else:
-            ends = ceil(max(self._points[host][-1][0] for host in hosts))  # from where shares stay, exactly
-            stop = min(stop, start + _BLOCK, ends)
-            self._refuse_none(self._shares(hosts, start, stop), start)
-            moving = self.moving_rates(hosts, start, stop)
+            stop = min(stop, start + _BLOCK, constant_from)
+            self.schedule.check(readers, start, stop)
+            moving = self.schedule.moving_rates(readers, self.units, start, stop)
             here = np.flatnonzero(moving[0]).tolist()
-            others = np.flatnonzero(((moving > 0) != (moving[0] > 0)).any(axis=1))  # who reads comes or goes there
+            others = np.flatnonzero(((moving > 0) != (moving[0] > 0)).any(axis=1))  # one comes or goes there
             moving = moving[: others[0] if len(others) else None, here]
             stop = start + len(moving)
-            now = now.finer(_FINE)
-            early = [now.behind[hosts[place]] for place in here]
-            factor, parts = now.scale // _FINE, moving % _FINE
-            fine = parts.tolist() if factor == 1 else [[part * factor for part in step] for step in parts.tolist()]
-            late = distribute_units(early, fine, now.scale, _Moving(self, start, hosts, here, factor))
-            sums = zip((moving // _FINE).sum(axis=0).tolist(), parts.sum(axis=0).tolist(), strict=True)
+            now = now.finer(FINE)
+            early, factor = [now.behind[readers[place]] for place in here], now.scale // FINE
+
+            def scaled(rates: np.ndarray) -> list[list[int]]:
+                return [[part * factor for part in step] for step in (rates % FINE).tolist()]
+
+            def later(first: int, steps: int) -> list[list[int]]:
+                first += start
+                return scaled(self.schedule.moving_rates(readers, self.units, first, first + steps)[:, here])
+
+            growth = Growth(later, self.schedule.end - start)
+            late = distribute_units(early, scaled(moving), now.scale, growth)
+            sums = zip((moving // FINE).sum(axis=0).tolist(), (moving % FINE).sum(axis=0).tolist(), strict=True)
             grown = [whole * now.scale + part * factor for whole, part in sums]
         given, behind = list(now.given), list(now.behind)
         for place, first, last, more in zip(here, early, late, grown, strict=True):
-            given[hosts[place]] += (first + more - last) // now.scale
-            behind[hosts[place]] = last
-        return stop, _Standing(tuple(given), tuple(behind), now.scale)
-
-    def _reading(self, step: int) -> tuple[int, ...]:
-        """Numbers of the objectives of whom rows are read at `step`, unless their share is 0."""
-        names = {self.hosts[name] for name in self.activity.at(step)}
-        return tuple(number for number, name in enumerate(self.shares) if name in names)
-
-    def _steady_rates(self, hosts: tuple[int, ...], start: int) -> tuple[list[int], int]:
-        """How many parts of a unit a step has for each of `hosts` when shares stay, and the parts of a unit."""
-        if hosts not in self._steady:
-            shares = [_as_written(self._points[host][-1][1]) for host in hosts]
-            self._refuse_none(np.array([shares], dtype=float), start)
-            common = lcm(*(share.denominator for share in shares))
-            weights = [int(share * common) for share in shares]
-            rates = [
-                Fraction(self.global_batch_size // self.batch_multiple * weight, sum(weights)) for weight in weights
-            ]
-            scale = lcm(*(rate.denominator for rate in rates))
-            self._steady[hosts] = [int(rate * scale) for rate in rates], scale
-        return self._steady[hosts]
-
-    def moving_rates(self, hosts: Sequence[int], start: int, stop: int) -> Int[np.ndarray, "steps hosts"]:
-        """How many of `_FINE` parts of a unit the steps have for each of `hosts`."""
-        units, shares = self.global_batch_size // self.batch_multiple, self._shares(hosts, start, stop)
-        total = np.maximum(shares.sum(axis=1, keepdims=True), np.finfo(float).tiny)  # 0 where others will read by then
-        rates = np.rint(shares / total * (units * _FINE)).astype(np.int64)
-        rates[np.arange(len(rates)), rates.argmax(axis=1)] += units * _FINE - rates.sum(axis=1)
-        return rates
-
-    def _shares(self, hosts: Sequence[int], start: int, stop: int) -> Float[np.ndarray, "steps hosts"]:
-        """The shares of `hosts` at steps from `start` to before `stop`."""
-        steps = np.arange(start, stop)
-        points = [np.array(self._points[host]) for host in hosts]
-        return np.stack([np.interp(steps, whens, shares) for whens, shares in (own.T for own in points)], axis=1)
-
-    def _refuse_none(self, shares: Float[np.ndarray, "steps hosts"], start: int) -> None:
-        """Raise where nobody has a share in a step."""
-        none = np.flatnonzero(~(shares > 0).any(axis=1))
-        if len(none):
-            raise InputError(
-                f"expected an objective with a share above 0 in every step, found none from step {start + none[0]} "
-                "on: leave one a share"
-            )
-
-
-def _as_written(share: float) -> Fraction:
-    """The plainest fraction that is this number in double precision: .3 is 3/10 and 1/3 is 1/3."""
-    plain = Fraction(share).limit_denominator(10**6)
-    return plain if float(plain) == share else Fraction(str(float(share)))
-
-
-def _points_of(share: Schedulable, steps: int, what: str) -> list[tuple[float, float]]:
-    """The points that a share follows, at optimizer steps; one that stays has the same from the start on."""
-    return [(0.0, share)] if isinstance(share, (int, float)) else points_at_steps(share, steps, what)
+            given[readers[place]] += (first + more - last) // now.scale
+            behind[readers[place]] = last
+        return stop, _Progress(tuple(given), tuple(behind), now.scale)
 
 
 def check_row_sharing(sources: Mapping[str, ObjectiveRows]) -> None:
-    """Raise where objectives cannot share rows as they are told to."""
-    guests: dict[str, str] = {}
+    """Raise where objectives cannot share rows as their settings ask for."""
+    readers: dict[str, str] = {}
     for name, source in sources.items():
-        host = source.shares_rows_with
-        if host is None:
+        owner = source.shares_rows_with
+        if owner is None:
             continue
-        if host not in sources:
+        if owner not in sources:
             raise InputError(
-                f"expected shares_rows_with of objective {name} to name another objective, found {host!r}: "
+                f"expected shares_rows_with of objective {name} to name another objective, found {owner!r}: "
                 f"there are {', '.join(other for other in sources if other != name)}"
             )
-        if host == name or sources[host].shares_rows_with is not None:
-            raise InputError(
-                f"expected shares_rows_with of objective {name} to name an objective with rows of its own, found {host!r}"
-            )
-        if host in guests:
-            raise InputError(
-                f"expected one objective to read the view of {host}, found {guests[host]} and {name}: "
-                "give one of them rows of its own"
-            )
-        if source.corruption.uses_decoder or sources[host].corruption.uses_decoder:
-            writer = name if source.corruption.uses_decoder else host
-            raise InputError(
-                f"expected objectives that read the same rows for shares_rows_with of objective {name}, found {writer}, which "
-                f"has a decoder write: give {name} rows of its own"
-            )
-        if source.corruption.attention != sources[host].corruption.attention:
-            raise InputError(
-                f"expected objective {name} to read a view of its own attention pattern "
-                f"({source.corruption.attention}), found {host} with {sources[host].corruption.attention}: "
-                "give it rows of its own"
-            )
-        if builds_own_rows(source.corruption):
-            raise InputError(
-                f"expected an objective that changes tokens to read the view of {host}, found {name}, which arranges "
-                "rows itself: give it rows of its own"
-            )
-        guests[host] = name
+        own, others = source.corruption, sources[owner].corruption
+        mends = {
+            f"shares_rows_with of objective {name} to name an objective with rows of its own, found {owner!r}": (
+                owner == name or sources[owner].shares_rows_with is not None
+            ),
+            f"one objective to read the view of {owner}, found {readers.get(owner)} and {name}: give one of them rows "
+            "of its own": owner in readers,
+            f"objectives that read the same rows for shares_rows_with of objective {name}, found "
+            f"{name if own.uses_decoder else owner}, which has a decoder write: give {name} rows of its own": (
+                own.uses_decoder or others.uses_decoder
+            ),
+            f"objective {name} to read a view of its own attention pattern ({own.attention}), found {owner} with "
+            f"{others.attention}: give it rows of its own": own.attention != others.attention,
+            f"an objective that changes tokens to read the view of {owner}, found {name}, which arranges rows itself: "
+            "give it rows of its own": builds_own_rows(own),
+        }
+        for mend, needed in mends.items():
+            if needed:
+                raise InputError(f"expected {mend}")
+        readers[owner] = name
 
 
 def builds_own_rows(corruption: Corruption) -> bool:
-    """Whether a corruption arranges rows itself instead of taking the text as it stands."""
+    """Whether a corruption builds rows itself instead of copying the text as it is."""
     return type(corruption).read_rows is not Corruption.read_rows

@@ -1,21 +1,22 @@
-"""Micro-batches: their keys, and the counts of the whole step that they belong to."""
+"""Keys of micro-batches, and a loader that adds the counts of the whole optimizer step."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 
-from lm_objectives.data.dataset import Batch, RowKey
-from lm_objectives.data.plan import RowPlan
+from lm_objectives.data.dataset import Batch, RowDataset, RowKey
+from lm_objectives.data.plan import ACTIVITY_DELAY, RowPlan
 from lm_objectives.errors import InputError
 
 
 class MicroBatches(Sampler[list[RowKey]]):
-    """The keys of one rank's micro-batches, from an optimizer step on without end.
+    """The keys of one rank's micro-batches, from an optimizer step on, endlessly.
 
     An objective's n rows of a step are dealt in blocks: micro-batch m of rank r gets block m × world + r.
     """
@@ -23,29 +24,74 @@ class MicroBatches(Sampler[list[RowKey]]):
     def __init__(self, plan: RowPlan, start: int, rank: int, world: int, accumulate: int) -> None:
         if plan.batch_multiple % (world * accumulate):
             raise InputError(
-                f"expected devices x accumulate_grad_batches to divide data.batch_multiple ({plan.batch_multiple}), found "
-                f"{world} x {accumulate}: set data.batch_multiple to {world * accumulate} or a multiple of it"
+                f"expected devices x accumulate_grad_batches to divide data.batch_multiple ({plan.batch_multiple}), "
+                f"found {world} x {accumulate}: set data.batch_multiple to {world * accumulate} or a multiple of it"
             )
         self.plan, self.start, self.rank, self.world, self.accumulate = plan, start, rank, world, accumulate
 
     def __iter__(self) -> Iterator[list[RowKey]]:
-        step, before = self.start, self.plan.before(self.start)
-        while True:
-            rows = self.plan.rows(step)
+        for step in count(self.start):
+            rows, before = self.plan.rows(step), self.plan.before(step)
             for micro in range(self.accumulate):
                 keys = []
-                for name, count in rows.items():
-                    size = count // (self.world * self.accumulate)
+                for name, number in rows.items():
+                    size = number // (self.world * self.accumulate)
                     first = before[name] + (micro * self.world + self.rank) * size
                     keys += [RowKey(name, k, step) for k in range(first, first + size)]
                 yield keys
-            for name, count in rows.items():
-                before[name] += count
-            step += 1
+
+
+def validation_batches(dataset: RowDataset, rows: int, size: int, rank: int, world: int) -> list[list[RowKey]]:
+    """The keys of one rank's validation batches, each of one objective.
+
+    Args:
+        dataset: the held-out rows.
+        rows: of each objective over all ranks, at most; 0 means all.
+        size: rows of a batch, at most.
+        rank, world: of the process, and of all processes.
+    """
+    keys: list[list[RowKey]] = []
+    for name, windows in dataset.windows.items():
+        own = range(rank, min(len(windows), rows or len(windows)), world)
+        keys += [[RowKey(name, k) for k in own[at : at + size]] for at in range(0, len(own), size)]
+    return sorted(keys, key=lambda batch: batch[0].k)  # in turn, so that a pass that is cut short has seen all
+
+
+def make_loader(
+    dataset: RowDataset, keys: Iterable[list[RowKey]], num_workers: int, accumulate: int, pin_memory: bool
+) -> DataLoader[Batch]:
+    """A DataLoader of the micro-batches with these keys."""
+    keep_freed_memory()
+    return DataLoader(
+        dataset,
+        batch_sampler=keys,
+        worker_init_fn=keep_freed_memory,
+        collate_fn=_identity,
+        num_workers=num_workers,
+        prefetch_factor=prefetch_factor(num_workers, accumulate),
+        pin_memory=pin_memory,
+    )
+
+
+def prefetch_factor(num_workers: int, accumulate: int) -> int | None:
+    """Micro-batches that each worker may make ahead; `None` without workers.
+
+    Raises:
+        ValueError: for more workers than steps that may be made ahead.
+    """
+    if not num_workers:
+        return None
+    most = (ACTIVITY_DELAY - 2) * accumulate
+    if num_workers > most:
+        raise InputError(
+            f"expected data.num_workers of at most {most}, found {num_workers}: rows may be made at most "
+            f"{ACTIVITY_DELAY} steps ahead, so lower it"
+        )
+    return min(2, most // num_workers)
 
 
 class StepLoader:
-    """Micro-batches that know the counts of their whole optimizer step.
+    """Micro-batches with the counts of their whole optimizer step.
 
     An iterable rather than a `DataLoader`, so that a Trainer puts no sampler of its own into it.
 
@@ -84,17 +130,19 @@ class StepLoader:
 
     def _totals(self, group: Sequence[Batch]) -> dict[str, dict[str, Any]]:
         """Counts of the whole step: numbers on one process, tensors of one element on the device on several."""
-        totals: dict[str, dict[str, Any]] = {}
+        totals: dict[str, Counter[str]] = {}
         for batch in group:
             for name, view in batch.views.items():
-                own = totals.setdefault(name, dict.fromkeys(view.counts, 0))
-                for part, count in view.counts.items():
-                    own[part] += count
+                totals.setdefault(name, Counter()).update(view.counts)
         if self._reduce is None:
-            return totals
-        flat = torch.tensor([count for parts in totals.values() for count in parts.values()])
+            return {name: dict(parts) for name, parts in totals.items()}
+        flat = torch.tensor([total for parts in totals.values() for total in parts.values()])
         summed = iter(self._reduce(flat).unbind())
         return {name: {part: next(summed) for part in parts} for name, parts in totals.items()}
+
+
+def _identity(batch: Any) -> Any:
+    return batch
 
 
 def keep_freed_memory(worker: int = 0) -> None:

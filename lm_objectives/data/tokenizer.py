@@ -1,4 +1,4 @@
-"""The tokenizer, its special tokens made sure of once, and what corruptions need to know of it."""
+"""Train, load and save tokenizers with the special tokens that corruptions need."""
 
 import json
 import logging
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 _SPECIAL = ["[PAD]", "[BOS]", "[EOS]", "[MASK]"]
-
-
-_BYTES = 256
 
 
 _TEXT_FILES = (".json", ".txt", ".jinja")  # what a fast tokenizer is saved as
@@ -66,7 +63,7 @@ def check_tokenizer(tokenizer: int | str, tokens: tuple[str, ...] = ()) -> str |
             "check the path, or give a number to train one"
         )
     special = len({*_SPECIAL, *tokens})
-    smallest = _BYTES + special
+    smallest = 256 + special
     if isinstance(tokenizer, int) and tokenizer < smallest:
         raise InputError(
             f"expected a vocabulary of at least {smallest} tokens (256 bytes and {special} special tokens), "
@@ -159,9 +156,9 @@ def _load(name: str, tokens: tuple[str, ...]) -> tuple["PreTrainedTokenizerFast"
 
 
 def add_leading_space(tokenizer: "Tokenizer") -> None:
-    """Let a byte-level tokenizer read each text behind one space, so that its first word is what it is elsewhere.
+    """Let a byte-level tokenizer read each text after one space, so that its first word is what it is elsewhere.
 
-    Of all ways to do that this one leaves alone what stands behind a special token in the text.
+    Of all ways to do that this one leaves alone what follows a special token in the text.
     """
     from tokenizers import pre_tokenizers
 
@@ -195,9 +192,9 @@ def to_fast_tokenizer(
 
 
 def set_template(tokenizer: "Tokenizer", prefix: Sequence[str], suffix: Sequence[str]) -> None:
-    """Let a tokenizer put special tokens in front of each text and behind it.
+    """Let a tokenizer put special tokens in front of each text and after it.
 
-    Of a pair the first text has both, and the second, whose segment is 1, what stands behind.
+    Of a pair the first text has both, and the second, whose segment is 1, those after it.
     """
     from tokenizers import processors
 
@@ -211,11 +208,11 @@ def set_template(tokenizer: "Tokenizer", prefix: Sequence[str], suffix: Sequence
 def exported_tokenizer(
     tokenizer: "PreTrainedTokenizerFast", prefix: Sequence[int], suffix: Sequence[int], model_input_names: Sequence[str]
 ) -> "PreTrainedTokenizerFast":
-    """A tokenizer as it lies beside a model: a copy that makes of a text what the model reads.
+    """A copy of a tokenizer for a model's folder, which makes of a text what the model reads.
 
     Args:
         tokenizer: as `make_tokenizer` gives it.
-        prefix, suffix: ids of the special tokens in front of a text and behind it.
+        prefix, suffix: ids of the special tokens in front of a text and after it.
         model_input_names: what the model takes of an encoded text.
     """
     from transformers import PreTrainedTokenizerFast

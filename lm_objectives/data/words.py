@@ -1,8 +1,9 @@
-"""Where words begin: in a tokenizer's vocabulary, in a text, and in what a training of a tokenizer has to remember."""
+"""Where words begin, in a tokenizer's vocabulary and in a text."""
 
 import json
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,11 +21,8 @@ _UNSPACED = re.compile(
 _UNSPACED_COST = 64
 
 
-_BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
-
-
 def training_cost(text: str) -> int:
-    """Characters of a text as they weigh in a tokenizer's training, which remembers every different word.
+    """Memory that a text takes in a tokenizer's training, which keeps every different word, in English characters.
 
     Where there are no spaces, a word is a whole phrase, and nearly every phrase is another: measured, a million Chinese
     characters took as much memory as 60 million English ones.
@@ -57,7 +55,7 @@ def starts_word(tokenizer: "Tokenizer", special: set[int], size: int) -> np.ndar
     plan = json.loads(tokenizer.to_str())
     model = plan["model"]
     kind, prefix = model.get("type"), model.get("continuing_subword_prefix") or "##"
-    letters = _byte_letters() if is_byte_level(tokenizer) else None
+    spell = _speller(tokenizer)
     starts = np.zeros(size, dtype=bool)
     for token, number in tokenizer.get_vocab(with_added_tokens=True).items():
         if number in special or kind == "WordLevel":
@@ -65,16 +63,16 @@ def starts_word(tokenizer: "Tokenizer", special: set[int], size: int) -> np.ndar
         elif kind == "WordPiece":
             starts[number] = not token.startswith(prefix) or _begins(token.removeprefix(prefix))
         else:
-            starts[number] = _begins(_spelled(token, letters))
+            starts[number] = _begins(spell(token))
     return starts
 
 
 def breaks_line(tokenizer: "Tokenizer", size: int) -> np.ndarray:
-    """Whether each token ends in a line break or a tab, behind which a word begins without a space, `(vocab,)`."""
-    letters = _byte_letters() if is_byte_level(tokenizer) else None
+    """Whether each token ends in a line break or a tab, after which a word begins without a space, `(vocab,)`."""
+    spell = _speller(tokenizer)
     breaks = np.zeros(size, dtype=bool)
     for token, number in tokenizer.get_vocab(with_added_tokens=True).items():
-        breaks[number] = _spelled(token, letters).endswith(("\n", "\r", "\t"))
+        breaks[number] = spell(token).endswith(("\n", "\r", "\t"))
     return breaks
 
 
@@ -95,20 +93,13 @@ def _kinds(*parts: Any) -> set[str]:
     return found
 
 
-def _byte_letters() -> dict[str, int]:
-    """The byte that each letter of a byte-level vocabulary stands for: printable ones for themselves."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
+def _speller(tokenizer: "Tokenizer") -> Callable[[str], str]:
+    """A function from a token to its text, with U+FFFD where it begins with a part of a character."""
+    from tokenizers import decoders
 
-
-def _spelled(token: str, letters: dict[str, int] | None) -> str:
-    """The text that a token stands for, with U+FFFD where it begins with a part of a character."""
-    if letters is not None and all(letter in letters for letter in token):
-        return bytes(letters[letter] for letter in token).decode("utf-8", errors="replace")
-    if found := _BYTE_TOKEN.fullmatch(token):
-        return bytes([int(found[1], 16)]).decode("utf-8", errors="replace")
-    return token.replace("▁", " ")
+    sentence_piece = decoders.Sequence([decoders.ByteFallback(), decoders.Replace("▁", " ")])
+    decoder = decoders.ByteLevel() if is_byte_level(tokenizer) else sentence_piece
+    return lambda token: decoder.decode([token])
 
 
 def _begins(text: str) -> bool:

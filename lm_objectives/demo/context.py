@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerFast
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.corruptions.random import derive_seed, row_keys
 from lm_objectives.data.cache import TokenText
-from lm_objectives.data.preparation.encode import Encoder, EncoderInput, TokenArrays
+from lm_objectives.data.preparation.documents import DocumentPiece
+from lm_objectives.data.preparation.encode import Encoder, TokenArrays
 from lm_objectives.data.tokenizer import vocabulary_of
 from lm_objectives.demo.generate import Sampling
 from lm_objectives.demo.terminal import wrap
@@ -188,8 +189,8 @@ def tokenize(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, vocabular
         InputError: where the tokenizer finds nothing in one.
     """
     # English rules know all scripts' full stops
-    made = Encoder(tokenizer.backend_tokenizer, vocabulary, "en", pairs=True)(EncoderInput(text) for text in texts)
-    if made.without_tokens:
+    made = Encoder(tokenizer.backend_tokenizer, vocabulary, "en", pairs=True)(DocumentPiece(text) for text in texts)
+    if made.counts["without_tokens"]:
         raise InputError("expected a text with words, found one in which the tokenizer knows none: give another text")
     assert made.pairs is not None
     return _to_text(made.text, vocabulary.size, _to_text(made.pairs, vocabulary.size))

@@ -38,7 +38,7 @@ def test_an_epoch_reads_every_window_once(dataset: RowDataset, monkeypatch: pyte
 
         windows = len(dataset.windows[name])
         with monkeypatch.context() as patch:
-            patch.setattr(type(corruption), "read", watch)
+            patch.setattr(type(corruption), "read_rows", watch)
             for epoch in range(2):
                 keys = [RowKey(name, k) for k in range(epoch * windows, (epoch + 1) * windows)]
                 for at in range(0, windows, 7):

@@ -251,15 +251,15 @@ def test_a_fraction_of_a_training_without_end_is_one_clear_line() -> None:
     [
         (
             {"causal": SOURCES["causal"], "masked": ObjectiveRows(TokenMasking(), shares_rows_with="orders")},
-            "view_of of objective masked to name another objective, found 'orders': there are causal",
+            "shares_rows_with of objective masked to name another objective, found 'orders': there are causal",
         ),
         (
             {"masked": ObjectiveRows(TokenMasking(), shares_rows_with="masked")},
-            "view_of of objective masked to name an objective with rows of its own, found 'masked'",
+            "shares_rows_with of objective masked to name an objective with rows of its own, found 'masked'",
         ),
         (
             SOURCES | {"more": ObjectiveRows(TokenMasking(), shares_rows_with="hidden")},
-            "view_of of objective more to name an objective with rows of its own, found 'hidden'",
+            "shares_rows_with of objective more to name an objective with rows of its own, found 'hidden'",
         ),
         (
             SOURCES | {"more": ObjectiveRows(TokenMasking(), shares_rows_with="order")},

@@ -1,17 +1,15 @@
-"""Counts of training targets: right on texts of any kind, kept between starts, and never taken from another's file."""
+"""Counts of training targets, on texts of any kind."""
 
-import importlib
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from utils import row_cases
 
 from lm_objectives import TextDataModule
 from lm_objectives.corruptions.base import Corruption
@@ -26,7 +24,7 @@ from lm_objectives.corruptions.text_denoising import TextInfilling
 from lm_objectives.data import target_counts
 from lm_objectives.data.dataset import RowDataset, RowKey, RowSettings
 from lm_objectives.data.plan import ObjectiveRows
-from lm_objectives.data.target_counts import count_targets
+from lm_objectives.data.target_counts import check_scored, count_targets
 from lm_objectives.objectives.metrics import ConstantNats, over_vocabulary
 from lm_objectives.views import Rows, View, Vocabulary
 
@@ -90,7 +88,7 @@ def as_counter(counts: torch.Tensor) -> dict[int, int]:
 def test_they_are_counts_by_hand(data: TextDataModule) -> None:
     """Oracle: all rows of an epoch, made by the corruption of held-out rows, target by target."""
     found = data.target_counts()
-    sources = data._validating()
+    sources = data._validation_sources()
     rows = RowDataset(data.text.training, sources, data.vocabulary, SETTINGS, "training")
     assert set(found) == set(sources)
     for name, source in sources.items():
@@ -124,7 +122,10 @@ def test_no_unigram_model_of_the_text_is_better(data: TextDataModule) -> None:
         assert own.compute() < plain.compute() + data.vocabulary.size / counted.sum() + 0.02, name
 
 
-# What is kept.
+# Of which rows.
+
+
+Count = Callable[[Mapping[str, ObjectiveRows]], dict[str, torch.Tensor]]
 
 
 @pytest.fixture(scope="module")
@@ -143,96 +144,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> TextDataModule:
     return made
 
 
-Count = Callable[..., dict[str, torch.Tensor]]
-
-
 @pytest.fixture
-def count(small: TextDataModule, tmp_path: Path) -> Count:
-    """Counts of the small text, kept in an empty folder."""
-
-    def call(
-        sources: Mapping[str, ObjectiveRows], settings: RowSettings = SETTINGS, folder: Path = tmp_path
-    ) -> dict[str, torch.Tensor]:
-        return count_targets(small.text.training, sources, small.vocabulary, settings, folder)
-
-    return call
-
-
-def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def test_a_second_start_reads_what_the_first_counted(
-    count: Count, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = count(SOURCES | PAIRS)
-    files = len(SOURCES | PAIRS) - 1  # a guest lies beside its host
-    assert len(list(tmp_path.iterdir())) == files
-    monkeypatch.delattr(target_counts, "_count")
-    assert same(count(SOURCES | PAIRS), first)
-    assert same(count({name: replace(source) for name, source in SOURCES.items()}), {n: first[n] for n in SOURCES})
-
-
-OTHERS: dict[str, Any] = {
-    "corruption": {"sources": {"it": ObjectiveRows(SpanCorruption(0.3))}},
-    "class": {"sources": {"it": ObjectiveRows(TextInfilling())}},
-    "name": {"sources": {"other": ObjectiveRows(SpanCorruption())}},
-    "seed": {"settings": RowSettings(WINDOW, seed=1)},
-    "window": {"settings": RowSettings(WINDOW // 2)},
-    "packing": {"settings": RowSettings(WINDOW, packing=False)},
-    "mixture": {"settings": RowSettings(WINDOW, rates=(1.0,))},
-}
-
-
-@pytest.mark.parametrize("change", OTHERS)
-def test_others_have_files_of_their_own(change: str, count: Count, tmp_path: Path) -> None:
-    before = {"sources": {"it": ObjectiveRows(SpanCorruption())}}
-    count(**before)
-    count(**before | OTHERS[change])
-    count(**before)
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def cut_off(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-40])
-
-
-def holed(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2 : len(content) // 2 + 8] = b"\xff" * 8
-    path.write_bytes(content)
-
-
-def another(path: Path) -> None:
-    with path.open("wb") as file:
-        np.savez(file, x=np.zeros(3))
-
-
-def of_fractions(path: Path) -> None:
-    with path.open("wb") as file:
-        np.savez(file, **{"counts/it": np.zeros(3)})
-
-
-def bare(path: Path) -> None:
-    with path.open("wb") as file:
-        np.save(file, np.zeros(3))
-
-
-@pytest.mark.parametrize("spoil", [cut_off, holed, another, of_fractions, bare, lambda path: path.write_bytes(b"")])
-def test_a_file_that_is_not_whole_is_made_anew(spoil: Callable[[Path], Any], count: Count, tmp_path: Path) -> None:
-    sources = {"it": SOURCES["causal"]}
-    right = count(sources)
-    [file] = tmp_path.iterdir()
-    content = file.read_bytes()
-    spoil(file)
-    assert same(count(sources), right)
-    assert file.read_bytes() == content
-
-
-def test_a_folder_that_cannot_be_written_is_done_without(count: Count, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    sources = {"it": SOURCES["causal"]}
-    assert same(count(sources, folder=tmp_path / "file"), count(sources))
+def count(small: TextDataModule) -> Count:
+    """Counts of the small text."""
+    return lambda sources: count_targets(small.text.training, sources, small.vocabulary, SETTINGS)
 
 
 def test_a_large_text_is_counted_in_part(small: TextDataModule, count: Count, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +158,7 @@ def test_a_large_text_is_counted_in_part(small: TextDataModule, count: Count, mo
     assert as_counter(count({"spans": SOURCES["spans"]})["spans"]) == oracle
 
 
-def test_held_out_rates_share_a_file(small: TextDataModule) -> None:
+def test_rows_are_made_as_held_out_ones(small: TextDataModule) -> None:
     """Held-out rows are masked alike whatever a run trains with, and so are those that are counted."""
     before = small.target_counts()["masked"]
     try:
@@ -265,39 +180,59 @@ class Distance(Corruption):
         return replace(view, targets=view.targets - 9)
 
 
-def test_targets_that_are_no_classes_are_not_counted(count: Count, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert count({"it": ObjectiveRows(Distance())}) == {}
-    monkeypatch.delattr(target_counts, "_count")
-    assert count({"it": ObjectiveRows(Distance())}) == {}
+def test_targets_that_are_no_classes_are_not_counted(count: Count) -> None:
+    found = count({"it": ObjectiveRows(Distance()), "other": SOURCES["causal"]})
+    assert list(found) == ["other"]
+    assert torch.equal(found["other"], count({"other": SOURCES["causal"]})["other"])
 
 
-def test_what_has_no_plain_data_is_counted_each_time(count: Count, tmp_path: Path) -> None:
-    class Local(NextToken):
-        """Of a notebook."""
-
-    assert torch.equal(count({"it": ObjectiveRows(Local())})["it"], count({"it": SOURCES["causal"]})["it"])
-    assert len(list(tmp_path.iterdir())) == 1
+# A text of which an objective scores nothing is refused before the training.
 
 
-OWN = """
-from lm_objectives.corruptions.causal_lm import NextToken
+@dataclass(frozen=True)
+class LateMasking(TokenMasking):
+    """Masks nothing before step 50."""
 
-class Own(NextToken):
-    def corrupt(self, rows, vocabulary):
-        view = super().corrupt(rows, vocabulary)
-        view.targets.{change}
-        return view
-"""
+    step: int = 0
+
+    def at_step(self, step: int, steps: int) -> Corruption:
+        del steps
+        return replace(self, step=step)
+
+    def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
+        lengths = rows.lengths if self.step >= 50 else np.zeros_like(rows.lengths)
+        return super().corrupt(replace(rows, lengths=lengths), vocabulary)
 
 
-def test_a_class_that_changes_is_counted_anew(count: Count, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "here").mkdir()
-    monkeypatch.syspath_prepend(tmp_path / "here")
-    found = []
-    for change in ("zero_()", "fill_(7)"):
-        (tmp_path / "here" / "own_corruption.py").write_text(OWN.format(change=change))
-        sys.modules.pop("own_corruption", None)
-        importlib.invalidate_caches()
-        own = importlib.import_module("own_corruption").Own()
-        found.append(as_counter(count({"it": ObjectiveRows(own)}, folder=tmp_path / "kept")["it"]))
-    assert [list(counts) for counts in found] == [[0], [7]]
+def test_sources_that_score_pass(tmp_path: Path) -> None:
+    check_scored(
+        RowDataset(row_cases.write(tmp_path, 20), row_cases.SOURCES, row_cases.VOCABULARY, SETTINGS, "training")
+    )
+
+
+def test_an_objective_that_scores_later_passes(tmp_path: Path) -> None:
+    sources = {"masked": ObjectiveRows(LateMasking(0.5))}
+    check_scored(
+        RowDataset(
+            row_cases.write(tmp_path, 20), sources, row_cases.VOCABULARY, replace(SETTINGS, steps=100), "training"
+        )
+    )
+    with pytest.raises(ValueError, match="that objective masked can score"):
+        check_scored(
+            RowDataset(
+                row_cases.write(tmp_path, 20), sources, row_cases.VOCABULARY, replace(SETTINGS, steps=40), "training"
+            )
+        )
+
+
+@pytest.mark.parametrize("name", ["masked", "hidden"])
+def test_a_text_of_special_tokens_alone_is_one_clear_line(name: str, tmp_path: Path) -> None:
+    """As where a tokenizer knows no letter of a language: every token is unknown, and none is ever masked."""
+    text = row_cases.write(tmp_path, 20)
+    nothing = replace(row_cases.VOCABULARY, special=tuple(range(80)))
+    sources = {host: row_cases.SOURCES[host] for host in ({"masked"} if name == "masked" else {"order", "hidden"})}
+    with pytest.raises(
+        ValueError, match=f"^expected text that objective {name} can score, found no position"
+    ) as caught:
+        check_scored(RowDataset(text, sources, nothing, SETTINGS, "training"))
+    assert "\n" not in str(caught.value)

@@ -15,7 +15,8 @@ from utils.small_corpus import write_corpus
 
 from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.data.cache import open_cache
-from lm_objectives.data.preparation.encode import Encoder, EncoderInput
+from lm_objectives.data.preparation.documents import DocumentPiece
+from lm_objectives.data.preparation.encode import Encoder
 from lm_objectives.data.preparation.prepare import prepare
 from lm_objectives.data.tokenizer import exported_tokenizer, make_tokenizer, vocabulary_of
 from lm_objectives.export import export
@@ -141,7 +142,7 @@ def test_what_looks_like_a_special_token_is_the_text_of_training_where_asked(cau
     run, folder = causal
     text = "The [MASK] ran home [EOS]."
     encode = Encoder(run.tokenizer.backend_tokenizer, run.module.vocabulary, "en")
-    right = encode([EncoderInput(text)]).text.arrays(run.module.vocabulary.size)["tokens"].tolist()
+    right = encode([DocumentPiece(text)]).text.arrays(run.module.vocabulary.size)["tokens"].tolist()
     assert AutoTokenizer.from_pretrained(folder, split_special_tokens=True, **BOTH)(text)["input_ids"] == right
 
 

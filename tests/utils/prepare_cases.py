@@ -29,7 +29,7 @@ def content(folder: Path) -> dict[str, bytes]:
     """Every file of a cache; without the time that it took."""
     files = {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
     meta = json.loads(files["meta.json"])
-    del meta["census"]["seconds"], meta["corpus"]
+    del meta["statistics"]["seconds"], meta["corpus"]
     return {**files, "meta.json": json.dumps(meta).encode()}
 
 

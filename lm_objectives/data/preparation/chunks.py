@@ -1,10 +1,10 @@
-"""Documents in chunks that are encoded side by side, each finished one a file, and put together at the end."""
+"""Encode documents in parallel, in chunks of which each is a file, and put the chunks together."""
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.lib import format as npy
 
 from lm_objectives.data.cache import PAIRS, SPLITS
-from lm_objectives.data.preparation.arrays import AppendableArray
 from lm_objectives.data.preparation.documents import DocumentPiece
-from lm_objectives.data.preparation.encode import Encoder, EncoderInput, token_dtype
+from lm_objectives.data.preparation.encode import Encoder
 from lm_objectives.files import atomic_write
 
 _CHUNK = 2**20  # characters, about; the same for any number of cores
@@ -39,20 +39,20 @@ class DocumentChunk:
 
     number: int
     corpus: int
-    parts: dict[str, list[EncoderInput]] = field(repr=False)
+    parts: dict[str, list[DocumentPiece]] = field(repr=False)
 
 
 def chunk_documents(pieces: Iterable[tuple[bool, DocumentPiece]]) -> Iterator[DocumentChunk]:
-    """Documents in chunks of a size that depends on them alone; each piece comes with whether it is held out."""
+    """Group documents, each piece with whether it is held out, into chunks of a size that depends on them alone."""
     number = size = 0
-    parts: dict[str, list[EncoderInput]] = {split: [] for split in SPLITS}
+    parts: dict[str, list[DocumentPiece]] = {split: [] for split in SPLITS}
     ahead = chain(pieces, [None])
     following = next(ahead)
     while following is not None:
         (held_out, piece), following = following, next(ahead)
         size += len(piece.text)
         ends = following is None or following[1].begins
-        parts[SPLITS[held_out]].append(EncoderInput(piece.text, piece.begins, ends))
+        parts[SPLITS[held_out]].append(piece._replace(ends=ends))
         if following is None or size >= _CHUNK or following[1].corpus != piece.corpus:
             yield DocumentChunk(number, piece.corpus, parts)
             number, size, parts = number + 1, 0, {split: [] for split in SPLITS}
@@ -71,24 +71,25 @@ def encode_chunks(
         encoder: makes tokens of a chunk.
         size: tokens in the vocabulary.
         folder: gets `000000.npz` and so on, each in its place only when it is whole.
-        told: called with documents and tokens of each chunk as it is finished.
+        report: called with documents and tokens of each chunk as it is finished.
     """
 
     def encode(chunk: DocumentChunk) -> tuple[int, int]:
         path = folder / f"{chunk.number:06d}.npz"
         try:
-            tokens = _tokens_in(path)
+            with np.load(path) as found:
+                tokens = sum(len(found[f"{split}/tokens"]) for split in SPLITS)
         except (OSError, EOFError, ValueError, BadZipFile):  # not there, or not whole
             arrays: dict[str, Any] = {"corpus": chunk.corpus}
             for split, parts in chunk.parts.items():
                 made = encoder(parts)
-                for stream, layout in {split: made.text, f"{split}/{PAIRS}": made.pairs}.items():
-                    if layout is not None:
-                        arrays |= {f"{stream}/{name}": array for name, array in layout.arrays(size).items()}
-                arrays[f"{split}/counts"] = np.array([getattr(made, name) for name in _COUNTS])
+                for stream, encoded in {split: made.text, f"{split}/{PAIRS}": made.pairs}.items():
+                    if encoded is not None:
+                        arrays |= {f"{stream}/{name}": array for name, array in encoded.arrays(size).items()}
+                arrays[f"{split}/counts"] = np.array([made.counts[name] for name in _COUNTS])
             with atomic_write(path) as file:
                 np.savez(file, **arrays)
-            tokens = _tokens_in(path)
+            tokens = sum(len(arrays[f"{split}/tokens"]) for split in SPLITS)
         return sum(part.begins for parts in chunk.parts.values() for part in parts), tokens
 
     threads = min(available_cores(), _MOST_THREADS)
@@ -106,49 +107,73 @@ def encode_chunks(
             raise
 
 
-def _tokens_in(path: Path) -> int:
-    """Tokens of a chunk that was encoded, over both splits."""
-    with np.load(path) as found:
-        return sum(len(found[f"{split}/tokens"]) for split in SPLITS)
+def write_array(path: Path, parts: Iterable[np.ndarray]) -> None:
+    """Write arrays as one `.npy` file, one after another along the first axis, so that memory holds one at a time.
+
+    The header is written again at the end; numpy leaves room in it for a first axis of any length. Unlike `numpy.save`,
+    a full disk is an error with its number.
+
+    Args:
+        path: the file, made anew.
+        parts: at least one, of the dtype and row shape of the first.
+    """
+    parts, length = iter(parts), 0
+    first = next(parts)
+
+    def write_header() -> None:
+        file.seek(0)
+        header = {"descr": npy.dtype_to_descr(first.dtype), "fortran_order": False, "shape": (length, *first.shape[1:])}
+        npy.write_array_header_1_0(file, header)
+
+    with path.open("wb") as file:
+        write_header()
+        for part in chain([first], parts):
+            file.write(part.astype(first.dtype, casting="safe").tobytes())
+            length += len(part)
+        write_header()
 
 
-def join_chunks(files: list[Path], corpora: int, size: int, folder: Path, stream: str) -> None:
+def join_chunks(files: list[Path], corpora: int, folder: Path, stream: str) -> None:
     """Put a stream of the chunks together.
 
     Args:
         files: of the chunks, in their order.
         corpora: how many there are.
-        size: tokens in the vocabulary.
-        folder: gets the arrays of `corruption.base.Text` as `.npy` files, and `corpora.npy`, where each corpus starts
-            in the tokens and where the last one stops.
+        folder: gets the arrays of `views.Text` as `.npy` files, and `corpora.npy`, where each corpus starts in the
+            tokens and where the last one stops.
         stream: training or validation, or the sentences of one.
     """
-    bounds = [0] * (corpora + 1)
-    offset = np.dtype(np.int64)
+
+    def join(name: str, starts: np.ndarray | None = None, close: bool = False) -> np.ndarray:
+        """Write an array, its numbers counted on from each chunk's start; where its own chunks start and stop."""
+        lengths = [0]
+
+        def parts() -> Iterator[np.ndarray]:
+            for number, path in enumerate(files):
+                with np.load(path) as found:
+                    part = found[f"{stream}/{name}"]
+                lengths.append(len(part))
+                yield part if starts is None else part + starts[number]
+            if close and starts is not None:
+                yield starts[-1:]
+
+        write_array(folder / f"{name}.npy", parts())
+        return np.cumsum(lengths)
+
     folder.mkdir()
-    with ExitStack() as stack:
-        tokens = stack.enter_context(AppendableArray(folder / "tokens.npy", token_dtype(size)))
-        sentences = stack.enter_context(AppendableArray(folder / "sentences.npy", offset, (2,)))
-        paragraphs = stack.enter_context(AppendableArray(folder / "paragraphs.npy", offset))
-        documents = stack.enter_context(AppendableArray(folder / "documents.npy", offset))
-        for path in files:
-            with np.load(path) as found:
-                names = ("tokens", "sentences", "paragraphs", "documents")
-                part = {name: found[f"{stream}/{name}"] for name in names}
-                corpus = int(found["corpus"])
-            documents.append(part["documents"] + tokens.length)
-            paragraphs.append(part["paragraphs"] + sentences.length)
-            sentences.append(part["sentences"] + tokens.length)
-            tokens.append(part["tokens"])
-            bounds[corpus + 1 :] = [tokens.length] * (corpora - corpus)
-        documents.append([tokens.length])
-        paragraphs.append([sentences.length])
-        corpora_file = stack.enter_context(AppendableArray(folder / "corpora.npy", offset))
-        corpora_file.append(bounds)
+    tokens = join("tokens")
+    sentences = join("sentences", tokens)
+    join("paragraphs", sentences, close=True)
+    join("documents", tokens, close=True)
+    numbers = []
+    for path in files:
+        with np.load(path) as found:
+            numbers.append(int(found["corpus"]))
+    write_array(folder / "corpora.npy", [tokens[np.searchsorted(numbers, range(corpora + 1))]])
 
 
 def add_counts(files: list[Path], split: str) -> dict[str, int]:
-    """What was counted of a split in all chunks."""
+    """The counts of a split over all chunks."""
     totals = np.zeros(len(_COUNTS), dtype=np.int64)
     for path in files:
         with np.load(path) as found:

@@ -1,4 +1,4 @@
-"""Documents in pieces, so that none is too long for memory."""
+"""Cut documents into pieces, so that none is too long for memory."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -23,21 +23,22 @@ _SEARCHED = 4  # the last 1 / 4 of a piece: the best place there is taken before
 
 
 class DocumentPiece(NamedTuple):
-    """A document, or a part of a long one; the pieces of a document put together are its text.
+    """A document, or a part of a long one; the pieces of a document one after another are its text.
 
     Attributes:
         text: what follows the piece before; it is cut as `cut_place` says.
-        begins: whether it is its document's first.
+        begins, ends: whether it is its document's first, and its last; the latter is known to `chunk_documents` alone.
         corpus: number of the corpus that it is of.
     """
 
     text: str
     begins: bool = True
+    ends: bool = True
     corpus: int = 0
 
 
 def cut_document(parts: Iterable[str]) -> Iterator[DocumentPiece]:
-    """A document, given in parts of any length, in pieces of at most `PIECE` characters."""
+    """Cut a document, given in parts of any length, into pieces of at most `MAX_PIECE` characters."""
     held: list[str] = []
     size, begins = 0, True
     for part in parts:
@@ -55,10 +56,10 @@ def cut_document(parts: Iterable[str]) -> Iterator[DocumentPiece]:
 
 
 def cut_place(text: str, start: int, most: int) -> int:
-    """Where to cut a text that goes on, at most `most` characters behind `start`.
+    """Where to cut a text that goes on, at most `most` characters after `start`.
 
     A tokenizer that looks at words makes of both parts what it makes of the whole, since the cut lies in front of a
-    single space, or behind a full stop where none follows. Best of all it ends a sentence; a text that has neither in
+    single space, or after a full stop where none follows. Best of all it ends a sentence; a text that has neither in
     the last quarter is cut at any white space, or in the middle of a word.
     """
     first, last = start + most - most // _SEARCHED, start + most

@@ -1,16 +1,17 @@
-"""Documents into streams of tokens, with the places of their sentences."""
+"""Encode documents into streams of tokens, with the places of their sentences."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lm_objectives.data.preparation.documents import cut_place
+from lm_objectives.data.preparation.documents import DocumentPiece, cut_place
 from lm_objectives.data.preparation.sentences import (
-    Span,
+    Place,
     find_sentences,
     locate_sentences,
     sentences_at,
@@ -25,38 +26,18 @@ from lm_objectives.views import Vocabulary
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-PARAGRAPH_BREAK = "\n\n"
-
-
 _LONGEST = 2**16  # characters of a text that is encoded in one piece
 
 
 _AT_ONCE = 2**18  # characters of texts that are encoded together: what is said of their tokens is many times as large
 
 
-_OFFSET = np.dtype(np.int64)
-
-
-class EncoderInput(NamedTuple):
-    """A document, or a part of one, to be encoded.
-
-    Attributes:
-        text: of the part.
-        begins, ends: whether it is the first part of its document, and the last.
-    """
-
-    text: str
-    begins: bool = True
-    ends: bool = True
-
-
 @dataclass
 class TokenArrays:
-    """Tokens of documents, as the arrays of `corruption.base.Text` without their last bounds.
+    """Tokens of documents, as the arrays of `views.Text` without their last bounds.
 
     Attributes:
-        tokens, sentences, paragraphs, documents: as there, counted from the layout's own start; arrays one after
-            another.
+        tokens, sentences, paragraphs, documents: as there, counted from the own start; arrays one after another.
         length, sentence_count: how many there are so far.
     """
 
@@ -72,7 +53,7 @@ class TokenArrays:
         tokens: np.ndarray,
         sentences: np.ndarray,
         paragraphs: np.ndarray,
-        part: EncoderInput,
+        part: DocumentPiece,
         vocabulary: Vocabulary,
     ) -> None:
         """Add a part of a document: bos where it begins, its tokens, eos where it ends.
@@ -100,40 +81,28 @@ class TokenArrays:
         """The arrays by name: tokens as narrow as the vocabulary allows, offsets in int64."""
         tokens = np.concatenate([np.empty(0, np.uint32), *self.tokens])
         return {
-            "tokens": tokens.astype(token_dtype(vocabulary_size)),
-            "sentences": np.concatenate([np.empty((0, 2), _OFFSET), *self.sentences]),
-            "paragraphs": np.concatenate([np.empty(0, _OFFSET), *self.paragraphs]),
-            "documents": np.array(self.documents, dtype=_OFFSET),
+            "tokens": tokens.astype(np.uint16 if vocabulary_size <= 2**16 else np.uint32),
+            "sentences": np.concatenate([np.empty((0, 2), np.int64), *self.sentences]),
+            "paragraphs": np.concatenate([np.empty(0, np.int64), *self.paragraphs]),
+            "documents": np.array(self.documents, dtype=np.int64),
         }
 
 
 @dataclass
 class EncodedDocuments:
-    """What an encoder makes of some documents.
+    """Tokens and counts of encoded documents.
 
     Attributes:
         text: their tokens.
         pairs: the tokens of their sentences, each encoded alone; `None` where they are not wanted.
-        words: between white space.
-        characters, bytes: of the texts, in UTF-8.
-        unspaced: letters of scripts that put no spaces between words.
-        unknown: tokens that stand for what the tokenizer does not know.
-        without_tokens: documents of which the tokenizer makes nothing, and which are left out, here too.
+        counts: `words` between white space, `characters` and `bytes` of the texts, in UTF-8, letters of scripts that
+            put no spaces between words (`unspaced`), tokens that stand for what the tokenizer does not know
+            (`unknown`), and documents of which the tokenizer makes nothing, which are left out (`without_tokens`).
     """
 
     text: TokenArrays = field(default_factory=TokenArrays)
     pairs: TokenArrays | None = None
-    words: int = 0
-    characters: int = 0
-    bytes: int = 0
-    unspaced: int = 0
-    unknown: int = 0
-    without_tokens: int = 0
-
-
-def token_dtype(vocabulary_size: int) -> np.dtype:
-    """The narrowest type that holds every id of a vocabulary."""
-    return np.dtype(np.uint16 if vocabulary_size <= 2**16 else np.uint32)
+    counts: Counter[str] = field(default_factory=Counter)
 
 
 class Encoder:
@@ -147,7 +116,7 @@ class Encoder:
         vocabulary: the same tokenizer's ids.
         language: as in `find_sentences`.
         pairs: whether sentences are encoded alone too, each as the beginning of a text, so that neither white space
-            nor a capital's token tells what stood in front of it.
+            nor a capital's token shows what stood in front of it.
     """
 
     def __init__(self, tokenizer: "Tokenizer", vocabulary: Vocabulary, language: str, pairs: bool = False) -> None:
@@ -156,33 +125,30 @@ class Encoder:
         unknown = unknown_token(tokenizer)
         self._sizes = _sizes_in_bytes(tokenizer)
         self._unknown = None if unknown is None else tokenizer.token_to_id(unknown)
-        self._separator = self._further.encode(PARAGRAPH_BREAK, add_special_tokens=False).ids
+        self._separator = self._further.encode("\n\n", add_special_tokens=False).ids
 
-    def __call__(self, parts: Iterable[EncoderInput]) -> EncodedDocuments:
-        """What documents, or parts of them, are made into, in their order."""
+    def __call__(self, parts: Iterable[DocumentPiece]) -> EncodedDocuments:
+        """Encode documents, or parts of them, in their order."""
         made = EncodedDocuments(pairs=TokenArrays() if self._pairs else None)
         for part in parts:
             paragraphs = find_sentences(part.text, self._language)
             tokens, starts, stops = self._tokens(part)
             if part.begins and part.ends and not len(tokens):
-                made.without_tokens += 1
+                made.counts["without_tokens"] += 1
                 continue
-            made.words += len(part.text.split())
-            made.characters += len(part.text)
-            made.bytes += len(part.text.encode())
-            made.unspaced += unspaced(part.text)
-            made.unknown += int(np.count_nonzero(tokens == self._unknown))
+            words, unknown = len(part.text.split()), int(np.count_nonzero(tokens == self._unknown))
+            made.counts.update(words=words, characters=len(part.text), bytes=len(part.text.encode()))
+            made.counts.update(unspaced=unspaced(part.text), unknown=unknown)
             goes_on = not part.begins and bool(paragraphs) and not starts_paragraph(part.text, paragraphs[0][0][0])
             sentences, firsts = locate_sentences(starts, stops, paragraphs)
             made.text.add(tokens, sentences, firsts[goes_on:], part, self._vocabulary)
             if made.pairs is not None:
-                alone, sentences, firsts = self._alone(
-                    sentences_at(part.text, paragraphs), not part.begins and not goes_on
-                )
+                texts, divided = sentences_at(part.text, paragraphs), not part.begins and not goes_on
+                alone, sentences, firsts = self._encode_alone(texts, divided)
                 made.pairs.add(alone, sentences, firsts[goes_on:], part, self._vocabulary)
         return made
 
-    def _tokens(self, part: EncoderInput) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _tokens(self, part: DocumentPiece) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Tokens of a part, and the characters where each starts and stops, `(tokens,)` each."""
         bounds = [0]
         while len(part.text) - bounds[-1] > _LONGEST:
@@ -195,46 +161,46 @@ class Encoder:
         ids = np.concatenate([np.array(encoding.ids, dtype=np.int64) for encoding in encodings])
         if self._sizes is not None:
             return ids, *token_offsets(self._sizes[ids], part.text)
-        spans = [np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2) for encoding in encodings]
-        starts, stops = np.concatenate([span + offset for span, offset in zip(spans, bounds, strict=False)]).T
+        offsets = [np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2) for encoding in encodings]
+        starts, stops = np.concatenate([own + start for own, start in zip(offsets, bounds, strict=False)]).T
         return ids, starts, stops
 
-    def _alone(self, paragraphs: list[list[str]], divided: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _encode_alone(self, paragraphs: list[list[str]], divided: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Tokens of sentences, each encoded alone, with a separator between paragraphs.
 
         Args:
             paragraphs: sentences of each.
-            divided: whether one stands in front of the first paragraph too.
+            divided: whether a separator stands in front of the first paragraph too.
         """
         sentences = encode_texts(self._first, [sentence for paragraph in paragraphs for sentence in paragraph])
         tokens: list[int] = []
-        spans: list[Span] = []
+        places: list[Place] = []
         firsts: list[int] = []
         for paragraph in paragraphs:
             filled = [ids for encoding in islice(sentences, len(paragraph)) if (ids := encoding.ids)]
             if filled:
-                firsts.append(len(spans))
-                tokens += self._separator if spans or divided else []
+                firsts.append(len(places))
+                tokens += self._separator if places or divided else []
             for ids in filled:
-                spans.append((len(tokens), len(tokens) + len(ids)))
+                places.append((len(tokens), len(tokens) + len(ids)))
                 tokens += ids
-        return np.array(tokens), np.array(spans, dtype=_OFFSET).reshape(-1, 2), np.array(firsts, dtype=_OFFSET)
+        return np.array(tokens), np.array(places, dtype=np.int64).reshape(-1, 2), np.array(firsts, dtype=np.int64)
 
 
 def encode_texts(tokenizer: "Tokenizer", texts: Iterable[str], places: bool = False) -> Iterator["Encoding"]:
-    """What a tokenizer makes of texts, each without special tokens; with the places of its tokens, or in less time."""
+    """Encode texts without special tokens; with the places of their tokens, or in less time."""
     together: list[str] = []
     size = 0
     for text in texts:
         together.append(text)
         size += len(text)
         if size >= _AT_ONCE:
-            yield from _encoded(tokenizer, together, places)
+            yield from _encode(tokenizer, together, places)
             together, size = [], 0
-    yield from _encoded(tokenizer, together, places)
+    yield from _encode(tokenizer, together, places)
 
 
-def _encoded(tokenizer: "Tokenizer", texts: list[str], places: bool) -> list["Encoding"]:
+def _encode(tokenizer: "Tokenizer", texts: list[str], places: bool) -> list["Encoding"]:
     encode = tokenizer.encode_batch if places else tokenizer.encode_batch_fast
     try:
         return encode(texts, add_special_tokens=False)

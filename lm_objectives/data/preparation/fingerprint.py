@@ -1,9 +1,8 @@
-"""Names for caches: the hash of everything that their content depends on."""
+"""Hashes that name a cache by everything that its content depends on."""
 
 import json
 from collections.abc import Sequence
 from hashlib import blake2b, file_digest
-from importlib.metadata import version
 from pathlib import Path
 
 _HASHED_BYTES = 64 * 2**20
@@ -18,19 +17,19 @@ def fingerprint(**parts: object) -> str:
 
 
 def identify_files(files: Sequence[Path]) -> list[list[object]]:
-    """What tells these files from any others.
+    """Identity of files as plain data.
 
     Up to 64 MiB in all it is their content, so that a copy or a fresh checkout finds the same cache. Above, where
     reading them at every start would be felt, it is place, size and time of change, as in make.
     """
     status = [file.stat() for file in files]
     if sum(item.st_size for item in status) <= _HASHED_BYTES:
-        return [[file.suffix, digest_of(file)] for file in files]
+        return [[file.suffix, _digest(file)] for file in files]
     return [[str(file.resolve()), item.st_size, item.st_mtime_ns] for file, item in zip(files, status, strict=True)]
 
 
 def identify_tokenizer(tokenizer: int | str) -> object:
-    """What tells a tokenizer from any other: its size, its folder's files without weights, or its name on the hub."""
+    """Identity of a tokenizer: its size, its folder's files without weights, or its name on the hub."""
     if isinstance(tokenizer, int):
         return tokenizer
     path = Path(tokenizer).expanduser()
@@ -40,12 +39,6 @@ def identify_tokenizer(tokenizer: int | str) -> object:
     return identify_files(files)
 
 
-def versions(*packages: str) -> dict[str, str]:
-    """Installed versions, found without importing anything."""
-    return {package: version(package) for package in packages}
-
-
-def digest_of(file: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal digits."""
+def _digest(file: Path) -> str:
     with file.open("rb") as content:
         return file_digest(content, "sha256").hexdigest()

@@ -1,22 +1,22 @@
-"""From a corpus to its token cache: read, split, train the tokenizer, encode; once, and in bounded memory."""
+"""Make a token cache of a corpus: read, split, train the tokenizer, encode; once, and in bounded memory."""
 
 import json
 import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lm_objectives.data.cache import PAIRS, SPLITS, CorpusStatistics, TokenText
-from lm_objectives.data.preparation.arrays import write_array
-from lm_objectives.data.preparation.chunks import add_counts, chunk_documents, encode_chunks, join_chunks
+from lm_objectives.data.preparation.chunks import add_counts, chunk_documents, encode_chunks, join_chunks, write_array
 from lm_objectives.data.preparation.corpus import find_sources
 from lm_objectives.data.preparation.documents import DocumentPiece
 from lm_objectives.data.preparation.encode import Encoder
-from lm_objectives.data.preparation.fingerprint import fingerprint, identify_files, identify_tokenizer, versions
+from lm_objectives.data.preparation.fingerprint import fingerprint, identify_files, identify_tokenizer
 from lm_objectives.data.preparation.progress import progress_bar
 from lm_objectives.data.preparation.readers import Documents
 from lm_objectives.data.preparation.sentences import check_language
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 # Raise it when the same settings come to give other files.
-_FORMAT = 7
+_FORMAT = 8
 
 
 _TRAINED_ON = 2**26  # English characters that a tokenizer's training may remember, some 150 MB
@@ -67,7 +67,7 @@ def prepare(
     """Make the token cache of a corpus, or find the one made before.
 
     Its name is the hash of the corpus and the settings, and that of the versions of what reads them. It is made in a
-    folder beside, `tokens-….partial`, by one process at a time, and renamed when it is whole; a call after an
+    folder next to it, `tokens-….partial`, by one process at a time, and renamed when it is whole; a call after an
     interruption goes on from the documents that were encoded. Memory does not grow with the corpus.
 
     Args:
@@ -105,122 +105,111 @@ def prepare(
         files=identify_files([file for corpus in sources for source in corpus for file in source.files]),
         **{**settings, "tokenizer": identify_tokenizer(tokenizer)},
     )
-    makers = {"format": str(_FORMAT), **versions("tokenizers", "sentencex")}
+    makers = {"format": str(_FORMAT), **{package: version(package) for package in ("tokenizers", "sentencex")}}
     target = Path(folder).expanduser().resolve() / f"tokens-{identity}-{fingerprint(**makers)}"
     if not (target / "meta.json").is_file():
-        with workdir(target, lambda work: (work / "survey.json").is_file()) as work:
+        with workdir(target, lambda work: (work / "scan.json").is_file()) as work:
             if not (target / "meta.json").is_file():
-                _say_what_is_older(target, identity, makers)
+                _log_older(target, identity, makers)
                 documents = Documents(sources, text_field, txt_documents)
-                meta = {"corpus": corpus, **settings, "makers": makers}
-                settled = language, tokenizer, validation_share, split_seed, tokens, pairs
-                _Preparation(work, documents, *settled).run(meta)
+                _Preparation(work, documents, settings).run({"corpus": corpus, **settings, "makers": makers})
                 os.rename(work / "cache", target)
     return target
 
 
 @dataclass(frozen=True)
 class _Preparation:
-    """The stages, each of which finds what it did before in `work`."""
+    """The phases, each of which finds in `work` what it did before."""
 
     work: Path
     documents: Documents
-    language: str
-    tokenizer: int | str
-    validation_share: float
-    split_seed: int
-    tokens: tuple[str, ...]
-    pairs: bool
+    settings: Mapping[str, Any]
 
     def run(self, meta: dict[str, Any]) -> None:
         """Make `work/cache`."""
         started = time.monotonic()
-        survey = self._survey()
-        made = self._tokenizer(survey)
-        vocabulary = vocabulary_of(made, self.tokens)
-        encoder = Encoder(made.backend_tokenizer, vocabulary, self.language, self.pairs)
+        scan, pairs = self._scan(), self.settings["pairs"]
+        tokenizer = self._tokenizer(scan)
+        vocabulary = vocabulary_of(tokenizer, self.settings["tokens"])
+        encoder = Encoder(tokenizer.backend_tokenizer, vocabulary, self.settings["language"], pairs)
         (self.work / "chunks").mkdir(exist_ok=True)
-        with progress_bar("tokens", "documents", survey.documents) as told:
-            chunks = chunk_documents(label_held_out(self._pieces(survey), self._held_out(survey)))
-            encode_chunks(chunks, encoder, vocabulary.size, self.work / "chunks", told)
+        with progress_bar("tokens", "documents", scan.documents) as advance:
+            encode_chunks(chunk_documents(self._pieces(scan)), encoder, vocabulary.size, self.work / "chunks", advance)
         cache = self.work / "cache"
         shutil.rmtree(cache, ignore_errors=True)
         shutil.copytree(self.work / "tokenizer", cache / "tokenizer")
         files = sorted((self.work / "chunks").glob("*.npz"))
         counts = {split: add_counts(files, split) for split in SPLITS}
         for split, found in counts.items():
-            for stream in (split, *([f"{split}/{PAIRS}"] if self.pairs else [])):
-                join_chunks(files, len(self.documents.corpora), vocabulary.size, cache / stream, stream)
+            for stream in (split, *([f"{split}/{PAIRS}"] if pairs else [])):
+                join_chunks(files, len(self.documents.corpora), cache / stream, stream)
             if not len(TokenText.open(cache / split).tokens):
                 raise InputError(
                     f"expected {split} documents that the tokenizer makes tokens of, found none among its "
                     f"{found['without_tokens']:,}: add text, or choose a tokenizer whose normalizer leaves it"
                 )
-        assert vocabulary.starts_word is not None and vocabulary.breaks_line is not None
-        write_array(cache / "starts_word.npy", vocabulary.starts_word)
-        write_array(cache / "breaks_line.npy", vocabulary.breaks_line)
+        for name in ("starts_word", "breaks_line"):
+            write_array(cache / f"{name}.npy", [getattr(vocabulary, name)])
         summed = ("words", "characters", "unspaced", "unknown", "without_tokens")
-        census = CorpusStatistics(
+        statistics = CorpusStatistics(
             **{name: sum(split[name] for split in counts.values()) for name in summed},
             **{f"{split}_bytes": found["bytes"] for split, found in counts.items()},
-            empty=survey.empty,
-            trained_on=self._trained_on(survey),
+            empty=scan.empty,
+            trained_on=self._trained_on(scan),
             seconds=round(time.monotonic() - started, 1),
         )
         sizes = {str(file.relative_to(cache)): file.stat().st_size for file in sorted(cache.rglob("*.*"))}
-        meta = {**meta, "vocabulary": vocabulary.to_dict(), "census": asdict(census), "identity": survey.identity}
+        meta |= {"vocabulary": vocabulary.to_dict(), "statistics": asdict(statistics), "identity": scan.identity}
         (cache / "meta.json").write_text(json.dumps({**meta, "sizes": sizes}, indent=2) + "\n", encoding="utf-8")
 
-    def _survey(self) -> CorpusScan:
+    def _scan(self) -> CorpusScan:
         """Read all documents once, and decide which are held out."""
-        path, keys = self.work / "survey.json", self.work / "keys"
+        path, keys, share = self.work / "scan.json", self.work / "keys", self.settings["validation_share"]
         if path.is_file():
             return CorpusScan(**json.loads(path.read_text(encoding="utf-8")))
-        with progress_bar("reading", "documents") as told:
-            documents, cost, identity = scan_corpus(_counted(write_keys(self.documents, self.split_seed, keys), told))
+        with progress_bar("reading", "documents") as advance:
+            pieces = _count(write_keys(self.documents, self.settings["split_seed"], keys), advance)
+            documents, cost, identity = scan_corpus(pieces)
         if not documents:
             names = ", ".join(dict.fromkeys(source.name for corpus in self.documents.corpora for source in corpus))
             raise InputError(f"expected documents with text, found only empty ones in {names}; check the corpus")
-        below = cut = 0
-        if documents > 1:
-            below = held_out_threshold(keys, self.validation_share)
-        else:
-            cut = count_training_paragraphs(self.documents, self.validation_share)
-        survey = CorpusScan(documents, self.documents.empty, cost, below, identity, cut)
+        below = held_out_threshold(keys, share) if documents > 1 else 0
+        cut = count_training_paragraphs(self.documents, share) if documents == 1 else 0
+        scan = CorpusScan(documents, self.documents.empty, cost, below, identity, cut)
         with atomic_write(path) as file:
-            file.write(json.dumps(asdict(survey)).encode())
-        return survey
+            file.write(json.dumps(asdict(scan)).encode())
+        return scan
 
-    def _tokenizer(self, survey: CorpusScan) -> "PreTrainedTokenizerFast":
+    def _tokenizer(self, scan: CorpusScan) -> "PreTrainedTokenizerFast":
         """The tokenizer, trained on training documents alone, or loaded."""
-        path, beside = self.work / "tokenizer", self.work / "tokenizer.partial"
+        path, partial = self.work / "tokenizer", self.work / "tokenizer.partial"
         if path.is_dir():
             return load_tokenizer(str(path))
-        with progress_bar("tokenizer", "characters") as told:
-            pieces = label_held_out(self._pieces(survey), self._held_out(survey))
-            texts = _thinned((piece.text for held_out, piece in pieces if not held_out), self._trained_on(survey), told)
-            made = make_tokenizer(self.tokenizer, texts, self.tokens)
-        save_tokenizer(made, beside)
-        os.rename(beside, path)
-        return made
+        with progress_bar("tokenizer", "characters") as advance:
+            texts = (piece.text for held_out, piece in self._pieces(scan) if not held_out)
+            sample = _sample(texts, self._trained_on(scan), advance)
+            tokenizer = make_tokenizer(self.settings["tokenizer"], sample, self.settings["tokens"])
+        save_tokenizer(tokenizer, partial)
+        os.rename(partial, path)
+        return tokenizer
 
-    def _trained_on(self, survey: CorpusScan) -> float:
-        return min(1.0, _TRAINED_ON / survey.cost) if isinstance(self.tokenizer, int) else 0.0
+    def _trained_on(self, scan: CorpusScan) -> float:
+        return min(1.0, _TRAINED_ON / scan.cost) if isinstance(self.settings["tokenizer"], int) else 0.0
 
-    def _pieces(self, survey: CorpusScan) -> Iterable[DocumentPiece]:
-        return split_document(self.documents, survey.cut) if survey.cut else self.documents
+    def _pieces(self, scan: CorpusScan) -> Iterator[tuple[bool, DocumentPiece]]:
+        """All documents, each piece with whether it is held out."""
+        if scan.cut:
+            return label_held_out(split_document(self.documents, scan.cut), iter((False, True)))
+        return label_held_out(self.documents, (bool(key < scan.below) for key in read_keys(self.work / "keys")))
 
-    def _held_out(self, survey: CorpusScan) -> Iterator[bool]:
-        return iter((False, True)) if survey.cut else (key < survey.below for key in read_keys(self.work / "keys"))
 
-
-def _counted(pieces: Iterable[DocumentPiece], told: Callable[[int], None]) -> Iterator[DocumentPiece]:
+def _count(pieces: Iterable[DocumentPiece], advance: Callable[[int], None]) -> Iterator[DocumentPiece]:
     for piece in pieces:
-        told(piece.begins)
+        advance(piece.begins)
         yield piece
 
 
-def _thinned(texts: Iterable[str], share: float, told: Callable[[int], None]) -> Iterator[str]:
+def _sample(texts: Iterable[str], share: float, advance: Callable[[int], None]) -> Iterator[str]:
     """A share of the texts, evenly spread over them."""
     seen = used = 0
     for text in texts:
@@ -228,16 +217,16 @@ def _thinned(texts: Iterable[str], share: float, told: Callable[[int], None]) ->
         seen += cost
         if used < share * seen:
             used += cost
-            told(len(text))
+            advance(len(text))
             yield text
 
 
-def _say_what_is_older(target: Path, identity: str, makers: dict[str, str]) -> None:
-    """Log it where the tokens of this corpus were made before, by other versions."""
+def _log_older(target: Path, identity: str, makers: dict[str, str]) -> None:
+    """Log where the tokens of this corpus were made before by other versions."""
     for path in sorted(target.parent.glob(f"tokens-{identity}-*/meta.json")):
         try:
             before = json.loads(path.read_text(encoding="utf-8"))["makers"]
         except (OSError, ValueError, KeyError):
-            continue  # it is not whole, and nobody reads it
-        old, new = (", ".join(f"{name} {version}" for name, version in made.items()) for made in (before, makers))
+            continue  # not whole, and not read
+        old, new = (", ".join(map(" ".join, made.items())) for made in (before, makers))
         _log.info("%s was made by %s: making it anew with %s", path.parent.name, old, new)

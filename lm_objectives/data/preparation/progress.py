@@ -1,10 +1,9 @@
-"""How far a preparation is: a bar on a terminal, one line for each stage elsewhere."""
+"""Progress of a preparation: a bar on a terminal, one line for each phase elsewhere."""
 
 import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from tqdm import tqdm
 
@@ -13,7 +12,7 @@ _log = logging.getLogger("lm_objectives")
 
 @contextmanager
 def progress_bar(name: str, unit: str, total: int | None = None) -> Iterator[Callable[..., None]]:
-    """One stage of the work.
+    """Show the progress of one phase.
 
     Args:
         name: what is done.
@@ -34,8 +33,7 @@ def progress_bar(name: str, unit: str, total: int | None = None) -> Iterator[Cal
             bar.update(units)
 
         yield advance
-        hidden: Any = bar.disable
-    if hidden and done:
+    if bar.disable and done:
         seconds = time.monotonic() - started
         rate = f", {format_speed(made, seconds)}" if made else ""
         _log.info("%s: %s %s in %.1f s%s", name, f"{done:,}", unit, seconds, rate)

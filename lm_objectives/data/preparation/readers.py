@@ -1,10 +1,11 @@
-"""The documents of corpora, in the order of their paths, as often as they are asked for."""
+"""Read the documents of corpora, in the order of their paths."""
 
 import difflib
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,31 +45,25 @@ class Documents:
         self.empty = 0
 
     def __iter__(self) -> Iterator[DocumentPiece]:
-        all_of_them = full = 0
-
-        def counted(sources: Sequence[Source]) -> Iterator[DocumentPiece]:
-            nonlocal all_of_them
-            for source in sources:
-                for piece in self._read(source):
-                    all_of_them += piece.begins
-                    yield piece
-
+        self.empty = 0
         for number, sources in enumerate(self.corpora):
-            for piece in drop_empty_documents(counted(sources)):
-                full += piece.begins
+            for piece in drop_empty_documents(self._count(chain.from_iterable(map(self._read, sources)))):
+                self.empty -= piece.begins
                 yield piece._replace(corpus=number)
-        self.empty = all_of_them - full
+
+    def _count(self, pieces: Iterable[DocumentPiece]) -> Iterator[DocumentPiece]:
+        for piece in pieces:
+            self.empty += piece.begins
+            yield piece
 
     def _read(self, source: Source) -> Iterator[DocumentPiece]:
         if source.kind == "text":
             for file in source.files:
                 yield from read_txt(file, self.txt_documents)
             return
-        texts: Iterator[str]
-        if source.kind == "json":
-            texts = (text for file in source.files for text in _json_texts(file, self.text_field))
-        elif source.kind == "parquet":
-            texts = (text for file in source.files for text in _parquet_texts(file, self.text_field))
+        readers = {"json": _json_texts, "parquet": _parquet_texts}
+        if read := readers.get(source.kind):
+            texts: Iterable[str] = chain.from_iterable(read(file, self.text_field) for file in source.files)
         else:
             texts = _dataset_texts(source, self.text_field)
         for text in texts:
@@ -173,19 +168,15 @@ def _called(value: Any) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars and no log lines of the libraries that read; their settings are as before afterwards."""
+    """No progress bars and no log lines while a library reads; all settings are as before afterwards."""
     import datasets
 
-    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
-    levels = [logger.level for logger in loggers]
-    bars = datasets.are_progress_bars_disabled()
+    level, bars = logging.root.manager.disable, datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
+    logging.disable()
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(level)
         if not bars:
             datasets.enable_progress_bars()

@@ -1,4 +1,4 @@
-"""Where the paragraphs and sentences of a document stand."""
+"""Find the paragraphs and sentences of a document."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ import numpy as np
 
 from lm_objectives.errors import InputError
 
-Span = tuple[int, int]
+Place = tuple[int, int]
 """First character and one past the last."""
 
 
@@ -20,7 +20,7 @@ _AFTER_FULL_STOP = re.compile(r"(?<=[。！？])[0-9a-z]")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]+)*")
 
 
-def find_sentences(text: str, language: str) -> list[list[Span]]:
+def find_sentences(text: str, language: str) -> list[list[Place]]:
     """The places of the sentences of each paragraph of a document; blank lines divide paragraphs.
 
         "One. Two.\\n\\nThree."  ->  [[(0, 4), (5, 9)], [(11, 17)]]
@@ -42,7 +42,7 @@ def find_sentences(text: str, language: str) -> list[list[Span]]:
     return [[*_sentences(code, text[start:stop], start)] for start, stop in find_paragraphs(text)]
 
 
-def find_paragraphs(text: str) -> list[Span]:
+def find_paragraphs(text: str) -> list[Place]:
     """The places of the paragraphs of a document that hold anything but white space."""
     bounds = [0, *(place for found in _BLANK_LINE.finditer(text) for place in found.span()), len(text)]
     pairs = zip(bounds[::2], bounds[1::2], strict=True)
@@ -54,16 +54,16 @@ def starts_paragraph(text: str, start: int) -> bool:
     return _BLANK_LINE.search(text, 0, start) is not None
 
 
-def sentences_at(text: str, paragraphs: list[list[Span]]) -> list[list[str]]:
+def sentences_at(text: str, paragraphs: list[list[Place]]) -> list[list[str]]:
     """The sentences at these places, their lines ending in LF."""
     return [[text[start:stop].replace("\r\n", "\n") for start, stop in paragraph] for paragraph in paragraphs]
 
 
-def _sentences(code: str, paragraph: str, offset: int) -> Iterator[Span]:
+def _sentences(code: str, paragraph: str, offset: int) -> Iterator[Place]:
     """What `sentencex` divides a paragraph into, without the white space around it.
 
-    Where a digit or a small letter follows, `sentencex` takes a sentence to go on. Behind 。！？, which end nothing but
-    sentences, it is shown another character instead, so that "他来了。2001年" is divided as well.
+    Where a digit or a small letter follows, `sentencex` takes a sentence to go on. After 。！？, which end nothing but
+    sentences, it is given another character instead, so that "他来了。2001年" is divided as well.
     """
     import sentencex
 
@@ -83,9 +83,6 @@ def check_language(language: str) -> str:
     return code
 
 
-_OFFSET = np.dtype(np.int64)
-
-
 def token_offsets(sizes: np.ndarray, text: str) -> tuple[np.ndarray, np.ndarray]:
     """The characters where tokens start and stop, `(tokens,)` each, from their sizes in bytes.
 
@@ -103,7 +100,7 @@ def token_offsets(sizes: np.ndarray, text: str) -> tuple[np.ndarray, np.ndarray]
 
 
 def locate_sentences(
-    starts: np.ndarray, stops: np.ndarray, paragraphs: Sequence[Sequence[Span]]
+    starts: np.ndarray, stops: np.ndarray, paragraphs: Sequence[Sequence[Place]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The sentences of a text as places among its tokens.
 
@@ -122,15 +119,15 @@ def locate_sentences(
         First token of each sentence and one past its last, `(sentences, 2)`, and the number of the first sentence of
         each paragraph. A token that lies in two sentences belongs to the first; sentences without one are left out.
     """
-    spans = np.array([span for paragraph in paragraphs for span in paragraph], dtype=_OFFSET).reshape(-1, 2)
+    places = np.array([place for paragraph in paragraphs for place in paragraph], dtype=np.int64).reshape(-1, 2)
     bounds = np.cumsum([0, *map(len, paragraphs)])
-    begins = np.concatenate([[0], spans[:-1, 1]])[: len(spans)]  # where the sentence before stops
-    begins[bounds[:-1]] = spans[bounds[:-1], 0]
+    begins = np.concatenate([[0], places[:-1, 1]])[: len(places)]  # where the sentence before stops
+    begins[bounds[:-1]] = places[bounds[:-1], 0]
     first = np.searchsorted(np.maximum.accumulate(stops), begins, side="right")
-    last = np.searchsorted(np.minimum.accumulate(starts[::-1])[::-1], spans[:, 1], side="left")
+    last = np.searchsorted(np.minimum.accumulate(starts[::-1])[::-1], places[:, 1], side="left")
     first = np.maximum(first, np.concatenate([[0], last[:-1]])[: len(first)])
     kept = first < last
     numbers = np.append(np.cumsum(kept) - kept, 0)[bounds]  # of the sentences that stay, before each paragraph
     numbers[-1] = kept.sum()
     firsts = numbers[:-1][numbers[:-1] < numbers[1:]]
-    return np.stack([first, last], axis=1)[kept], firsts.astype(_OFFSET)
+    return np.stack([first, last], axis=1)[kept], firsts.astype(np.int64)

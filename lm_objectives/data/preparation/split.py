@@ -1,4 +1,4 @@
-"""Which documents train, and which are held out."""
+"""Split documents into training and validation by a hash of their text."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -16,22 +16,19 @@ from lm_objectives.data.words import training_cost
 from lm_objectives.errors import InputError
 from lm_objectives.files import atomic_write
 
-_AT_ONCE = 2**20  # keys in memory
-
-
 _BEGINS = b"\xff"  # a byte that no text in UTF-8 has
 
 
 @dataclass(frozen=True)
 class CorpusScan:
-    """What one reading of all documents tells.
+    """What one pass over all documents finds.
 
     Attributes:
         documents: how many hold text.
         empty: how many hold none, and are left out.
         cost: of all text, as `training_cost` counts it.
         below: documents with a key below this one are held out.
-        identity: what tells all documents and their order from any others, wherever they lie.
+        identity: hash of all documents in their order, wherever they lie.
         cut: paragraphs of the only document that train, where there is no other one; 0 where there are several.
     """
 
@@ -44,7 +41,7 @@ class CorpusScan:
 
 
 class DocumentKey:
-    """A document's 64 bits: the hash of `split_seed` and of its text folded as by `folded`.
+    """A document's 64 bits: the hash of `split_seed` and of its text folded as by `fold_text`.
 
     A pure function of the two, the same on every machine and wherever the document stands, so that a copy of it with
     other case, white space or punctuation is on its side. A text that folds to nothing, as one of punctuation alone,
@@ -73,7 +70,7 @@ class DocumentKey:
 
 
 def write_keys(pieces: Iterable[DocumentPiece], split_seed: int, path: Path) -> Iterator[DocumentPiece]:
-    """Give the pieces back, and write each document's key to `path`, 8 bytes a document."""
+    """Write each document's key to `path`, 8 bytes a document, and pass the pieces on."""
     with atomic_write(path) as file:
         key = None
         for piece in pieces:
@@ -88,10 +85,9 @@ def write_keys(pieces: Iterable[DocumentPiece], split_seed: int, path: Path) -> 
             file.write(key.digest())
 
 
-def read_keys(path: Path) -> Iterator[int]:
-    """The keys of the documents, in their order."""
-    for block in _blocks(path):
-        yield from block.tolist()
+def read_keys(path: Path) -> np.ndarray:
+    """The keys of the documents, in their order, memory-mapped."""
+    return np.memmap(path, dtype="<u8", mode="r")
 
 
 def held_out_threshold(path: Path, share: float) -> int:
@@ -103,9 +99,8 @@ def held_out_threshold(path: Path, share: float) -> int:
     Raises:
         ValueError: when all documents have one key.
     """
-    lowest, highest = 2**64, -1
-    for block in _blocks(path):
-        lowest, highest = min(lowest, int(block.min())), max(highest, int(block.max()))
+    keys = read_keys(path)
+    lowest, highest = int(keys.min()), int(keys.max())
     if lowest == highest:
         raise InputError(
             "expected two different documents, in more than case, space and punctuation, so that one can be held out; "
@@ -123,13 +118,8 @@ def check_validation_share(share: float) -> float:
     return share
 
 
-def number_held_out(number: int, share: float) -> int:
-    """round(share × number), at least one and never all."""
-    return min(max(round(share * number), 1), number - 1)
-
-
 def count_training_paragraphs(pieces: Iterable[DocumentPiece], share: float) -> int:
-    """Where an only document is cut in two: how many of its paragraphs train; the others, its end, are held out.
+    """How many paragraphs of an only document train; round(share × all), at least one and never all, are held out.
 
     Raises:
         ValueError: when there is only one paragraph, or none.
@@ -140,11 +130,11 @@ def count_training_paragraphs(pieces: Iterable[DocumentPiece], share: float) -> 
             "expected a corpus of two documents or two paragraphs, so that one can be held out; "
             f"found {paragraphs}; add text, or divide it by blank lines"
         )
-    return paragraphs - number_held_out(paragraphs, share)
+    return paragraphs - min(max(round(share * paragraphs), 1), paragraphs - 1)
 
 
 def split_document(pieces: Iterable[DocumentPiece], cut: int) -> Iterator[DocumentPiece]:
-    """An only document as two, the second from its paragraph number `cut` on."""
+    """Split an only document in two, the second from its paragraph number `cut` on."""
     seen = 0
     for piece in pieces:
         paragraphs = find_paragraphs(piece.text)
@@ -159,7 +149,7 @@ def split_document(pieces: Iterable[DocumentPiece], cut: int) -> Iterator[Docume
 
 
 def scan_corpus(pieces: Iterable[DocumentPiece]) -> tuple[int, int, str]:
-    """Number of documents, what their text would cost a tokenizer's training, and their identity as in `Survey`."""
+    """Number of documents, the cost of their text in a tokenizer's training, and their identity as in `CorpusScan`."""
     documents = cost = 0
     identity = blake2b(digest_size=8)
     for piece in pieces:
@@ -170,18 +160,12 @@ def scan_corpus(pieces: Iterable[DocumentPiece]) -> tuple[int, int, str]:
 
 
 def label_held_out(pieces: Iterable[DocumentPiece], held_out: Iterator[bool]) -> Iterator[tuple[bool, DocumentPiece]]:
-    """Each piece with whether its document, of which `held_out` tells one by one, is held out."""
+    """Pair each piece with whether its document is held out; `held_out` has one entry a document."""
     side = False
     for piece in pieces:
         if piece.begins:
             side = next(held_out)
         yield side, piece
-
-
-def _blocks(path: Path) -> Iterator[np.ndarray]:
-    with path.open("rb") as file:
-        while len(block := np.frombuffer(file.read(8 * _AT_ONCE), dtype="<u8")):
-            yield block
 
 
 def fold_text(text: str) -> bytes:

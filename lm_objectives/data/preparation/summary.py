@@ -1,9 +1,10 @@
-"""What came of a preparation, for a person to read."""
+"""Summary of a token cache as text."""
 
 import numpy as np
 
 from lm_objectives.data.cache import CorpusStatistics, TokenCache
 from lm_objectives.data.dataset import RowDataset, RowKey
+from lm_objectives.data.plan import row_owner
 from lm_objectives.tables import format_table
 from lm_objectives.views import View
 
@@ -20,21 +21,22 @@ def summary(cache: TokenCache, rows: RowDataset) -> str:
         cache: the prepared text.
         rows: its training rows.
     """
-    census, training, validation = cache.statistics, cache.training, cache.validation
+    statistics, training, validation = cache.statistics, cache.training, cache.validation
     tokens, held_out = len(training.tokens), len(validation.tokens)
     documents = [len(split.documents) - 1 for split in (training, validation)]
-    left_out = {"without text": census.empty, "without a token": census.without_tokens}
+    left_out = _list({"without text": statistics.empty, "without a token": statistics.without_tokens})
+    but = f"; left out {left_out}" if left_out else ""
     facts = {
-        "documents": f"{sum(documents):,}: {documents[0]:,} for training, {documents[1]:,} held out{_list(left_out)}",
+        "documents": f"{sum(documents):,}: {documents[0]:,} for training, {documents[1]:,} held out{but}",
         "sentences": f"{len(training.sentences) + len(validation.sentences):,}",
         "tokens": f"{tokens + held_out:,}: {tokens:,} for training, {held_out:,} held out",
         "corpora": _corpora(np.diff(training.corpora)),
-        "words": _words(census, tokens + held_out),
-        "characters": f"{census.characters:,}, {census.characters / (tokens + held_out):.2f} a token",
-        "unknown": f"{census.unknown:,} tokens, {100 * census.unknown / (tokens + held_out):.2f} %",
-        "vocabulary": f"{cache.vocabulary.size:,} tokens{_trained(census.trained_on)}",
+        "words": _words(statistics, tokens + held_out),
+        "characters": f"{statistics.characters:,}, {statistics.characters / (tokens + held_out):.2f} a token",
+        "unknown": f"{statistics.unknown:,} tokens, {100 * statistics.unknown / (tokens + held_out):.2f} %",
+        "vocabulary": f"{cache.vocabulary.size:,} tokens{_trained(statistics.trained_on)}",
         "cache": str(cache.folder),
-        "took": f"{census.seconds:,.1f} s",
+        "took": f"{statistics.seconds:,.1f} s",
     }
     lines = [f"{name:<12}{fact}" for name, fact in facts.items() if fact]
     table = format_table(_HEADINGS, [_objective(rows, name) for name in rows.sources])
@@ -45,17 +47,14 @@ _HEADINGS = ("objective", "rows an epoch", "scored", "padding", "left out")
 
 
 def _objective(rows: RowDataset, name: str) -> tuple[str, ...]:
-    source, settings = rows.sources[name], rows.settings
-    host = source.shares_rows_with or name
-    spans = rows.windows[host]
-    tried = min(len(spans), _TRIED)
-    view = rows.__getitems__([RowKey(host, k) for k in range(tried)]).views[name]
-    skipped = rows.sources[host].corruption.dropped_counts(
-        rows.texts[host], settings.max_seq_len, settings.packing, rows.vocabulary
+    settings, owner = rows.settings, row_owner(name, rows.sources)
+    windows = len(rows.windows[owner])
+    view = rows.__getitems__([RowKey(owner, k) for k in range(min(windows, _TRIED))]).views[name]
+    dropped = rows.sources[owner].corruption.dropped_counts(
+        rows.texts[owner], settings.max_seq_len, settings.packing, rows.vocabulary
     )
-    reasons = ", ".join(f"{number:,} {reason}" for reason, number in skipped.items() if number)
-    count = f"{len(spans):,}" if host == name else f"those of {host}"
-    return name, count, *_shares(view), reasons or "nothing"
+    count = f"{windows:,}" if owner == name else f"those of {owner}"
+    return name, count, *_shares(view), _list(dropped) or "nothing"
 
 
 def _shares(view: View) -> tuple[str, str]:
@@ -66,15 +65,14 @@ def _shares(view: View) -> tuple[str, str]:
 
 
 def _list(left_out: dict[str, int]) -> str:
-    parts = [f"{number:,} {reason}" for reason, number in left_out.items() if number]
-    return f"; left out {', '.join(parts)}" if parts else ""
+    return ", ".join(f"{number:,} {reason}" for reason, number in left_out.items() if number)
 
 
-def _words(census: CorpusStatistics, tokens: int) -> str:
-    unspaced = census.unspaced / census.characters
+def _words(statistics: CorpusStatistics, tokens: int) -> str:
+    unspaced = statistics.unspaced / statistics.characters
     if unspaced > _UNSPACED:
         return f"not counted: {100 * unspaced:.0f} % of the characters are of scripts without spaces between words"
-    return f"{census.words:,}, of {tokens / max(census.words, 1):.2f} tokens"
+    return f"{statistics.words:,}, of {tokens / max(statistics.words, 1):.2f} tokens"
 
 
 def _corpora(tokens: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""Plain text and JSON, also as .gz, read as streams; what is wrong is told with its file and place."""
+"""Read plain text and JSON, also as .gz, as streams; errors name the file and the place in it."""
 
 import codecs
 import gzip
@@ -34,7 +34,7 @@ def read_txt(path: Path, documents: TxtDocuments) -> Iterator[DocumentPiece]:
 
 
 def _inner(block: Iterator[str]) -> Iterator[str]:
-    """The lines of a block, the last without its end, which belongs to the blank line behind it."""
+    """The lines of a block, the last without its end, which belongs to the blank line after it."""
     for line, following in pairwise(chain(block, [None])):
         assert line is not None
         yield line if following is not None else line.removesuffix("\n").removesuffix("\r")

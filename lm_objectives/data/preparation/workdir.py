@@ -1,4 +1,4 @@
-"""A folder to work in beside the result: one process at a time, gone on from after a kill, never taken for a result."""
+"""A locked, resumable temporary folder whose result is renamed into place."""
 
 import errno
 import logging
@@ -19,14 +19,14 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def workdir(target: Path, worth_keeping: Callable[[Path], bool]) -> Iterator[Path]:
-    """The folder in which `target` is made, for one process at a time.
+    """Yield the folder in which `target` is made, to one process at a time.
 
     It stays after an interruption where there is something to go on from, and goes after bad input together with every
     folder that was made for it.
 
     Args:
-        target: what will be made; whoever makes it renames it into place.
-        worth_keeping: whether what the folder holds would spare a next call any work.
+        target: what will be made; the caller renames it into place.
+        worth_keeping: whether the folder holds anything that a next call need not do again.
 
     Raises:
         ValueError: when `target` has no place that can be written, or not enough.
@@ -37,12 +37,9 @@ def workdir(target: Path, worth_keeping: Callable[[Path], bool]) -> Iterator[Pat
     try:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            held = _acquired(lock, target)
+            held = _acquire(lock, target)
         except OSError as error:
-            raise InputError(
-                f"expected a folder that can be written, found {target.parent} ({error.strerror}); "
-                "choose another cache folder"
-            ) from error
+            raise _not_writable(target.parent, error) from error
         try:
             work.mkdir(exist_ok=True)
             yield work
@@ -51,10 +48,7 @@ def workdir(target: Path, worth_keeping: Callable[[Path], bool]) -> Iterator[Pat
         except OSError as error:
             keep = worth_keeping(work)
             if error.errno not in _NO_ROOM:
-                raise InputError(
-                    f"expected a folder that can be written, found {work} ({error.strerror}); choose another cache "
-                    "folder"
-                ) from error
+                raise _not_writable(work, error) from error
             goes_on = ", which goes on from what is done" if keep else ""
             raise InputError(
                 f"expected room for tokens in {target.parent}, found {error.strerror}; free some and give the same "
@@ -68,7 +62,7 @@ def workdir(target: Path, worth_keeping: Callable[[Path], bool]) -> Iterator[Pat
         finally:
             if not keep:
                 shutil.rmtree(work, ignore_errors=True)
-            lock.unlink(missing_ok=True)  # while it is held: whoever waits for it then sees that it is gone
+            lock.unlink(missing_ok=True)  # while it is held: a process that waits for it then sees that it is gone
             held.release()
     except BaseException:
         for parent in missing:
@@ -77,7 +71,13 @@ def workdir(target: Path, worth_keeping: Callable[[Path], bool]) -> Iterator[Pat
         raise
 
 
-def _acquired(path: Path, target: Path) -> FileLock:
+def _not_writable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"expected a folder that can be written, found {path} ({error.strerror}); choose another cache folder"
+    )
+
+
+def _acquire(path: Path, target: Path) -> FileLock:
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)

@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerFast
 from utils.text_cases import KINDS, split_document
 
 from lm_objectives.data.preparation import encode as encoding
-from lm_objectives.data.preparation.documents import cut_document
-from lm_objectives.data.preparation.encode import EncodedDocuments, Encoder, EncoderInput, TokenArrays
+from lm_objectives.data.preparation.documents import DocumentPiece, cut_document
+from lm_objectives.data.preparation.encode import EncodedDocuments, Encoder, TokenArrays
 from lm_objectives.data.tokenizer import (
     add_leading_space,
     load_tokenizer,
@@ -75,7 +75,7 @@ def read(tokenizer: PreTrainedTokenizerFast, *parts: str) -> EncodedDocuments:
     """A document in parts."""
     encode = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer), "en", pairs=True)
     last = len(parts) - 1
-    return encode(EncoderInput(part, number == 0, number == last) for number, part in enumerate(parts))
+    return encode(DocumentPiece(part, number == 0, number == last) for number, part in enumerate(parts))
 
 
 def inner(made: EncodedDocuments) -> list[int]:
@@ -135,7 +135,7 @@ def test_tokens_do_not_depend_on_where_long_documents_are_cut(
         for tokenizer in (byte_level(), loaded(sentence_piece(), tmp_path), loaded(unigram(), tmp_path / "unigram")):
             whole = inner(read(tokenizer, text))
             monkeypatch.setattr(encoding, "_LONGEST", longest)
-            monkeypatch.setattr("lm_objectives.data.preparation.documents.PIECE", 3 * longest)
+            monkeypatch.setattr("lm_objectives.data.preparation.documents.MAX_PIECE", 3 * longest)
             pieces = [piece.text for piece in cut_document([text])]
             assert len(pieces) > 2 and "".join(pieces) == text
             assert inner(read(tokenizer, *pieces)) == whole
@@ -178,7 +178,7 @@ def test_documents_are_bos_text_eos() -> None:
     tokenizer = byte_level()
     vocabulary = vocabulary_of(tokenizer)
     encode = Encoder(tokenizer.backend_tokenizer, vocabulary, "en")
-    made = encode(EncoderInput(document) for document in DOCUMENTS)
+    made = encode(DocumentPiece(document) for document in DOCUMENTS)
     assert made.pairs is None
     text = made.text.arrays(600)
     bounds = [*text["documents"], len(text["tokens"])]
@@ -191,11 +191,11 @@ def test_documents_are_bos_text_eos() -> None:
 def test_what_is_counted() -> None:
     tokenizer = make_tokenizer(260, ())
     encode = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer), "en")
-    made = encode(map(EncoderInput, [*DOCUMENTS, ""]))
-    assert made.words == sum(len(document.split()) for document in DOCUMENTS)
-    assert made.characters == sum(map(len, DOCUMENTS))
-    assert made.bytes == len("".join(DOCUMENTS).encode())
-    assert made.without_tokens == 1
+    made = encode(map(DocumentPiece, [*DOCUMENTS, ""]))
+    assert made.counts["words"] == sum(len(document.split()) for document in DOCUMENTS)
+    assert made.counts["characters"] == sum(map(len, DOCUMENTS))
+    assert made.counts["bytes"] == len("".join(DOCUMENTS).encode())
+    assert made.counts["without_tokens"] == 1
     assert len(made.text.documents) == len(DOCUMENTS)
 
 
@@ -203,12 +203,12 @@ def test_unknown_is_what_the_model_does_not_know(tmp_path: Path) -> None:
     """By hand. Transformers calls GPT-2's end of text its unknown token, and a bare `tokenizer.json` none."""
     known = Tokenizer(models.WordLevel({"[UNK]": 0, "One": 1, ".": 2}, unk_token="[UNK]"))
     known.pre_tokenizer = pre_tokenizers.Whitespace()
-    assert read(loaded(known, tmp_path / "words"), "One. Two. 三. One.").unknown == 2
+    assert read(loaded(known, tmp_path / "words"), "One. Two. 三. One.").counts["unknown"] == 2
     bytes_ = Tokenizer(models.BPE({letter: n for n, letter in enumerate(pre_tokenizers.ByteLevel.alphabet())}, []))
     bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     end = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
     PreTrainedTokenizerFast(tokenizer_object=bytes_, **end).save_pretrained(tmp_path / "bytes")
-    assert read(load_tokenizer(str(tmp_path / "bytes")), "Plain ASCII.").unknown == 0
+    assert read(load_tokenizer(str(tmp_path / "bytes")), "Plain ASCII.").counts["unknown"] == 0
 
 
 def test_added_tokens_that_are_not_special_are_tokens_of_the_text(tmp_path: Path) -> None:
@@ -233,15 +233,16 @@ def test_what_is_left_out_is_not_counted(tmp_path: Path) -> None:
     model.normalizer, model.pre_tokenizer = normalizers.Replace("x", ""), pre_tokenizers.Whitespace()
     tokenizer = loaded(model, tmp_path)
     made = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer), "en")(
-        [EncoderInput("a a"), EncoderInput("x" * 100)]
+        [DocumentPiece("a a"), DocumentPiece("x" * 100)]
     )
-    assert (made.bytes, made.characters, made.words, made.without_tokens) == (3, 3, 2, 1)
+    names = ("bytes", "characters", "words", "without_tokens")
+    assert [made.counts[name] for name in names] == [3, 3, 2, 1]
 
 
 def test_types_are_as_narrow_as_the_vocabulary_allows() -> None:
     for size, dtype in ((2**16, "uint16"), (2**16 + 1, "uint32")):
         layout = TokenArrays()
-        layout.add(np.array([5]), np.array([[0, 1]]), np.array([0]), EncoderInput("x"), VOCABULARY)
+        layout.add(np.array([5]), np.array([[0, 1]]), np.array([0]), DocumentPiece("x"), VOCABULARY)
         found = layout.arrays(size)
         assert found["tokens"].dtype == dtype
         assert {found[name].dtype.name for name in ("sentences", "paragraphs", "documents")} == {"int64"}
@@ -251,7 +252,7 @@ def test_tokenizer_of_few_letters_needs_not_know_others() -> None:
     letters = {letter: number for number, letter in enumerate("ACGTN ")}
     tokenizer = Tokenizer(models.BPE(letters, []))
     assert tokenizer.encode("x").tokens == []
-    made = Encoder(tokenizer, VOCABULARY, "en")([EncoderInput("GATTACA")])
+    made = Encoder(tokenizer, VOCABULARY, "en")([DocumentPiece("GATTACA")])
     assert made.text.arrays(10)["tokens"].tolist() == [1, 2, 0, 3, 3, 0, 1, 0, 2]
 
 
@@ -259,10 +260,10 @@ def test_unknown_word_without_a_token_for_it_is_one_clear_line() -> None:
     tokenizer = Tokenizer(models.WordLevel({"One": 0, ".": 1}))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     encode = Encoder(tokenizer, VOCABULARY, "en")
-    assert encode([EncoderInput("One.")]).text.arrays(10)["tokens"].tolist() == [1, 0, 1, 2]
+    assert encode([DocumentPiece("One.")]).text.arrays(10)["tokens"].tolist() == [1, 0, 1, 2]
     told = r"^expected a tokenizer with a token for words .*, found none \(.*\); give it an unk_token, or choose"
     with pytest.raises(ValueError, match=told) as error:
-        encode([EncoderInput("Two.")])
+        encode([DocumentPiece("Two.")])
     assert "\n" not in str(error.value)
 
 

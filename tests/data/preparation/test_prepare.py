@@ -42,7 +42,7 @@ def test_two_preparations_are_bit_equal(tmp_path: Path, corpus: str) -> None:
 def test_cores_change_nothing(tmp_path: Path, corpus: str, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "_CHUNK", 1000)
     oracle = content(make(tmp_path / "a", corpus))
-    monkeypatch.setattr(chunks, "cores", lambda: cores)
+    monkeypatch.setattr(chunks, "available_cores", lambda: cores)
     assert content(make(tmp_path / "b", corpus)) == oracle
 
 
@@ -97,7 +97,7 @@ def test_long_documents_are_as_short_ones(tmp_path: Path, corpus: str, monkeypat
     """Oracle: the same corpus with all documents in one piece and one chunk."""
     tokenizer = str(make(tmp_path / "trained", corpus) / "tokenizer")
     oracle = content(make(tmp_path / "a", corpus, tokenizer=tokenizer, pairs=True))
-    monkeypatch.setattr("lm_objectives.data.preparation.documents.PIECE", 100)
+    monkeypatch.setattr("lm_objectives.data.preparation.documents.MAX_PIECE", 100)
     monkeypatch.setattr("lm_objectives.data.preparation.encode._LONGEST", 60)
     monkeypatch.setattr(chunks, "_CHUNK", 50)
     assert content(make(tmp_path / "b", corpus, tokenizer=tokenizer, pairs=True)) == oracle
@@ -135,13 +135,13 @@ def test_tokenizer_is_trained_on_a_share_of_a_large_corpus(
     assert found.statistics.trained_on == pytest.approx(0.5, abs=0.01)
 
 
-def test_census(tmp_path: Path, corpus: str) -> None:
+def test_statistics(tmp_path: Path, corpus: str) -> None:
     (Path(corpus) / "9.txt").write_text(" \n")
-    census = open_cache(make(tmp_path / "caches", corpus)).statistics
-    assert census.words == sum(len(document.split()) for document in DOCUMENTS)
-    assert census.characters == sum(map(len, DOCUMENTS))
-    assert (census.unspaced, census.unknown, census.trained_on) == (0, 0, 1.0)
-    assert (census.empty, census.without_tokens) == (1, 0)
+    statistics = open_cache(make(tmp_path / "caches", corpus)).statistics
+    assert statistics.words == sum(len(document.split()) for document in DOCUMENTS)
+    assert statistics.characters == sum(map(len, DOCUMENTS))
+    assert (statistics.unspaced, statistics.unknown, statistics.trained_on) == (0, 0, 1.0)
+    assert (statistics.empty, statistics.without_tokens) == (1, 0)
 
 
 def test_tokens_that_corruptions_ask_for(tmp_path: Path, corpus: str) -> None:
@@ -217,13 +217,13 @@ def test_cache_of_other_versions_is_made_anew_and_that_is_said(
     caplog.set_level(logging.INFO, "lm_objectives")
     first = make(tmp_path / "caches", corpus)
     assert "anew" not in caplog.text
-    monkeypatch.setattr(preparing, "versions", lambda *packages: dict.fromkeys(packages, "9.9"))
+    monkeypatch.setattr(preparing, "version", lambda package: "9.9")
     second = make(tmp_path / "caches", corpus)
     assert second != first
     assert second.name.rpartition("-")[0] == first.name.rpartition("-")[0]
     [line] = [record.getMessage() for record in caplog.records if "anew" in record.getMessage()]
-    assert line.startswith(f"{first.name} was made by format 7, tokenizers 0.")
-    assert line.endswith("making it anew with format 7, tokenizers 9.9, sentencex 9.9")
+    assert line.startswith(f"{first.name} was made by format 8, tokenizers 0.")
+    assert line.endswith("making it anew with format 8, tokenizers 9.9, sentencex 9.9")
 
 
 def test_an_older_cache_that_is_spoilt_is_passed_over(
@@ -231,7 +231,7 @@ def test_an_older_cache_that_is_spoilt_is_passed_over(
 ) -> None:
     first = make(tmp_path / "caches", corpus)
     (first / "meta.json").write_text("{")
-    monkeypatch.setattr(preparing, "versions", lambda *packages: dict.fromkeys(packages, "9.9"))
+    monkeypatch.setattr(preparing, "version", lambda package: "9.9")
     assert open_cache(make(tmp_path / "caches", corpus)).folder != first
 
 

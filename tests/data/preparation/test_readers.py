@@ -101,13 +101,13 @@ def test_corpora_are_told_apart_and_read_again(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").write_text('{"text": " "}\n{"text": "b", "k": {"z": 2}}\n')
     documents = Documents(find_sources([str(tmp_path / "b.jsonl"), str(tmp_path / "a.jsonl")]), "text", "file")
     for _ in range(2):
-        assert list(documents) == [DocumentPiece("b", True, 0), DocumentPiece("a", True, 1)]
+        assert list(documents) == [DocumentPiece("b"), DocumentPiece("a", corpus=1)]
         assert documents.empty == 3
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".txt", ".json"])
 def test_long_documents_come_in_pieces(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "PIECE", 100)
+    monkeypatch.setattr(pieces, "MAX_PIECE", 100)
     monkeypatch.setattr(text_files, "_BLOCK", 64)
     text = "\n\n".join(f"é {number} " + "x" * number for number in range(150))
     path = tmp_path / f"a{suffix}"
@@ -122,7 +122,7 @@ def test_long_documents_come_in_pieces(tmp_path: Path, suffix: str, monkeypatch:
 
 def test_where_documents_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last quarter of a piece decides: a sentence's end, a word's, white space, or the middle of a word."""
-    monkeypatch.setattr(pieces, "PIECE", 12)
+    monkeypatch.setattr(pieces, "MAX_PIECE", 12)
     cases = {
         "One it is. Two it is.": ["One it is.", " Two it is."],
         "One and two three": ["One and two", " three"],

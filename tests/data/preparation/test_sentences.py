@@ -1,9 +1,16 @@
 """Documents are divided where a reader would divide them."""
 
+import numpy as np
 import pytest
-from utils.text_cases import split_document
+from utils.text_cases import KINDS, split_document
 
-from lm_objectives.data.preparation.sentences import find_paragraphs, find_sentences
+from lm_objectives.data.preparation.sentences import (
+    find_paragraphs,
+    find_sentences,
+    locate_sentences,
+    token_offsets,
+)
+from lm_objectives.data.tokenizer import make_tokenizer
 
 
 @pytest.mark.parametrize(
@@ -48,3 +55,33 @@ def test_line_ends_make_no_other_sentences() -> None:
 def test_what_is_no_code(language: str) -> None:
     with pytest.raises(ValueError, match=r"^expected a language code such as 'en' or 'zh', found '.*'; set language"):
         split_document("One.", language)
+
+
+# Places of tokens, and of sentences among them.
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [260, 600])
+def test_places_from_sizes_are_those_of_the_library(kind: str, size: int) -> None:
+    """Oracle: `Encoding.offsets`."""
+    tokenizer = make_tokenizer(size, KINDS.values()).backend_tokenizer
+    tokenizer.encode_special_tokens = True
+    encoding = tokenizer.encode(KINDS[kind], add_special_tokens=False)
+    sizes = np.array([len(token) for token in encoding.tokens])
+    assert np.stack(token_offsets(sizes, KINDS[kind]), axis=1).tolist() == [list(place) for place in encoding.offsets]
+
+
+def test_literal_example() -> None:
+    """It| rained|.|\\n|\\n|We| stayed| in|.| We, with the places of its characters."""
+    starts = np.array([0, 2, 9, 10, 11, 12, 14, 21, 24, 25])
+    stops = np.array([2, 9, 10, 11, 12, 14, 21, 24, 25, 28])
+    sentences, paragraphs = locate_sentences(starts, stops, [[(0, 10)], [(12, 25), (26, 28)]])
+    assert (sentences.tolist(), paragraphs.tolist()) == ([[0, 3], [5, 9], [9, 10]], [0, 1])
+
+
+def test_token_in_two_sentences_belongs_to_the_first() -> None:
+    """Tokens 0-2, 2-6, 6-8; sentences end at 3 and 5, and the one in between has no token of its own."""
+    starts, stops = np.array([0, 2, 6]), np.array([2, 6, 8])
+    sentences, paragraphs = locate_sentences(starts, stops, [[(0, 3)], [(3, 5), (5, 8)]])
+    assert (sentences.tolist(), paragraphs.tolist()) == ([[0, 2], [2, 3]], [0, 1])
+    assert locate_sentences(starts[:0], stops[:0], [])[0].shape == (0, 2)

@@ -44,8 +44,8 @@ def text(documents: list[list[list[int]]]) -> TokenText:
 def test_numbers() -> None:
     training, validation = text([[[3, 4], [20], [2]], [[5, 5, 5, 5]]]), text([[[2]]])
     training = replace(training, pairs=training)
-    census = CorpusStatistics(20, 244, 200, 44, 12, 6, 2, 0, 0.5, 1.25)
-    found = TokenCache(Path("caches/a"), training, validation, VOCABULARY, census, "")
+    statistics = CorpusStatistics(20, 244, 200, 44, 12, 6, 2, 0, 0.5, 1.25)
+    found = TokenCache(Path("caches/a"), training, validation, VOCABULARY, statistics, "")
     sources = {
         "causal": ObjectiveRows(NextToken()),
         "masked": ObjectiveRows(TokenMasking(rate=0.25)),

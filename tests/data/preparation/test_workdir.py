@@ -42,7 +42,7 @@ def test_interrupted_before_anything_is_done_leaves_nothing(
 ) -> None:
     (tmp_path / "caches").mkdir()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(preparing, "take_survey", killed)
+        patch.setattr(preparing, "scan_corpus", killed)
         make(tmp_path / folder, corpus)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["caches", "corpus"]
     assert not list((tmp_path / "caches").iterdir())
@@ -56,7 +56,7 @@ def test_interrupted_later_goes_on(tmp_path: Path, corpus: str, monkeypatch: pyt
         make(tmp_path / "caches", corpus)
     [partial] = (tmp_path / "caches").iterdir()
     assert partial.suffix == ".partial"
-    monkeypatch.setattr(preparing, "take_survey", killed)  # is not done again
+    monkeypatch.setattr(preparing, "scan_corpus", killed)  # is not done again
     path = make(tmp_path / "caches", corpus)
     assert content(path) == oracle
     assert list((tmp_path / "caches").iterdir()) == [path]
@@ -65,7 +65,7 @@ def test_interrupted_later_goes_on(tmp_path: Path, corpus: str, monkeypatch: pyt
 def test_finished_chunks_are_not_encoded_again(tmp_path: Path, corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
     oracle = content(make(tmp_path / "undisturbed", corpus))
     monkeypatch.setattr(chunks, "_CHUNK", 1)
-    monkeypatch.setattr(chunks, "cores", lambda: 1)
+    monkeypatch.setattr(chunks, "available_cores", lambda: 1)
     encode, encoded = encoding.Encoder.__call__, [0]
 
     def count(self: Any, parts: Any) -> Any:
@@ -152,7 +152,8 @@ def test_full_disk_is_one_line_and_no_half_cache(tmp_path: Path, limit: int) -> 
         _, error = process.communicate(timeout=60)
     last = error.splitlines()[-1]
     assert last.startswith(
-        f"ValueError: expected room for tokens in {tmp_path / 'new' / 'caches'}, found File too large; free"
+        "lm_objectives.errors.InputError: expected room for tokens in "
+        f"{tmp_path / 'new' / 'caches'}, found File too large; free"
     )
     assert not list(tmp_path.glob("new/caches/*/meta.json"))
     if not (kept := list(tmp_path.glob("new/caches/*.partial"))):
