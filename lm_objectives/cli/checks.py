@@ -58,6 +58,7 @@ def preflight(
     data.check(trainer)
     if goes_on:
         data.check_scored()
+    data.target_counts()
     if trainer.limit_val_batches or not goes_on:
         data.val_dataloader()
     if module.backbone.pretrained:

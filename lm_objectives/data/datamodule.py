@@ -265,7 +265,8 @@ class TextDataModule(L.LightningDataModule):
     def target_counts(self) -> dict[str, Tensor]:
         """How often each target is right in training rows that are made as held-out ones are; see `count_targets`."""
         settings = replace(self.settings, seq_len=self.seq_len, seed=self.split_seed, steps=-1)
-        return count_targets(self.text.training, self._validation_sources(), self.vocabulary, settings)
+        folder = self.text.folder / "target_counts"
+        return count_targets(self.text.training, self._validation_sources(), self.vocabulary, settings, folder)
 
     def val_dataloader(self) -> StepLoader:
         """Held-out rows in a fixed order, one objective a batch, every rank its own."""

@@ -1,10 +1,13 @@
-"""Counts of training targets, on texts of any kind."""
+"""Counts of training targets: right on texts of any kind, kept between starts, and never taken from another's file."""
 
+import importlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,10 +125,7 @@ def test_no_unigram_model_of_the_text_is_better(data: TextDataModule) -> None:
         assert own.compute() < plain.compute() + data.vocabulary.size / counted.sum() + 0.02, name
 
 
-# Of which rows.
-
-
-Count = Callable[[Mapping[str, ObjectiveRows]], dict[str, torch.Tensor]]
+# What is kept.
 
 
 @pytest.fixture(scope="module")
@@ -144,10 +144,96 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> TextDataModule:
     return made
 
 
+Count = Callable[..., dict[str, torch.Tensor]]
+
+
 @pytest.fixture
-def count(small: TextDataModule) -> Count:
-    """Counts of the small text."""
-    return lambda sources: count_targets(small.text.training, sources, small.vocabulary, SETTINGS)
+def count(small: TextDataModule, tmp_path: Path) -> Count:
+    """Counts of the small text, kept in an empty folder."""
+
+    def call(
+        sources: Mapping[str, ObjectiveRows], settings: RowSettings = SETTINGS, folder: Path = tmp_path
+    ) -> dict[str, torch.Tensor]:
+        return count_targets(small.text.training, sources, small.vocabulary, settings, folder)
+
+    return call
+
+
+def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_second_start_reads_what_the_first_counted(
+    count: Count, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = count(SOURCES | PAIRS)
+    files = len(SOURCES | PAIRS) - 1  # a guest lies beside its host
+    assert len(list(tmp_path.iterdir())) == files
+    monkeypatch.delattr(target_counts, "_count")
+    assert same(count(SOURCES | PAIRS), first)
+    assert same(count({name: replace(source) for name, source in SOURCES.items()}), {n: first[n] for n in SOURCES})
+
+
+OTHERS: dict[str, Any] = {
+    "corruption": {"sources": {"it": ObjectiveRows(SpanCorruption(0.3))}},
+    "class": {"sources": {"it": ObjectiveRows(TextInfilling())}},
+    "name": {"sources": {"other": ObjectiveRows(SpanCorruption())}},
+    "seed": {"settings": RowSettings(WINDOW, seed=1)},
+    "window": {"settings": RowSettings(WINDOW // 2)},
+    "packing": {"settings": RowSettings(WINDOW, packing=False)},
+    "mixture": {"settings": RowSettings(WINDOW, rates=(1.0,))},
+}
+
+
+@pytest.mark.parametrize("change", OTHERS)
+def test_others_have_files_of_their_own(change: str, count: Count, tmp_path: Path) -> None:
+    before = {"sources": {"it": ObjectiveRows(SpanCorruption())}}
+    count(**before)
+    count(**before | OTHERS[change])
+    count(**before)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def holed(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 8] = b"\xff" * 8
+    path.write_bytes(content)
+
+
+def another(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, x=np.zeros(3))
+
+
+def of_fractions(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, **{"counts/it": np.zeros(3)})
+
+
+def bare(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+@pytest.mark.parametrize("spoil", [cut_off, holed, another, of_fractions, bare, lambda path: path.write_bytes(b"")])
+def test_a_file_that_is_not_whole_is_made_anew(spoil: Callable[[Path], Any], count: Count, tmp_path: Path) -> None:
+    sources = {"it": SOURCES["causal"]}
+    right = count(sources)
+    [file] = tmp_path.iterdir()
+    content = file.read_bytes()
+    spoil(file)
+    assert same(count(sources), right)
+    assert file.read_bytes() == content
+
+
+def test_a_folder_that_cannot_be_written_is_done_without(count: Count, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    sources = {"it": SOURCES["causal"]}
+    assert same(count(sources, folder=tmp_path / "file"), count(sources))
 
 
 def test_a_large_text_is_counted_in_part(small: TextDataModule, count: Count, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +244,7 @@ def test_a_large_text_is_counted_in_part(small: TextDataModule, count: Count, mo
     assert as_counter(count({"spans": SOURCES["spans"]})["spans"]) == oracle
 
 
-def test_rows_are_made_as_held_out_ones(small: TextDataModule) -> None:
+def test_held_out_rates_share_a_file(small: TextDataModule) -> None:
     """Held-out rows are masked alike whatever a run trains with, and so are those that are counted."""
     before = small.target_counts()["masked"]
     try:
@@ -180,10 +266,42 @@ class Distance(Corruption):
         return replace(view, targets=view.targets - 9)
 
 
-def test_targets_that_are_no_classes_are_not_counted(count: Count) -> None:
-    found = count({"it": ObjectiveRows(Distance()), "other": SOURCES["causal"]})
-    assert list(found) == ["other"]
-    assert torch.equal(found["other"], count({"other": SOURCES["causal"]})["other"])
+def test_targets_that_are_no_classes_are_not_counted(count: Count, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert count({"it": ObjectiveRows(Distance())}) == {}
+    monkeypatch.delattr(target_counts, "_count")
+    assert count({"it": ObjectiveRows(Distance())}) == {}
+
+
+def test_what_has_no_plain_data_is_counted_each_time(count: Count, tmp_path: Path) -> None:
+    class Local(NextToken):
+        """Of a notebook."""
+
+    assert torch.equal(count({"it": ObjectiveRows(Local())})["it"], count({"it": SOURCES["causal"]})["it"])
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+OWN = """
+from lm_objectives.corruptions.causal_lm import NextToken
+
+class Own(NextToken):
+    def corrupt(self, rows, vocabulary):
+        view = super().corrupt(rows, vocabulary)
+        view.targets.{change}
+        return view
+"""
+
+
+def test_a_class_that_changes_is_counted_anew(count: Count, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.syspath_prepend(tmp_path / "here")
+    found = []
+    for change in ("zero_()", "fill_(7)"):
+        (tmp_path / "here" / "own_corruption.py").write_text(OWN.format(change=change))
+        sys.modules.pop("own_corruption", None)
+        importlib.invalidate_caches()
+        own = importlib.import_module("own_corruption").Own()
+        found.append(as_counter(count({"it": ObjectiveRows(own)}, folder=tmp_path / "kept")["it"]))
+    assert [list(counts) for counts in found] == [[0], [7]]
 
 
 # A text of which an objective scores nothing is refused before the training.
