@@ -25,14 +25,10 @@ from lm_objectives.views import Vocabulary
 # Raise it when the same corruptions and settings come to give other counts: what they call is not hashed.
 _FORMAT = 1
 
-
 # Read for an objective at most: a second or two. An estimate from N targets costs a unigram model some V / 2N nats,
 # which for 32,768 tokens is 0.004 where each is a target, and 0.03 where 15 % are.
 _TOKENS = 2**22
-
-
 _AT_ONCE = 2**16  # tokens of the rows that are made together
-
 
 _ROWS, _TRIES = 64, 16  # rows of a try, and tries; most objectives score something in the first
 

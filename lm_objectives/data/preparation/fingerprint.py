@@ -6,8 +6,6 @@ from hashlib import blake2b, file_digest
 from pathlib import Path
 
 _HASHED_BYTES = 64 * 2**20
-
-
 _TOKENIZER_FILES = (".json", ".txt", ".model", ".jinja")
 
 
@@ -24,7 +22,7 @@ def identify_files(files: Sequence[Path]) -> list[list[object]]:
     """
     status = [file.stat() for file in files]
     if sum(item.st_size for item in status) <= _HASHED_BYTES:
-        return [[file.suffix, _digest(file)] for file in files]
+        return [[file.suffix, digest_of(file)] for file in files]
     return [[str(file.resolve()), item.st_size, item.st_mtime_ns] for file, item in zip(files, status, strict=True)]
 
 
@@ -39,6 +37,7 @@ def identify_tokenizer(tokenizer: int | str) -> object:
     return identify_files(files)
 
 
-def _digest(file: Path) -> str:
+def digest_of(file: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits."""
     with file.open("rb") as content:
         return file_digest(content, "sha256").hexdigest()
