@@ -136,10 +136,10 @@ def wrapped(text: str) -> str:
 
 
 def shown(root: Path) -> str:
-    """What `demo` shows of masked and of replaced tokens."""
+    """The first lines of what `demo` shows of masked tokens."""
     printed = command("demo", "--ckpt_path", quickstart(root) / "checkpoints" / "last.ckpt")
-    parts = re.split(r"\n\n(?=\w+ \(\w+\)\n)", printed)
-    return verbatim("\n\n".join(part for part in parts if part.startswith(("masked ", "replaced "))))
+    masked = next(part for part in re.split(r"\n\n(?=\w+ \(\w+\)\n)", printed) if part.startswith("masked "))
+    return verbatim("\n".join([*masked.splitlines()[:8], "  …"]))
 
 
 def balancers(root: Path) -> str:
@@ -165,7 +165,7 @@ def recipes(root: Path) -> str:
 
 
 FIGURES: dict[str, tuple[str, Callable[[Path], str]]] = {
-    "prepare": ("README.md", prepared),
+    "prepare": ("docs/guides/your_own_text.md", prepared),
     "quickstart": ("README.md", scored),
     "demo": ("README.md", shown),
     "pairs": ("docs/objectives/sentence_order.md", pairs),

@@ -110,15 +110,15 @@ def cores(corpus: str, rounds: int) -> None:
     seconds: dict[int, list[float]] = {1: [], chunks.available_cores(): []}
     for _ in range(rounds):
         for threads, taken in seconds.items():
-            with tempfile.TemporaryDirectory() as folder, mock.patch.object(chunks, "cores", lambda n=threads: n):
+            patched = mock.patch.object(chunks, "available_cores", lambda n=threads: n)
+            with tempfile.TemporaryDirectory() as folder, patched:
                 started = time.perf_counter()
                 chunks.encode_chunks(several, encoder, 8192, Path(folder), lambda documents, tokens: None)
                 taken.append(time.perf_counter() - started)
     one, many = seconds[1], seconds[chunks.available_cores()]
     ratio = statistics.median(a / b for a, b in zip(one, many, strict=True))
-    print(
-        f"{chunks.available_cores()} threads are {ratio:.2f} x as fast as one ({min(one):.2f} s, {min(many):.2f} s at best)"
-    )
+    cores = chunks.available_cores()
+    print(f"{cores} threads are {ratio:.2f} x as fast as one ({min(one):.2f} s, {min(many):.2f} s at best)")
 
 
 def main() -> None:

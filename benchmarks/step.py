@@ -88,7 +88,7 @@ def joint() -> Alternation:
     rows = data(ROWS, WINDOW, VOCABULARY)
     trained = module(four_objectives(), 256, 4)
     rows.prepare_data()
-    rows.open(trained.rows)
+    rows.open(trained.sources)
     built = copy.deepcopy(trained)
     built.build(rows.vocabulary, WINDOW, 100_000)
     plain, last = PlainLoop(built), []

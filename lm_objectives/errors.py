@@ -6,3 +6,9 @@ class InputError(ValueError):
 
     The command line prints it in one line and exits with code 2; any other error is a defect and keeps its traceback.
     """
+
+
+def expect(valid: bool, expected: str, found: object, mend: str, name: str | None = None) -> None:
+    """Raise an `InputError` unless `valid`: "expected …, found …: mend", or "{name} expects …" where one is given."""
+    if not valid:
+        raise InputError(f"{f'{name} expects' if name else 'expected'} {expected}, found {found}: {mend}")

@@ -107,16 +107,3 @@ def test_extensions_are_as_short_as_promised() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
-
-
-def test_layout_is_that_of_the_package() -> None:
-    """The tree in README has a line for each module, under its folder, and no other."""
-    tree = re.findall(r"```text\n(lm_objectives/\n.*?)```", README, re.DOTALL)[0].splitlines()
-    folders: list[str] = []
-    found = set[str]()
-    for line in tree:
-        depth, name = (len(line) - len(line.lstrip())) // 2, line.split()[0]
-        folders[depth:] = [name]
-        found |= {"".join(folders)} if name.endswith(".py") else set()
-    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lm_objectives").rglob("*.py")}
-    assert found == {path for path in modules if not path.endswith("__init__.py")}
