@@ -14,8 +14,8 @@ COMMANDS = {
     "validate": "score a checkpoint on held-out documents, next to baselines",
     "demo": "show what each objective of a checkpoint has learned",
     "export": "write a checkpoint as Hugging Face folders",
+    "configs": "list the shipped configurations, or copy one out: configs quickstart --output mine.yaml",
 }
-
 
 USAGE = """usage: lm-objectives COMMAND [options]
 

@@ -29,6 +29,7 @@ from lm_objectives.callbacks.throughput import Throughput
 from lm_objectives.callbacks.validation_table import ValidationTable
 from lm_objectives.cli.arguments import Parser, check_known, read_settings, reset_changed_plugins
 from lm_objectives.cli.checks import check_user_classes, preflight
+from lm_objectives.cli.configs import resolve_names
 from lm_objectives.cli.messages import user_message
 from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.preparation.summary import summary
@@ -126,8 +127,9 @@ class CLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         command, *rest = args
+        rest = resolve_names(rest)
         if not rest:
-            raise InputError("expected settings, found none: give a --config, for example configs/quickstart.yaml")
+            raise InputError("expected settings, found none: give a --config, for example quickstart")
         settings = list(read_settings(rest))
         check_known(settings, self._parser(command).keys())  # type: ignore[attr-defined]
         check_user_classes(settings)
@@ -269,7 +271,10 @@ def _train(command: str, arguments: list[str]) -> None:
 
 
 def _tool(command: str, arguments: list[str]) -> None:
-    function = getattr(import_module(f"lm_objectives.{command}.command"), command)
+    module = "cli.configs" if command == "configs" else f"{command}.command"
+    function = getattr(import_module(f"lm_objectives.{module}"), command)
+    if command == "configs" and arguments and not arguments[0].startswith("-"):
+        arguments = ["--name", *arguments]
     parser = Parser(prog=f"{PROGRAM} {command}", description=(function.__doc__ or "").split("\n\n")[0])
     parser.add_function_arguments(function, as_group=False)
     for action in parser._actions:
