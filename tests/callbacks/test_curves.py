@@ -30,7 +30,7 @@ def test_lines_are_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     save = Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k)))
     (tmp_path / "metrics.csv").write_text(TABLE, encoding="utf-8")
-    draw_curves(tmp_path / "metrics.csv", tmp_path / "curves.png", {"causal": ("uniform", "unigram")})
+    draw_curves(tmp_path / "metrics.csv", tmp_path / "curves.png", {"causal": ("uniform", "unigram")}, "a run")
     losses, weights = figures[0].axes
     lines = {str(line.get_label()): [list(line.get_xdata()), list(line.get_ydata())] for line in losses.lines}
     assert lines["training"] == [[0, 9], [5.5, 4.5]]
@@ -40,7 +40,16 @@ def test_lines_are_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "nats" in losses.get_ylabel()
     [weight] = weights.lines
     assert (weight.get_label(), list(weight.get_ydata())) == ("causal", [1.0, 0.5])
+    assert figures[0].get_suptitle() == "a run"
     assert imread(tmp_path / "curves.png").std() > 0
+
+
+def test_weights_that_stay_have_no_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: figures.append(self))
+    (tmp_path / "metrics.csv").write_text(TABLE.replace("0.5", "1.0"), encoding="utf-8")
+    draw_curves(tmp_path / "metrics.csv", tmp_path / "curves.png", {"causal": ()}, "a run")
+    assert [axis.get_title() for axis in figures[0].axes] == ["causal"]
 
 
 def test_a_run_leaves_its_picture_beside_its_table(text: Path, tmp_path: Path) -> None:
