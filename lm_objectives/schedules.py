@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal
 
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 
 Interpolation = Literal["linear", "cosine", "step"]
 
@@ -27,16 +27,12 @@ def check_points(points: Points, check: Callable[[float], None], what: str) -> N
         check: raises for a value that is out of range.
         what: the setting that the points are of, for messages.
     """
-    if not points or any(len(pair) != 2 for pair in points):
-        raise InputError(
-            f"{what} expects pairs [when, value], found {points}: write for example [[0.0, 0.0], [0.5, 1.0]]"
-        )
+    mend = "write for example [[0.0, 0.0], [0.5, 1.0]]"
+    expect(bool(points) and all(len(pair) == 2 for pair in points), "pairs [when, value]", points, mend, what)
     for when, value in points:
-        if not (0 <= when < math.inf and (isinstance(when, int) or when <= 1)):
-            raise InputError(
-                f"{what} expects `when` as a whole optimizer step or as a fraction from 0.0 to 1.0, found {when}: "
-                "write steps without a point"
-            )
+        expected = "`when` as a whole optimizer step or as a fraction from 0.0 to 1.0"
+        mend = "write steps without a point"
+        expect(0 <= when < math.inf and (isinstance(when, int) or when <= 1), expected, when, mend, what)
         check(float(value))
 
 
@@ -48,11 +44,9 @@ def points_at_steps(points: Points, steps: int, what: str) -> list[tuple[float, 
     [(20.0, 0.0), (50.0, 1.0)]
     """
     placed = [(fraction_to_step(when, steps, what), float(value)) for when, value in points]
-    if 0 <= steps < placed[-1][0]:
-        raise InputError(
-            f"{what} expects every point within the training's {steps} steps, found one at {points[-1][0]}: "
-            "move it forward, or train longer"
-        )
+    expected = f"every point within the training's {steps} steps"
+    mend = "move it forward, or train longer"
+    expect(not 0 <= steps < placed[-1][0], expected, f"one at {points[-1][0]}", mend, what)
     if any(later <= earlier for (earlier, _), (later, _) in pairwise(placed)):
         raise InputError(
             f"{what} expects each point later than the one before, found {[list(pair) for pair in points]}: "
@@ -65,11 +59,8 @@ def fraction_to_step(when: int | float, steps: int, what: str) -> float:
     """The optimizer step of a point: a whole number is a step, any other a fraction of the training."""
     if isinstance(when, int) or when == 0:
         return float(when)
-    if steps < 0:
-        raise InputError(
-            f"{what} expects a training with an end to take the fraction {when} of, found one without: set "
-            "max_steps, or give whole optimizer steps"
-        )
+    mend = "set max_steps, or give whole optimizer steps"
+    expect(steps >= 0, f"a training with an end to take the fraction {when} of", "one without", mend, what)
     return round(when * steps, 6)  # .7 of 10 steps is step 7, which binary fractions miss
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 
 Attention = Literal["causal", "bidirectional", "prefix"]
 
@@ -61,11 +61,8 @@ class Vocabulary:
         """
         named = dict(self.named_tokens)
         for token in tokens:
-            if token not in named:
-                raise InputError(
-                    f"expected the special token {token} in the tokenizer, found none: prepare the corpus with the "
-                    "objectives that are trained"
-                )
+            mend = "prepare the corpus with the objectives that are trained"
+            expect(token in named, f"the special token {token} in the tokenizer", "none", mend)
         return np.array([named[token] for token in tokens], dtype=np.int64)
 
 
@@ -196,11 +193,9 @@ class Rows:
         Raises:
             InputError: for labels of another shape.
         """
-        if labels.shape not in (input_ids.shape, input_ids.shape[:1]):
-            raise InputError(
-                f"expected labels of shape {input_ids.shape}, or {input_ids.shape[:1]} for one label a row, found "
-                f"{labels.shape}: give each position of input_ids a label, -100 where it is not scored"
-            )
+        expected = f"labels of shape {input_ids.shape}, or {input_ids.shape[:1]} for one label a row"
+        mend = "give each position of input_ids a label, -100 where it is not scored"
+        expect(labels.shape in (input_ids.shape, input_ids.shape[:1]), expected, labels.shape, mend)
         scored = np.arange(input_ids.shape[1]) < (self.lengths[:, None] if labels.ndim == 2 else 1)
         labels = np.broadcast_to(labels if labels.ndim == 2 else labels[:, None], input_ids.shape)
         label_positions = np.flatnonzero(scored & (labels != IGNORED))

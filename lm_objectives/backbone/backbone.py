@@ -25,7 +25,7 @@ from lm_objectives.backbone.layers import find_layers, split_layer
 from lm_objectives.backbone.positions import check_padding, set_first_position
 from lm_objectives.backbone.pretrained import PretrainedWeights, check_frames, read_config, read_folder
 from lm_objectives.corruptions.base import Corruption
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 from lm_objectives.plugin import Plugin
 from lm_objectives.views import View, Vocabulary
 
@@ -56,16 +56,12 @@ class Backbone(Plugin, nn.Module):
         self, model_type: str | None = None, config: dict[str, Any] | None = None, pretrained: str | None = None
     ) -> None:
         super().__init__()
-        if model_type is None and pretrained is None:
-            raise InputError(
-                "expected either a model_type or a pretrained folder for the backbone, found neither: "
-                "set model.backbone.model_type, for example to llama"
-            )
-        if pretrained is not None and (model_type is not None or config):
-            raise InputError(
-                "expected either a model_type and its config or a pretrained folder for the backbone, found both: set "
-                "model.backbone.model_type and model.backbone.config to null"
-            )
+        expected = "either a model_type or a pretrained folder for the backbone"
+        mend = "set model.backbone.model_type, for example to llama"
+        expect(model_type is not None or pretrained is not None, expected, "neither", mend)
+        expected = "either a model_type and its config or a pretrained folder for the backbone"
+        mend = "set model.backbone.model_type and model.backbone.config to null"
+        expect(pretrained is None or (model_type is None and not config), expected, "both", mend)
         self.model_type, self.arguments, self.pretrained = model_type, config or {}, pretrained
         self.pretrained_weights: PretrainedWeights | None = None
         self._own_tied = True
@@ -255,10 +251,8 @@ class Backbone(Plugin, nn.Module):
             InputError: where there is no such layer.
         """
         depth = len(self._layer_names)
-        if not -depth <= number < depth:
-            raise InputError(
-                f"expected a layer between {-depth} and {depth - 1} for the balancer, found {number}: -1 is the last"
-            )
+        mend = "-1 is the last"
+        expect(-depth <= number < depth, f"a layer between {-depth} and {depth - 1} for the balancer", number, mend)
         name = self.layer_name(number)
         parameters = self.model.get_submodule(name).named_parameters(name)
         return [name for name, parameter in parameters if parameter.requires_grad]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lm_objectives.corruptions.base import Corruption
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 from lm_objectives.views import Vocabulary
 
 _UNIT_EMBEDDINGS = ("t5", "mt5", "umt5", "longt5", "switch_transformers")
@@ -99,11 +99,8 @@ def check_config(config: Any) -> None:
             "change one of them in model.backbone.config"
         )
     shared = getattr(config, "num_key_value_heads", None) or heads
-    if heads % shared:
-        raise InputError(
-            f"expected num_key_value_heads that divide num_attention_heads, found {shared} and {heads}: "
-            "change one of them in model.backbone.config"
-        )
+    mend = "change one of them in model.backbone.config"
+    expect(not heads % shared, "num_key_value_heads that divide num_attention_heads", f"{shared} and {heads}", mend)
 
 
 def check_seq_len(config: Any, seq_len: int) -> None:
@@ -127,11 +124,9 @@ def check_corruptions(config: Any, corruptions: Mapping[str, Corruption]) -> Non
     """Raise where a family cannot encode, or decode, the rows of an objective's corruption."""
     family = config.model_type
     for name, corruption in corruptions.items():
-        if corruption.uses_decoder and not config.is_encoder_decoder:
-            raise InputError(
-                f"expected a backbone with an encoder and a decoder for objective {name}, found {family}: "
-                "t5 and bart are examples"
-            )
+        expected = f"a backbone with an encoder and a decoder for objective {name}"
+        mend = "t5 and bart are examples"
+        expect(not corruption.uses_decoder or config.is_encoder_decoder, expected, family, mend)
         if config.is_encoder_decoder and corruption.attention != "bidirectional":
             raise InputError(
                 f"expected objectives that read both ways on a {family} backbone, which has an encoder, found {name} "

@@ -20,7 +20,7 @@ from lm_objectives.backbone.config import (
 )
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.corruptions.windows import FRAME_TOKENS
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 from lm_objectives.views import Vocabulary
 
 _log = logging.getLogger("lm_objectives")
@@ -52,8 +52,7 @@ def read_config(folder: Path) -> Any:
     """Read the configuration in a folder; an `InputError` where transformers finds none."""
     from transformers import AutoConfig
 
-    if not (folder / "config.json").is_file():
-        raise InputError(f"expected a folder with a config.json at {folder}, found none: check the path")
+    expect((folder / "config.json").is_file(), f"a folder with a config.json at {folder}", "none", "check the path")
     with wrap_errors(f"a configuration of transformers in {folder}", "check model.backbone.pretrained"):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
@@ -62,11 +61,10 @@ def check_frames(folder: Path, config: Any, vocabulary: Vocabulary, corruptions:
     """Raise where rows would be framed by tokens that the weights in a folder were not trained with."""
     for name, corruption in corruptions.items():
         missing = [kind for kind in FRAME_TOKENS[corruption.frame] if getattr(vocabulary, kind) >= config.vocab_size]
-        if missing:
-            raise InputError(
-                f"expected a tokenizer with {' and '.join(missing)} in {folder} for frame {corruption.frame} of "
-                f"objective {name}, found none: set its frame to none"
-            )
+        expected = (
+            f"a tokenizer with {' and '.join(missing)} in {folder} for frame {corruption.frame} of objective {name}"
+        )
+        expect(not missing, expected, "none", "set its frame to none")
 
 
 def read_folder(folder: Path, config: Any, vocabulary: Vocabulary) -> PretrainedWeights:
@@ -148,11 +146,8 @@ def _fit(model: Any, vocabulary: Vocabulary, folder: Path) -> None:
 def _share(model: Any, folder: Path) -> None:
     """Let encoder and decoder read one embedding; an `InputError` where theirs differ."""
     tables = [part.get_input_embeddings().weight for part in (model, model.get_encoder(), model.get_decoder())]
-    if not all(torch.equal(tables[0], table) for table in tables):
-        raise InputError(
-            f"expected an encoder and a decoder that read one embedding in {folder}, found two: "
-            "check model.backbone.pretrained"
-        )
+    expected = f"an encoder and a decoder that read one embedding in {folder}"
+    expect(all(torch.equal(tables[0], table) for table in tables), expected, "two", "check model.backbone.pretrained")
     share_embedding(model)
 
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 from lm_objectives.plugin import Plugin
 
 PerObjective = Float[Tensor, " objectives"]
@@ -83,8 +83,7 @@ class ObjectiveState(Plugin, nn.Module, ABC):
 
     def expect(self, valid: bool, expected: str, found: object, mend: str) -> None:
         """Raise `InputError` where an argument is not valid: "{class} expects {expected}, found {found}: {mend}"."""
-        if not valid:
-            raise InputError(f"{type(self).__name__} expects {expected}, found {found}: {mend}")
+        expect(valid, expected, found, mend, type(self).__name__)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ObjectiveState":
         """State keeps at least single precision when the model is cast to half: small moves would be rounded away."""

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 
 
 class GradientConflict(L.Callback):
@@ -35,8 +35,7 @@ class GradientConflict(L.Callback):
     """
 
     def __init__(self, every_n_steps: int = 100) -> None:
-        if every_n_steps < 1:
-            raise InputError(f"GradientConflict expects every_n_steps of at least 1, found {every_n_steps}: raise it")
+        expect(every_n_steps >= 1, "every_n_steps of at least 1", every_n_steps, "raise it", "GradientConflict")
         self.every_n_steps = every_n_steps
         self._measured: dict[int, tuple[list[list[float]], list[float]]] = {}  # by step: cosines and norms
 

@@ -12,7 +12,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from torch.optim import Optimizer
 
 from lm_objectives.cli.messages import nearest, with_hint
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 
 
 class Parser(LightningArgumentParser):
@@ -83,14 +83,13 @@ def read_settings(arguments: Sequence[str]) -> Iterator[Setting]:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise InputError(f"expected a config file at {path}, found none: check the path of --config")
+    expect(path.is_file(), f"a config file at {path}", "none", "check the path of --config")
     try:
         content = yaml.safe_load(path.read_bytes())
     except yaml.YAMLError as error:
         raise InputError(f"expected YAML in {path}, found a mistake: {error}") from error
-    if content is not None and not isinstance(content, dict):
-        raise InputError(f"expected settings in {path}, found {type(content).__name__}: write `key: value` lines")
+    mend = "write `key: value` lines"
+    expect(content is None or isinstance(content, dict), f"settings in {path}", type(content).__name__, mend)
     return content or {}
 
 

@@ -18,7 +18,7 @@ from lm_objectives.balancers import Balancer
 from lm_objectives.cli.arguments import Setting
 from lm_objectives.data.datamodule import TextDataModule, training_steps
 from lm_objectives.data.tokenizer import load_tokenizer, read_tokenizer_files
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 from lm_objectives.objectives import Objective
 from lm_objectives.plugin import to_config
 from lm_objectives.training.checkpoint import SavedState, check_same_shapes, read_checkpoint
@@ -44,12 +44,9 @@ def preflight(
     """
     for name in ("accumulate_grad_batches", "log_every_n_steps", "val_check_interval"):
         value = getattr(trainer, name)
-        if value is not None and not value > 0:
-            raise InputError(f"expected trainer.{name} above 0, found {value}: raise it")
-    if (trainer.gradient_clip_val or 0) < 0:
-        raise InputError(
-            f"expected trainer.gradient_clip_val of at least 0, found {trainer.gradient_clip_val}: 1.0 is usual"
-        )
+        expect(value is None or value > 0, f"trainer.{name} above 0", value, "raise it")
+    expected = "trainer.gradient_clip_val of at least 0"
+    expect((trainer.gradient_clip_val or 0) >= 0, expected, trainer.gradient_clip_val, "1.0 is usual")
     read, saved = read_checkpoint(checkpoint) if checkpoint else (None, None)
     pretrained = to_config(module.backbone) if module.backbone.pretrained else None
     if read and saved and read["hyper_parameters"]["backbone"] == pretrained:
@@ -113,11 +110,8 @@ def _check_rows(saved: SavedState, data: TextDataModule, checkpoint: str, goes_o
         return
     now = data.identity()
     for name, value in (saved.rows or now).items():
-        if now.get(name) != value:
-            raise InputError(
-                f"expected the {name} of the run that goes on, {value}, found {now.get(name)}: "
-                "with another one rows would be read twice or never"
-            )
+        mend = "with another one rows would be read twice or never"
+        expect(now.get(name) == value, f"the {name} of the run that goes on, {value}", now.get(name), mend)
 
 
 def _check_monitors(module: Pretraining, trainer: L.Trainer) -> None:
@@ -125,11 +119,9 @@ def _check_monitors(module: Pretraining, trainer: L.Trainer) -> None:
     known = set(module.validation.names())
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         monitor = getattr(callback, "monitor", None) or ""
-        if monitor.startswith("val/") and monitor not in known:
-            raise InputError(
-                f"expected {type(callback).__name__} to monitor a metric of an objective, found {monitor}: there are "
-                f"{', '.join(sorted(known))}"
-            )
+        expected = f"{type(callback).__name__} to monitor a metric of an objective"
+        mend = f"there are {', '.join(sorted(known))}"
+        expect(not monitor.startswith("val/") or monitor in known, expected, monitor, mend)
 
 
 def _raised_in_torch(error: Exception) -> bool:

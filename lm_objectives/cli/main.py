@@ -33,7 +33,7 @@ from lm_objectives.cli.configs import resolve_names
 from lm_objectives.cli.messages import user_message
 from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.preparation.summary import summary
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 from lm_objectives.files import atomic_write
 from lm_objectives.plugin import to_config
 from lm_objectives.training.checkpoint import AtomicCheckpointIO
@@ -128,8 +128,7 @@ class CLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         command, *rest = args
         rest = resolve_names(rest)
-        if not rest:
-            raise InputError("expected settings, found none: give a --config, for example quickstart")
+        expect(bool(rest), "settings", "none", "give a --config, for example quickstart")
         settings = list(read_settings(rest))
         check_known(settings, self._parser(command).keys())  # type: ignore[attr-defined]
         check_user_classes(settings)
@@ -147,8 +146,8 @@ class CLI(LightningCLI):
 
     def _set_seed(self) -> None:
         seed = self._get(self.config, "seed_everything")
-        if not isinstance(seed, bool) and not 0 <= seed < 2**32:
-            raise InputError(f"expected seed_everything from 0 to 4294967295, found {seed}: choose one of these")
+        mend = "choose one of these"
+        expect(isinstance(seed, bool) or 0 <= seed < 2**32, "seed_everything from 0 to 4294967295", seed, mend)
         super()._set_seed()
 
     def before_instantiate_classes(self) -> None:
@@ -242,11 +241,8 @@ def _check_folder(path: str) -> None:
     """Raise an `InputError` where a run cannot be written to a folder."""
     folder = Path(path).absolute()
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise InputError(
-            f"expected a folder to write to at trainer.default_root_dir {path}, found {there} not writable: "
-            "choose another"
-        )
+    expected = f"a folder to write to at trainer.default_root_dir {path}"
+    expect(there.is_dir() and os.access(there, os.W_OK), expected, f"{there} not writable", "choose another")
 
 
 def _train(command: str, arguments: list[str]) -> None:

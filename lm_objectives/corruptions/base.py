@@ -13,7 +13,7 @@ from lm_objectives.corruptions.windows import (
     frame_length,
     read_stream,
 )
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 from lm_objectives.plugin import Plugin
 from lm_objectives.views import Attention, Rows, Text, View, Vocabulary
 
@@ -24,8 +24,7 @@ as a prefix that attends to itself in both directions."""
 
 def check_fraction(value: float, name: str, advice: str) -> None:
     """Raise where a setting is not strictly between 0 and 1; the message ends with the advice."""
-    if not 0 < value < 1:
-        raise InputError(f"expected a {name} between 0 and 1, both excluded, found {value}: {advice}")
+    expect(0 < value < 1, f"a {name} between 0 and 1, both excluded", value, advice)
 
 
 class Corruption(Plugin, ABC):

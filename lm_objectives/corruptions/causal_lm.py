@@ -6,7 +6,7 @@ import numpy as np
 
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.corruptions.windows import Frame
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 from lm_objectives.views import IGNORED, Rows, View, Vocabulary
 
 
@@ -36,11 +36,8 @@ class NextToken(Corruption):
     attention = "causal"
 
     def __post_init__(self) -> None:
-        if self.frame == "bos-eos":
-            raise InputError(
-                "expected a frame of none or bos for next tokens, found bos-eos: an eos would be predicted where the "
-                "text goes on"
-            )
+        mend = "an eos would be predicted where the text goes on"
+        expect(self.frame != "bos-eos", "a frame of none or bos for next tokens", "bos-eos", mend)
 
     def prefix_and_suffix(self, vocabulary: Vocabulary) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Bos alone: after eos there would be nothing to generate."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from lm_objectives.corruptions.random import randint, random_bits
 from lm_objectives.corruptions.segment_pairs import PAIR_SPECIAL_TOKENS, SegmentPairs, cut_points, pair_rows
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 from lm_objectives.views import Rows, Text, Vocabulary
 
 _COIN, _DOCUMENT, _OFFER, _TIE = range(4)  # what a random number is for
@@ -47,11 +47,9 @@ class NextSentencePairs(SegmentPairs):
     def windows(self, text: Text, seq_len: int, packing: bool) -> np.ndarray:
         del packing
         passages = _passages(text, seq_len - PAIR_SPECIAL_TOKENS)
-        if len(passages.first) and len(passages.bounds) < 3:
-            raise InputError(
-                "expected at least 2 documents with room for next-sentence pairs, found 1: give a corpus of several "
-                "documents, or learn SentenceOrder, which needs one"
-            )
+        expected = "at least 2 documents with room for next-sentence pairs"
+        mend = "give a corpus of several documents, or learn SentenceOrder, which needs one"
+        expect(not len(passages.first) or len(passages.bounds) >= 3, expected, "1", mend)
         return np.stack([text.sentences[:, 0][passages.first], text.sentences[:, 1][passages.last - 1]], axis=1)
 
     def read_rows(

@@ -8,7 +8,7 @@ from lm_objectives.corruptions.base import Corruption
 from lm_objectives.corruptions.masked_lm import VALIDATION_RATE, apply_masks, check_mask_rate, sample_flat_positions
 from lm_objectives.corruptions.random import random_bits, uniform
 from lm_objectives.corruptions.windows import Frame
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 from lm_objectives.schedules import Schedulable, check_schedulable, value_at
 from lm_objectives.views import Rows, View, Vocabulary
 
@@ -48,8 +48,7 @@ class TokenReplacement(Corruption):
 
     def __post_init__(self) -> None:
         check_schedulable(self.rate, check_mask_rate, "mask_rate")
-        if not 0 <= self.mask_share <= 1:
-            raise InputError(f"expected a mask_share between 0 and 1, found {self.mask_share}: 0.85 is ELECTRA's")
+        expect(0 <= self.mask_share <= 1, "a mask_share between 0 and 1", self.mask_share, "0.85 is ELECTRA's")
 
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
         positions = sample_flat_positions(rows, vocabulary, self.rate)

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from lm_objectives.corruptions.random import uniform
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 from lm_objectives.plugin import Plugin
 
 Placement = Literal["overlapping", "disjoint", "tiling"]
@@ -38,11 +38,8 @@ def length_moments(lengths: SpanLengths, least: int) -> tuple[float, float]:
     """Mean and standard deviation of lengths of at least `least`."""
     chances = lengths.probabilities()
     n = np.arange(len(chances))
-    if not chances[least:].sum() > 0:
-        raise InputError(
-            f"expected spans of at least {least} units from {type(lengths).__name__}, found none with a chance: give "
-            "its probabilities some beyond 0"
-        )
+    expected = f"spans of at least {least} units from {type(lengths).__name__}"
+    expect(bool(chances[least:].sum() > 0), expected, "none with a chance", "give its probabilities some beyond 0")
     chances = chances * (n >= least) / chances[least:].sum()
     mean = chances @ n
     return float(mean), float(np.sqrt(chances @ (n - mean) ** 2))
@@ -88,10 +85,8 @@ class Geometric(SpanLengths):
     longest: int = 10
 
     def __post_init__(self) -> None:
-        if not 0 < self.p <= 1:
-            raise InputError(f"expected p above 0 and at most 1 for Geometric, found {self.p}: 0.2 is SpanBERT's")
-        if self.longest < 1:
-            raise InputError(f"expected longest of at least 1 for Geometric, found {self.longest}: 10 is as published")
+        expect(0 < self.p <= 1, "p above 0 and at most 1 for Geometric", self.p, "0.2 is SpanBERT's")
+        expect(self.longest >= 1, "longest of at least 1 for Geometric", self.longest, "10 is as published")
 
     def probabilities(self) -> np.ndarray:
         chances = np.append(0.0, self.p * (1 - self.p) ** np.arange(self.longest))
@@ -116,8 +111,7 @@ class Poisson(SpanLengths):
     mean: float = 3.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.mean <= 1000:
-            raise InputError(f"expected a mean above 0 and at most 1000 for Poisson, found {self.mean}: 3.0 is BART's")
+        expect(0 < self.mean <= 1000, "a mean above 0 and at most 1000 for Poisson", self.mean, "3.0 is BART's")
 
     def probabilities(self) -> np.ndarray:
         n = np.arange(1, int(self.mean + 10 * np.sqrt(self.mean)) + 15)
@@ -144,11 +138,9 @@ class Uniform(SpanLengths):
     placement: ClassVar[Placement] = "tiling"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.shortest <= self.longest:
-            raise InputError(
-                f"expected shortest of at least 1 and at most longest for Uniform, found {self.shortest} and "
-                f"{self.longest}: GPT-BERT's are 1 and 3"
-            )
+        expected = "shortest of at least 1 and at most longest for Uniform"
+        mend = "GPT-BERT's are 1 and 3"
+        expect(1 <= self.shortest <= self.longest, expected, f"{self.shortest} and {self.longest}", mend)
 
     def probabilities(self) -> np.ndarray:
         allowed = np.arange(self.longest + 1) >= self.shortest
@@ -172,8 +164,7 @@ class NGram(SpanLengths):
     placement: ClassVar[Placement] = "disjoint"
 
     def __post_init__(self) -> None:
-        if self.longest < 1:
-            raise InputError(f"expected longest of at least 1 for NGram, found {self.longest}: 3 is as published")
+        expect(self.longest >= 1, "longest of at least 1 for NGram", self.longest, "3 is as published")
 
     def probabilities(self) -> np.ndarray:
         chances = np.append(0.0, 1 / np.arange(1, self.longest + 1))

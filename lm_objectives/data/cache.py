@@ -13,7 +13,7 @@ import numpy as np
 
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.data.tokenizer import load_tokenizer
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 from lm_objectives.views import Vocabulary
 
 if TYPE_CHECKING:
@@ -146,8 +146,7 @@ def open_cache(path: str | Path) -> TokenCache:
         ValueError: when there is none, or one that is not whole or of another version.
     """
     folder = Path(path)
-    if not (folder / "meta.json").is_file():
-        raise InputError(f"expected a token cache, found none at {folder}; make it with prepare")
+    expect((folder / "meta.json").is_file(), "a token cache", f"none at {folder}", "make it with prepare")
     with _whole(folder):
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         for name, size in meta["sizes"].items():
@@ -168,5 +167,5 @@ def _whole(folder: Path) -> Iterator[None]:
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"expected a whole token cache of this version, found a file missing, cut off or of another version in "
-            f"{folder} ({' '.join(str(error).split())}); remove the folder, and give the same command to make it anew"
+            f"{folder} ({' '.join(str(error).split())}): remove the folder, and give the same command to make it anew"
         ) from error

@@ -23,7 +23,7 @@ from lm_objectives.data.preparation.prepare import prepare
 from lm_objectives.data.preparation.text_files import TxtDocuments
 from lm_objectives.data.sampler import MicroBatches, StepLoader, make_loader, prefetch_factor, validation_batches
 from lm_objectives.data.target_counts import check_scored, count_targets
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 from lm_objectives.plugin import to_config
 from lm_objectives.schedules import depends_on_length
 from lm_objectives.views import Vocabulary
@@ -159,11 +159,9 @@ class TextDataModule(L.LightningDataModule):
         Raises:
             ValueError: where the corpus cannot be used, or `global_batch_size` cannot be shared out.
         """
-        if self.packing and not packs:
-            raise InputError(
-                "expected a backbone that keeps the documents of a row apart for data.packing, found one that cannot: "
-                "set data.packing to false for one document a row"
-            )
+        expected = "a backbone that keeps the documents of a row apart for data.packing"
+        mend = "set data.packing to false for one document a row"
+        expect(not self.packing or packs, expected, "one that cannot", mend)
         self.text = open_cache(self._prepare(sources))
         found, wanted = len(self.text.training.tokens), self.global_batch_size * self.seq_len
         if found < wanted:  # a step would read the corpus more than once
@@ -213,11 +211,8 @@ class TextDataModule(L.LightningDataModule):
         accumulate, limit = trainer.accumulate_grad_batches, trainer.limit_train_batches
         MicroBatches(self.plan, 0, trainer.global_rank, trainer.world_size, accumulate)
         batches = limit if isinstance(limit, int) else int(self.steps_per_epoch * accumulate * (limit or 0))
-        if batches % accumulate:
-            raise InputError(
-                f"expected trainer.limit_train_batches in whole steps of {accumulate} micro-batches, found "
-                f"{limit}: {batches - batches % accumulate + accumulate} would do"
-            )
+        expected = f"trainer.limit_train_batches in whole steps of {accumulate} micro-batches"
+        expect(not batches % accumulate, expected, limit, f"{batches - batches % accumulate + accumulate} would do")
         if any(isinstance(callback, GradientAccumulationScheduler) for callback in trainer.callbacks):  # type: ignore[attr-defined]
             raise InputError(
                 "expected one accumulation for the whole training, found a GradientAccumulationScheduler: "

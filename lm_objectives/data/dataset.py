@@ -21,7 +21,7 @@ from lm_objectives.corruptions.windows import SplitWindows, WindowBounds, frame_
 from lm_objectives.data.cache import TokenText
 from lm_objectives.data.mixture import Mixture
 from lm_objectives.data.plan import ObjectiveRows, builds_own_rows
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 from lm_objectives.schedules import check_points, value_at
 from lm_objectives.views import View, Vocabulary
 
@@ -77,18 +77,14 @@ def check_seq_len(seq_len: int | list[list[int | float]]) -> int:
     check_points(points, lambda tokens: at_least("data.seq_len", int(tokens), 8), "data.seq_len")
     largest = RowSettings(points).max_seq_len
     for _, tokens in points:
-        if largest % tokens:
-            raise InputError(
-                f"expected windows in data.seq_len that divide the largest, {largest}, found {tokens}: "
-                "128, 256, 512 do, for example"
-            )
+        mend = "128, 256, 512 do, for example"
+        expect(not largest % tokens, f"windows in data.seq_len that divide the largest, {largest}", tokens, mend)
     return largest
 
 
 def at_least(name: str, value: int, least: int) -> None:
     """Raise where a setting is too small."""
-    if value < least:
-        raise InputError(f"expected {name} of at least {least}, found {value}: raise it")
+    expect(value >= least, f"{name} of at least {least}", value, "raise it")
 
 
 class Batch:
@@ -157,11 +153,8 @@ class RowDataset(Dataset[Batch]):
             if source.shares_rows_with is None:
                 self.texts[name] = stream = text.stream(source.corruption)
                 self.windows[name] = source.corruption.windows(stream, settings.max_seq_len, settings.packing)
-                if not len(self.windows[name]):
-                    raise InputError(
-                        f"expected a {split} text with windows for objective {name}, found none: its documents are too "
-                        "short or data.seq_len is; give a larger corpus or a larger data.seq_len"
-                    )
+                mend = "its documents are too short or data.seq_len is; give a larger corpus or a larger data.seq_len"
+                expect(bool(len(self.windows[name])), f"a {split} text with windows for objective {name}", "none", mend)
                 if settings.rates is not None:
                     self._mix(name, settings.rates)
         self._seeds = {name: derive_seed(split, settings.seed, name) for name in sources}
@@ -177,11 +170,8 @@ class RowDataset(Dataset[Batch]):
             for offset in self.texts[name].corpora
         ]
         filled = [rate * (start < stop) for rate, (start, stop) in zip(rates, pairwise(bounds), strict=True)]
-        if not sum(filled):
-            raise InputError(
-                f"expected windows for objective {name} in a corpus with a weight above 0, found none: "
-                "change data.corpus_weights"
-            )
+        mend = "change data.corpus_weights"
+        expect(bool(sum(filled)), f"windows for objective {name} in a corpus with a weight above 0", "none", mend)
         self._mixtures[name] = bounds, Mixture(filled, self.settings.seed)
 
     def __len__(self) -> int:

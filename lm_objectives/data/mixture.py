@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lm_objectives.corruptions.random import derive_seed, permute, row_keys
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 
 _BLOCK = 1024  # rows within which the rates hold exactly
 
@@ -31,24 +31,17 @@ def mixing_rates(
     if weights is None and temperature is None and cap is None:
         return None
     if weights is not None:
-        if temperature is not None or cap is not None:
-            raise InputError(
-                "expected either data.corpus_weights or data.corpus_temperature with data.corpus_cap, found both: "
-                "leave one out"
-            )
-        if len(weights) != len(tokens) or min(weights) < 0 or not sum(weights) > 0:
-            raise InputError(
-                f"expected data.corpus_weights of at least 0 for each of {len(tokens)} corpora, found "
-                f"{list(weights)}: give data.corpus as a list, with one weight for each"
-            )
+        expected = "either data.corpus_weights or data.corpus_temperature with data.corpus_cap"
+        expect(temperature is None and cap is None, expected, "both", "leave one out")
+        expected = f"data.corpus_weights of at least 0 for each of {len(tokens)} corpora"
+        mend = "give data.corpus as a list, with one weight for each"
+        expect(len(weights) == len(tokens) and min(weights) >= 0 and sum(weights) > 0, expected, list(weights), mend)
         parts = np.array(weights, dtype=float)
     else:
         power = 1.0 if temperature is None else temperature
-        if not power > 0 or (cap is not None and cap < 1):
-            raise InputError(
-                f"expected a data.corpus_temperature above 0 and a data.corpus_cap of at least 1 token, found {power} "
-                f"and {cap}: 1 mixes in proportion, larger temperatures more evenly"
-            )
+        expected = "a data.corpus_temperature above 0 and a data.corpus_cap of at least 1 token"
+        mend = "1 mixes in proportion, larger temperatures more evenly"
+        expect(power > 0 and (cap is None or cap >= 1), expected, f"{power} and {cap}", mend)
         parts = np.minimum(tokens, cap or max(tokens)).astype(float) ** (1 / power)
     return tuple((parts / parts.sum()).tolist())
 

@@ -10,7 +10,7 @@ import numpy as np
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.data.apportionment import Growth, distribute_constant, distribute_units
 from lm_objectives.data.shares import FINE, ShareSchedule
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 from lm_objectives.schedules import Schedulable
 
 ACTIVITY_DELAY = 16
@@ -203,11 +203,9 @@ def check_row_sharing(sources: Mapping[str, ObjectiveRows]) -> None:
         owner = source.shares_rows_with
         if owner is None:
             continue
-        if owner not in sources:
-            raise InputError(
-                f"expected shares_rows_with of objective {name} to name another objective, found {owner!r}: "
-                f"there are {', '.join(other for other in sources if other != name)}"
-            )
+        expected = f"shares_rows_with of objective {name} to name another objective"
+        mend = f"there are {', '.join(other for other in sources if other != name)}"
+        expect(owner in sources, expected, repr(owner), mend)
         own, others = source.corruption, sources[owner].corruption
         mends = {
             f"shares_rows_with of objective {name} to name an objective with rows of its own, found {owner!r}": (

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from lm_objectives.data.dataset import Batch, RowDataset, RowKey
 from lm_objectives.data.plan import ACTIVITY_DELAY, RowPlan
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 
 
 class MicroBatches(Sampler[list[RowKey]]):
@@ -22,11 +22,9 @@ class MicroBatches(Sampler[list[RowKey]]):
     """
 
     def __init__(self, plan: RowPlan, start: int, rank: int, world: int, accumulate: int) -> None:
-        if plan.batch_multiple % (world * accumulate):
-            raise InputError(
-                f"expected devices x accumulate_grad_batches to divide data.batch_multiple ({plan.batch_multiple}), "
-                f"found {world} x {accumulate}: set data.batch_multiple to {world * accumulate} or a multiple of it"
-            )
+        expected = f"devices x accumulate_grad_batches to divide data.batch_multiple ({plan.batch_multiple})"
+        mend = f"set data.batch_multiple to {world * accumulate} or a multiple of it"
+        expect(not plan.batch_multiple % (world * accumulate), expected, f"{world} x {accumulate}", mend)
         self.plan, self.start, self.rank, self.world, self.accumulate = plan, start, rank, world, accumulate
 
     def __iter__(self) -> Iterator[list[RowKey]]:
@@ -82,11 +80,8 @@ def prefetch_factor(num_workers: int, accumulate: int) -> int | None:
     if not num_workers:
         return None
     most = (ACTIVITY_DELAY - 2) * accumulate
-    if num_workers > most:
-        raise InputError(
-            f"expected data.num_workers of at most {most}, found {num_workers}: rows may be made at most "
-            f"{ACTIVITY_DELAY} steps ahead, so lower it"
-        )
+    mend = f"rows may be made at most {ACTIVITY_DELAY} steps ahead, so lower it"
+    expect(num_workers <= most, f"data.num_workers of at most {most}", num_workers, mend)
     return min(2, most // num_workers)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lm_objectives.data.words import breaks_line, is_byte_level, starts_word
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 from lm_objectives.files import may_be_on_hub
 from lm_objectives.views import Vocabulary
 
@@ -59,16 +59,14 @@ def check_tokenizer(tokenizer: int | str, tokens: tuple[str, ...] = ()) -> str |
     """The setting, when it is a path, may be a name on the hub, or is a large enough vocabulary."""
     if isinstance(tokenizer, str) and not Path(tokenizer).expanduser().exists() and not may_be_on_hub(tokenizer):
         raise InputError(
-            f"expected a tokenizer's folder or its name on the hub, found nothing at {tokenizer}; "
+            f"expected a tokenizer's folder or its name on the hub, found nothing at {tokenizer}: "
             "check the path, or give a number to train one"
         )
     special = len({*_SPECIAL, *tokens})
     smallest = 256 + special
-    if isinstance(tokenizer, int) and tokenizer < smallest:
-        raise InputError(
-            f"expected a vocabulary of at least {smallest} tokens (256 bytes and {special} special tokens), "
-            f"found {tokenizer}; set tokenizer to {smallest} or more"
-        )
+    expected = f"a vocabulary of at least {smallest} tokens (256 bytes and {special} special tokens)"
+    mend = f"set tokenizer to {smallest} or more"
+    expect(not isinstance(tokenizer, int) or tokenizer >= smallest, expected, tokenizer, mend)
     return tokenizer
 
 
@@ -126,14 +124,12 @@ def _load(name: str, tokens: tuple[str, ...]) -> tuple["PreTrainedTokenizerFast"
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"expected a tokenizer's folder or its name on the hub, found nothing loadable at {name}; "
+            f"expected a tokenizer's folder or its name on the hub, found nothing loadable at {name}: "
             f"check the path, or give a number to train one ({reason})"
         ) from error
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise InputError(
-            f"expected a fast tokenizer, which tells where its tokens stand in a text, found a slow one at {name}; "
-            "convert it to tokenizer.json"
-        )
+    expected = "a fast tokenizer, which tells where its tokens stand in a text"
+    mend = "convert it to tokenizer.json"
+    expect(isinstance(tokenizer, PreTrainedTokenizerFast), expected, f"a slow one at {name}", mend)
     before = tokenizer.get_vocab()
     others = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token, tokenizer.mask_token}
     others |= {tokenizer.cls_token, tokenizer.sep_token}

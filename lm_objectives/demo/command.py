@@ -10,7 +10,7 @@ from lm_objectives.demo.context import DemoContext, make_context
 from lm_objectives.demo.generate import Sampling
 from lm_objectives.demo.show import show
 from lm_objectives.demo.terminal import color_verdict, wrap
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 from lm_objectives.training.run import load_run
 
 
@@ -70,8 +70,7 @@ def read_text(text: str | None, text_file: str | None) -> str | None:
     Raises:
         InputError: when it is given twice, is empty, or its file cannot be read.
     """
-    if text is not None and text_file is not None:
-        raise InputError("expected either text or text_file, found both: leave one of them out")
+    expect(text is None or text_file is None, "either text or text_file", "both", "leave one of them out")
     if text_file is not None:
         path = Path(text_file).expanduser()
         try:
@@ -82,6 +81,6 @@ def read_text(text: str | None, text_file: str | None) -> str | None:
         except OSError as error:
             found = f"one that cannot be read ({error.strerror})" if path.exists() else "no such file"
             raise InputError(f"expected a text file at {path}, found {found}: check the path") from error
-    if text is not None and not text.strip():
-        raise InputError("expected a text with words, found an empty one: leave text out for a held-out paragraph")
+    mend = "leave text out for a held-out paragraph"
+    expect(text is None or bool(text.strip()), "a text with words", "an empty one", mend)
     return text

@@ -16,7 +16,7 @@ from lm_objectives.data.preparation.encode import Encoder, TokenArrays
 from lm_objectives.data.tokenizer import vocabulary_of
 from lm_objectives.demo.generate import Sampling
 from lm_objectives.demo.terminal import wrap
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 from lm_objectives.objectives.base import LossOutput, Objective, baseline_metrics, combine_losses
 from lm_objectives.training.module import Pretraining
 from lm_objectives.training.run import LoadedRun
@@ -77,10 +77,9 @@ class DemoContext:
 
     def _windows(self, text: TokenText, corruption: Corruption, most: int) -> np.ndarray:
         windows = corruption.windows(text, self.module.seq_len, packing=False)
-        if not len(windows):
-            raise InputError(
-                f"expected a text with a row for {type(corruption).__name__}, found none in it: give a longer text"
-            )
+        expect(
+            bool(len(windows)), f"a text with a row for {type(corruption).__name__}", "none in it", "give a longer text"
+        )
         return windows[np.arange(min(len(windows), most))]
 
     def score(self, objective: Objective, rows: Rows) -> tuple[View, LossOutput]:
@@ -190,8 +189,8 @@ def tokenize(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, vocabular
     """
     # English rules know all scripts' full stops
     made = Encoder(tokenizer.backend_tokenizer, vocabulary, "en", pairs=True)(DocumentPiece(text) for text in texts)
-    if made.counts["without_tokens"]:
-        raise InputError("expected a text with words, found one in which the tokenizer knows none: give another text")
+    mend = "give another text"
+    expect(not made.counts["without_tokens"], "a text with words", "one in which the tokenizer knows none", mend)
     assert made.pairs is not None
     return _to_text(made.text, vocabulary.size, _to_text(made.pairs, vocabulary.size))
 

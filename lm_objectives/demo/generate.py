@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 from lm_objectives.objectives.language_model import LanguageModelObjective
 from lm_objectives.training.module import Pretraining
 from lm_objectives.views import Attention, View
@@ -35,12 +35,9 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.tokens < 1:
-            raise InputError(f"expected at least 1 token to continue with, found {self.tokens}: 40 are a few lines")
-        if not self.temperature > 0:
-            raise InputError(f"expected a temperature above 0, found {self.temperature}: 0.8 is usual")
-        if not 0 < self.top_p <= 1:
-            raise InputError(f"expected top_p above 0 and at most 1, found {self.top_p}: 0.9 is usual")
+        expect(self.tokens >= 1, "at least 1 token to continue with", self.tokens, "40 are a few lines")
+        expect(self.temperature > 0, "a temperature above 0", self.temperature, "0.8 is usual")
+        expect(0 < self.top_p <= 1, "top_p above 0 and at most 1", self.top_p, "0.9 is usual")
 
     def token_sampler(self) -> TokenSampler:
         """A function that chooses tokens, from softmax(logits / temperature) cut to its nucleus where it samples.

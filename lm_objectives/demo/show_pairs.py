@@ -8,7 +8,7 @@ from lm_objectives.corruptions.segment_pairs import PAIR_SPECIAL_TOKENS, pair_ro
 from lm_objectives.demo.context import DemoContext
 from lm_objectives.demo.show import show
 from lm_objectives.demo.terminal import wrap
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 from lm_objectives.objectives import NextSentence, Objective, SentenceOrder
 
 Segments = Mapping[str, tuple[int, int]]
@@ -24,11 +24,8 @@ def show_sentence_order(objective: SentenceOrder, context: DemoContext) -> Itera
     """
     corruption, text, room = objective.corruption, context.text.stream(objective.corruption), context.module.seq_len
     windows = corruption.windows(text, room, packing=False)
-    if not len(windows):
-        raise InputError(
-            f"expected two sentences in a {corruption.within} that fit the window of {room} tokens together, found "
-            "none in the text: give a longer text, or one of shorter sentences"
-        )
+    expected = f"two sentences in a {corruption.within} that fit the window of {room} tokens together"
+    expect(bool(len(windows)), expected, "none in the text", "give a longer text, or one of shorter sentences")
     pair = corruption.read_rows(text, windows[:1], context.keys(), room, context.vocabulary)
     assert pair.token_type_ids is not None and pair.labels is not None
     second = int(pair.token_type_ids.sum()) - 1  # tokens without eos

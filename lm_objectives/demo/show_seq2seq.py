@@ -9,7 +9,7 @@ from lm_objectives.demo.context import DemoContext
 from lm_objectives.demo.generate import generate, greedy_token
 from lm_objectives.demo.show import show
 from lm_objectives.demo.terminal import list_items, wrap
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 from lm_objectives.objectives import CausalLM, PrefixLM, SpanDenoising, TextDenoising
 
 _SMALL = 50_000_000  # parameters below which sampled text does not read as text
@@ -53,8 +53,7 @@ def show_span_denoising(objective: SpanDenoising, context: DemoContext) -> Itera
     names = [token for token in corruption.special_tokens(context.module.seq_len) if token != corruption.mode]
     sentinels = set(context.vocabulary.token_ids(names).tolist())
     right = split_at_sentinels(view.targets.tolist(), sentinels, end)
-    if not right:
-        raise InputError("expected a text of 2 tokens to leave a span out of, found a shorter one: give a longer text")
+    expect(bool(right), "a text of 2 tokens to leave a span out of", "a shorter one", "give a longer text")
     length = view.lengths if view.prefix_lengths is None else view.prefix_lengths
     source = view.input_ids[0, : int(length)].tolist()
     most = min(2 * len(view.targets), context.module.seq_len - (0 if corruption.uses_decoder else len(source)))
@@ -93,8 +92,7 @@ def show_text_denoising(objective: TextDenoising, context: DemoContext) -> Itera
     known = context.vocabulary
     view = objective.corruption.corrupt(context.excerpt(objective.corruption), known)
     source, right = view.input_ids[0, : int(view.lengths)].tolist(), view.targets.tolist()
-    if known.mask not in source:
-        raise InputError("expected a text with a word to leave out, found none: give a longer text")
+    expect(known.mask in source, "a text with a word to leave out", "none", "give a longer text")
     generated = generate(objective, context.module, source, greedy_token, len(right))
     texts = [[token for token in ids if token not in (known.bos, known.eos)] for ids in (source, generated, right)]
     for label, ids in zip(("corrupted:", "written:  ", "right:    "), texts, strict=True):

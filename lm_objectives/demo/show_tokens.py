@@ -6,7 +6,7 @@ from dataclasses import replace
 from lm_objectives.demo.context import DemoContext
 from lm_objectives.demo.show import show
 from lm_objectives.demo.terminal import list_items
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 from lm_objectives.objectives import MaskedLM, ReplacedToken
 from lm_objectives.objectives.losses import gather_positions
 
@@ -23,8 +23,7 @@ def show_masked_lm(objective: MaskedLM, context: DemoContext) -> Iterator[str]:
     trained, rows = objective.corruption, context.excerpt(objective.corruption)
     units = replace(trained.for_validation(), unit=trained.unit, lengths=trained.lengths)
     view = replace(units, mask_share=1.0, random_share=0.0).corrupt(rows, context.vocabulary)
-    if not len(view.label_positions):
-        raise InputError("expected a text with a token to mask, found none: give a longer text")
+    expect(bool(len(view.label_positions)), "a text with a token to mask", "none", "give a longer text")
     [hidden] = context.module.backbone.encode([view])
     states = gather_positions(hidden, view.label_positions)
     probabilities = objective.logits(states, context.module.backbone.embedding).softmax(1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lm_objectives.backbone.pretrained import silence_transformers
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.data.tokenizer import exported_tokenizer
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 from lm_objectives.export.convert import convert
 from lm_objectives.export.reference import NotExportableError
 from lm_objectives.training.run import LoadedRun, load_run
@@ -44,10 +44,8 @@ def export(ckpt_path: str, output: str, objective: str | None = None) -> None:
         ValueError: when the checkpoint cannot be read, nothing in it can be exported, or output cannot be written.
     """
     run, target = load_run(ckpt_path), Path(output).expanduser()
-    if objective is not None and objective not in run.module.names:
-        raise InputError(
-            f"expected one of {', '.join(run.module.names)} as the objective, found {objective!r}: name one of these"
-        )
+    expected = f"one of {', '.join(run.module.names)} as the objective"
+    expect(objective is None or objective in run.module.names, expected, repr(objective), "name one of these")
     said, reasons = [], []
     with _beside(target) as scratch:
         for name in [objective] if objective else run.module.names:
@@ -60,11 +58,8 @@ def export(ckpt_path: str, output: str, objective: str | None = None) -> None:
             for below, model in models.items():
                 _write(model, run, run.module.sources[name].corruption, scratch / where / below)
                 said.append(f"{name}: {target / where / below}, a {type(model).__name__}")
-        if not said:
-            raise InputError(
-                f"expected an objective that transformers has a head for, found none ({'; '.join(reasons)}): "
-                "train CausalLM on a decoder-only, MaskedLM on an encoder-only or TextDenoising on a backbone with both"
-            )
+        mend = "train CausalLM on a decoder-only, MaskedLM on an encoder-only or TextDenoising on a backbone with both"
+        expect(bool(said), "an objective that transformers has a head for", f"none ({'; '.join(reasons)})", mend)
     print("\n".join([*said, *(f"{reason} (not exported)" for reason in reasons)]))
 
 

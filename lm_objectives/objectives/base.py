@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lm_objectives.corruptions.base import Corruption
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 from lm_objectives.objectives.hf_heads import load_weights
 from lm_objectives.objectives.metrics import ConstantAccuracy, ConstantNats
 from lm_objectives.plugin import Plugin
@@ -65,11 +65,9 @@ def combine_losses(
     terms = []
     for part, factor in parts.items():
         count = totals[part]
-        if sums[part].ndim:
-            raise InputError(
-                f"expected a sum of nats without dimensions for the part {part}, found one of shape "
-                f"{tuple(sums[part].shape)}: return sums from compute_loss"
-            )
+        expected = f"a sum of nats without dimensions for the part {part}"
+        mend = "return sums from compute_loss"
+        expect(not sums[part].ndim, expected, f"one of shape {tuple(sums[part].shape)}", mend)
         terms.append(factor * sums[part] / (count.clamp_min(1) if isinstance(count, Tensor) else max(count, 1)))
     return torch.stack(terms).sum()
 
@@ -81,8 +79,7 @@ def baseline_metrics(objective: "Objective") -> dict[str, Metric]:
 
 
 def _check_moving_share(share: float) -> None:
-    if share < 0:
-        raise InputError(f"expected shares of at least 0, found {share}: 0 leaves an objective out for a while")
+    expect(share >= 0, "shares of at least 0", share, "0 leaves an objective out for a while")
 
 
 class Objective(Plugin, nn.Module, ABC):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lm_objectives.corruptions.base import Corruption
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 from lm_objectives.objectives.base import LossOutput, Objective, initialize
 from lm_objectives.objectives.losses import gather_positions
 from lm_objectives.objectives.metrics import Mean
@@ -44,8 +44,7 @@ class ClassificationObjective(Objective):
 
     def __init__(self, corruption: Corruption, classes: int = 2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if classes < 2:
-            raise InputError(f"expected at least 2 classes, found {classes}: give as many as the labels have")
+        expect(classes >= 2, "at least 2 classes", classes, "give as many as the labels have")
         self.corruption, self.classes = corruption, classes
 
     def setup(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 
 if TYPE_CHECKING:
     from lm_objectives.backbone.pretrained import PretrainedWeights
@@ -34,10 +34,8 @@ def load_weights(head: nn.Module, names: Mapping[str, str], found: "PretrainedWe
         return not own
     for name, there in theirs.items():
         weight = found.weights[there]
-        if own[name].shape != weight.shape:
-            raise InputError(
-                f"expected {there} of shape {tuple(own[name].shape)} in {found.folder}, found {tuple(weight.shape)}: "
-                "give the objective the sizes that it was trained with"
-            )
+        expected = f"{there} of shape {tuple(own[name].shape)} in {found.folder}"
+        mend = "give the objective the sizes that it was trained with"
+        expect(own[name].shape == weight.shape, expected, tuple(weight.shape), mend)
         own[name].copy_(weight)
     return True

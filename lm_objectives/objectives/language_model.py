@@ -12,7 +12,7 @@ from torchmetrics import Metric
 from lm_objectives.backbone.config import is_decoder
 from lm_objectives.backbone.equal_logits import equal_logits
 from lm_objectives.corruptions.base import Corruption
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 from lm_objectives.objectives.base import BaselineNames, LossOutput, Objective, initialize
 from lm_objectives.objectives.losses import TokenHead, correct_predictions, gather_positions, linear_cross_entropy_sum
 from lm_objectives.objectives.metrics import Mean, token_baselines
@@ -66,13 +66,9 @@ class LanguageModelObjective(Objective):
         self, corruption: Corruption, label_smoothing: float = 0.0, z_loss: float = 0.0, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        if not 0 <= label_smoothing < 1:
-            raise InputError(
-                f"expected label_smoothing of at least 0 and below 1, found {label_smoothing}: 0.1 is usual, 0 turns "
-                "it off"
-            )
-        if not 0 <= z_loss < math.inf:
-            raise InputError(f"expected a z_loss of at least 0, found {z_loss}: 0.0001 is PaLM's, 0 turns it off")
+        mend = "0.1 is usual, 0 turns it off"
+        expect(0 <= label_smoothing < 1, "label_smoothing of at least 0 and below 1", label_smoothing, mend)
+        expect(0 <= z_loss < math.inf, "a z_loss of at least 0", z_loss, "0.0001 is PaLM's, 0 turns it off")
         self.corruption, self.label_smoothing, self.z_loss = corruption, label_smoothing, z_loss
 
     def setup(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
@@ -98,11 +94,9 @@ class LanguageModelObjective(Objective):
     def compute_loss(
         self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
     ) -> LossOutput:
-        if view.attention != self.corruption.attention:
-            raise InputError(
-                f"expected views with the attention {self.corruption.attention} of {type(self.corruption).__name__}, "
-                f"found {view.attention}: give attention=self.attention to rows.labelled"
-            )
+        expected = f"views with the attention {self.corruption.attention} of {type(self.corruption).__name__}"
+        mend = "give attention=self.attention to rows.labelled"
+        expect(view.attention == self.corruption.attention, expected, view.attention, mend)
         head = self.head(gather_positions(hidden, view.label_positions), embedding)
         if self.training:
             return LossOutput({"loss": linear_cross_entropy_sum(head, view.targets, self.label_smoothing, self.z_loss)})
@@ -131,12 +125,12 @@ class LanguageModelObjective(Objective):
             ours = {"logits": lambda hidden: self.logits(hidden, backbone.embedding)}
             equal = equal_logits(backbone, "bidirectional" if decodes else "causal", decodes, found.whole, ours)
             found.whole.train()
-            if not equal:
-                raise InputError(
-                    f"expected a head in {found.folder} that is a linear map alone, found that of a "
-                    f"{type(found.whole).__name__}, with other logits (a bias, a scale or a cap): write its bare "
-                    "model, an AutoModel, and start from that"
-                )
+            expect(
+                equal,
+                f"a head in {found.folder} that is a linear map alone",
+                f"that of a {type(found.whole).__name__}, with other logits (a bias, a scale or a cap)",
+                "write its bare model, an AutoModel, and start from that",
+            )
         return held
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torchmetrics import Metric
 
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 
 
 class Mean(Metric):
@@ -87,11 +87,8 @@ def over_vocabulary(counts: Int[Tensor, " targets"] | None, vocab: int) -> Int[T
     """How often each token of the vocabulary is a target; 0 where nothing was counted."""
     if counts is None:
         return torch.zeros(vocab, dtype=torch.long, device="cpu")
-    if len(counts) > vocab:
-        raise InputError(
-            f"expected targets that are tokens, below {vocab}, found {len(counts) - 1} among them: give an objective "
-            "whose targets are classes ClassificationObjective as its base"
-        )
+    mend = "give an objective whose targets are classes ClassificationObjective as its base"
+    expect(len(counts) <= vocab, f"targets that are tokens, below {vocab}", f"{len(counts) - 1} among them", mend)
     return F.pad(counts, (0, vocab - len(counts)))
 
 

@@ -16,7 +16,7 @@ from torchmetrics.classification import BinaryAUROC, BinaryF1Score
 from lm_objectives.backbone.pretrained import read_config, read_folder
 from lm_objectives.corruptions.replaced_token import TokenReplacement
 from lm_objectives.corruptions.windows import Frame
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 from lm_objectives.objectives.base import BaselineNames, LossOutput, Objective, initialize
 from lm_objectives.objectives.hf_heads import load_weights
 from lm_objectives.objectives.losses import TokenHead, gather_positions, linear_cross_entropy_sum, sample_tokens
@@ -72,12 +72,10 @@ class ReplacedToken(Objective):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not 0 < generator <= 1:
-            raise InputError(f"expected a generator width above 0 and at most 1, found {generator}: ELECTRA's is 0.25")
-        if discriminator_factor < 0:
-            raise InputError(
-                f"expected a discriminator_factor of at least 0, found {discriminator_factor}: 50 is ELECTRA's"
-            )
+        expect(0 < generator <= 1, "a generator width above 0 and at most 1", generator, "ELECTRA's is 0.25")
+        expect(
+            discriminator_factor >= 0, "a discriminator_factor of at least 0", discriminator_factor, "50 is ELECTRA's"
+        )
         self.corruption = TokenReplacement(mask_rate, mask_share, frame)
         self.generator_width = generator
         self.loss_weights = {"generator": 1.0, "discriminator": discriminator_factor}  # type: ignore[misc]

@@ -3,7 +3,7 @@
 from torch.optim.optimizer import ParamsT
 from transformers.optimization import Adafactor as AnyAdafactor
 
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 
 
 class Adafactor(AnyAdafactor):
@@ -44,13 +44,10 @@ class Adafactor(AnyAdafactor):
         scale_parameter: bool = True,
     ) -> None:
         for name, value in {"lr": lr, "weight_decay": weight_decay, "eps[1]": eps[1]}.items():
-            if not value >= 0:
-                raise InputError(f"expected {name} of at least 0, found {value}: choose a number such as 0.001")
+            expect(value >= 0, f"{name} of at least 0", value, "choose a number such as 0.001")
         for name, value in {"clip_threshold": clip_threshold, "eps[0]": eps[0]}.items():
-            if not value > 0:
-                raise InputError(f"expected {name} above 0, found {value}: leave it out for the published one")
-        if not decay_rate < 0:
-            raise InputError(f"expected decay_rate below 0, found {decay_rate}: -0.8 is the published one")
+            expect(value > 0, f"{name} above 0", value, "leave it out for the published one")
+        expect(decay_rate < 0, "decay_rate below 0", decay_rate, "-0.8 is the published one")
         super().__init__(
             params,
             lr,

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 
 Kind = Literal["constant", "linear", "cosine", "inverse_sqrt", "step", "wsd"]
 
@@ -81,19 +81,15 @@ class LRSchedule:
         object.__setattr__(self, "milestones", tuple(self.milestones))  # a list in YAML
         for name, choices in {"kind": get_args(Kind), "decay_type": get_args(DecayType)}.items():
             found = getattr(self, name)
-            if found not in choices:
-                raise InputError(f"expected a {name} among {', '.join(choices)}, found {found}: choose one of them")
+            expect(found in choices, f"a {name} among {', '.join(choices)}", found, "choose one of them")
         lengths = [(name, getattr(self, name)) for name in ("warmup", "hold_steps", "decay_steps")]
         for name, length in [*lengths, *(("milestones", milestone) for milestone in self.milestones)]:
             _check_length(name, length)
-        if self.kind == "step" and not self.milestones:
-            raise InputError("expected milestones for a step schedule, found none: write for example [0.5, 0.75]")
-        if not 0 <= self.min_lr_ratio <= 1:
-            raise InputError(
-                f"expected a min_lr_ratio in [0, 1], found {self.min_lr_ratio}: write a share of the peak learning rate"
-            )
-        if not 0 < self.gamma <= 1:
-            raise InputError(f"expected a gamma in (0, 1], found {self.gamma}: 0.1 divides the rate by ten")
+        mend = "write for example [0.5, 0.75]"
+        expect(self.kind != "step" or bool(self.milestones), "milestones for a step schedule", "none", mend)
+        mend = "write a share of the peak learning rate"
+        expect(0 <= self.min_lr_ratio <= 1, "a min_lr_ratio in [0, 1]", self.min_lr_ratio, mend)
+        expect(0 < self.gamma <= 1, "a gamma in (0, 1]", self.gamma, "0.1 divides the rate by ten")
         for field in fields(self)[2:]:
             found = getattr(self, field.name)
             if field.name not in _SETTINGS[self.kind] and found != field.default:
@@ -110,10 +106,9 @@ class LRSchedule:
             InputError: where a training without an end is asked for a share of it, or for a decay towards its end;
                 where milestones are out of order, or warmup and decay longer than the training.
         """
-        if steps == -1 and "min_lr_ratio" in _SETTINGS[self.kind]:
-            raise InputError(
-                f"expected an end of training for a {self.kind} decay, found none: set max_steps or kind=constant"
-            )
+        expected = f"an end of training for a {self.kind} decay"
+        mend = "set max_steps or kind=constant"
+        expect(steps != -1 or "min_lr_ratio" not in _SETTINGS[self.kind], expected, "none", mend)
         warmup = max(_to_steps("warmup", self.warmup, steps), 1)
         decay = self._decay(warmup, step, steps)  # also during the warmup: what is wrong shall show at step 0
         return (step + 1) / warmup if step < warmup else decay
@@ -127,17 +122,14 @@ class LRSchedule:
             return math.sqrt(peak / max(step + 1, peak))
         if self.kind == "step":
             drops = [_to_steps("milestones", milestone, steps) for milestone in self.milestones]
-            if any(later <= earlier for earlier, later in pairwise(drops)):
-                raise InputError(
-                    f"expected each of the milestones later than the one before, found steps {drops}: sort them"
-                )
+            expected = "each of the milestones later than the one before"
+            mend = "sort them"
+            expect(all(earlier < later for earlier, later in pairwise(drops)), expected, f"steps {drops}", mend)
             return self.gamma ** sum(drop <= step for drop in drops)
         length = _to_steps("decay_steps", self.decay_steps, steps) if self.kind == "wsd" else steps - warmup
-        if self.kind == "wsd" and length and warmup + length > steps:
-            raise InputError(
-                f"expected a warmup and a decay within the training's {steps} steps, found {warmup} and {length}: "
-                "shorten one of them"
-            )
+        expected = f"a warmup and a decay within the training's {steps} steps"
+        mend = "shorten one of them"
+        expect(self.kind != "wsd" or not length or warmup + length <= steps, expected, f"{warmup} and {length}", mend)
         if length <= 0:
             return 1.0
         done = min(max(step + 1 - (steps - length), 0) / length, 1.0)
@@ -153,19 +145,15 @@ class LRSchedule:
 
 
 def _check_length(name: str, value: int | float) -> None:
-    if isinstance(value, float) and not 0 <= value < 1:
-        raise InputError(f"expected a {name} share in [0, 1), found {value}: write an int such as 100 to count steps")
-    if isinstance(value, bool) or value < 0:
-        raise InputError(
-            f"expected a {name} of 0 steps or more, found {value}: write an int of steps or a share in [0, 1)"
-        )
+    mend = "write an int such as 100 to count steps"
+    expect(not isinstance(value, float) or 0 <= value < 1, f"a {name} share in [0, 1)", value, mend)
+    mend = "write an int of steps or a share in [0, 1)"
+    expect(not isinstance(value, bool) and value >= 0, f"a {name} of 0 steps or more", value, mend)
 
 
 def _to_steps(name: str, value: int | float, steps: int) -> int:
     """A length in optimizer steps."""
-    if isinstance(value, float) and value and steps == -1:
-        raise InputError(
-            f"expected an end of training for a {name} share of {value}, found none: "
-            f"set max_steps or write {name} as an int of steps"
-        )
+    expected = f"an end of training for a {name} share of {value}"
+    mend = f"set max_steps or write {name} as an int of steps"
+    expect(not isinstance(value, float) or not value or steps != -1, expected, "none", mend)
     return round(value * steps) if isinstance(value, float) else value

@@ -8,23 +8,22 @@ from torch import Tensor, nn
 from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.corruptions.random import derive_seed
 from lm_objectives.data.plan import ObjectiveRows, check_row_sharing
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 from lm_objectives.objectives.base import Objective, load_pretrained_heads
 from lm_objectives.views import Vocabulary
 
 
 def check_objectives(objectives: Mapping[str, Objective]) -> dict[str, ObjectiveRows]:
     """Check that objectives can be trained together under their names; returns how each gets its rows."""
-    if not objectives:
-        raise InputError(
-            "expected at least one objective in model.objectives, found none: add one, for example causal: CausalLM"
-        )
+    expect(
+        bool(objectives), "at least one objective in model.objectives", "none", "add one, for example causal: CausalLM"
+    )
     sources = {name: ObjectiveRows(o.corruption, o.share, o.shares_rows_with) for name, o in objectives.items()}
     check_row_sharing(sources)
     generators = {name for name, objective in objectives.items() if type(objective).fill_in is not Objective.fill_in}
     for name, objective in objectives.items():
-        if not name.isidentifier() or hasattr(nn.ModuleDict, name):
-            raise InputError(f"expected objectives' names that Python has no use for, found {name!r}: rename it")
+        expected = "objectives' names that Python has no use for"
+        expect(name.isidentifier() and not hasattr(nn.ModuleDict, name), expected, repr(name), "rename it")
         if objective.shares_rows_with and generators & {name, objective.shares_rows_with}:
             raise InputError(
                 f"expected objectives that leave tokens alone to share a view, found {name} with shares_rows_with "

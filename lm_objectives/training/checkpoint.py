@@ -12,7 +12,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 
 from lm_objectives.data.tokenizer import read_tokenizer_files
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 from lm_objectives.files import atomic_write
 from lm_objectives.training.resume import PendingWork, find_pending
 from lm_objectives.views import Vocabulary
@@ -89,15 +89,11 @@ class SavedState:
             InputError: where it is not of this package, or of another version of it.
         """
         where = f" at {path}" if path else ""
-        if _KEY not in checkpoint:
-            raise InputError(f"expected a checkpoint of lm-objectives{where}, found another one: check the path")
+        expect(_KEY in checkpoint, f"a checkpoint of lm-objectives{where}", "another one", "check the path")
         saved = dict(checkpoint[_KEY])
         version = saved.pop("format", "0.1")
-        if version != _FORMAT:
-            raise InputError(
-                f"expected a checkpoint of lm-objectives {_FORMAT}{where}, found one of {version}: "
-                "train anew, or use the version that wrote it"
-            )
+        mend = "train anew, or use the version that wrote it"
+        expect(version == _FORMAT, f"a checkpoint of lm-objectives {_FORMAT}{where}", f"one of {version}", mend)
         pending = saved["pending"] and PendingWork(**saved["pending"])
         return cls(**saved | {"vocabulary": Vocabulary.from_dict(saved["vocabulary"]), "pending": pending})
 
@@ -109,8 +105,7 @@ def read_checkpoint(path: str) -> tuple[dict[str, Any], SavedState]:
         InputError: when the file is missing or anything else.
     """
     file = Path(path).expanduser()
-    if not file.is_file():
-        raise InputError(f"expected a checkpoint at {path}, found no such file: check the path")
+    expect(file.is_file(), f"a checkpoint at {path}", "no such file", "check the path")
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, OSError, EOFError, IndexError, KeyError, TypeError, pickle.UnpicklingError) as error:
@@ -126,12 +121,11 @@ def check_same_shapes(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) ->
     """Raise where a checkpoint's state dict has other names or shapes than `own`."""
     here, there = ({n: tuple(getattr(value, "shape", ())) for n, value in state.items()} for state in (own, saved))
     for name in [*here, *there]:
-        if here.get(name) != there.get(name):
-            raise InputError(
-                f"expected a checkpoint of this model, found one of another: {name} is {here.get(name, 'nothing')} in "
-                f"the model and {there.get(name, 'nothing')} in the checkpoint; give the configuration that the "
-                "checkpoint was trained with"
-            )
+        mend = (
+            f"{name} is {here.get(name, 'nothing')} in the model and {there.get(name, 'nothing')} in the checkpoint; "
+            "give the configuration that the checkpoint was trained with"
+        )
+        expect(here.get(name) == there.get(name), "a checkpoint of this model", "one of another", mend)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

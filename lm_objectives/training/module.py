@@ -19,7 +19,7 @@ from lm_objectives.corruptions.random import derive_seed
 from lm_objectives.data.datamodule import training_steps
 from lm_objectives.data.dataset import Batch
 from lm_objectives.data.plan import ACTIVITY_DELAY, ActivityLog, row_owner
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 from lm_objectives.objectives.base import LossOutput, Objective, combine_losses
 from lm_objectives.optim import LRSchedule, OptimizerFactory, parameter_groups
 from lm_objectives.plugin import from_config, to_config
@@ -105,8 +105,7 @@ class Pretraining(L.LightningModule):
         if self._built or self._trainer is None:
             return
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if data is None:
-            raise InputError("expected a TextDataModule for the module, found none: pass datamodule= to the Trainer")
+        expect(data is not None, "a TextDataModule for the module", "none", "pass datamodule= to the Trainer")
         with torch.device("cpu"):  # the Trainer's device would draw other numbers; it moves the module itself
             steps = training_steps(self.trainer, data.steps_per_epoch)
             self.build(data.vocabulary, data.seq_len, steps, target_counts=data.target_counts())
@@ -177,11 +176,9 @@ class Pretraining(L.LightningModule):
     def weights(self, step: int) -> Tensor:
         """The balancer's weights of a step, one for each objective, `(objectives,)`."""
         weights = self.balancer.weights(step)
-        if weights.shape != (len(self.names),):
-            raise InputError(
-                f"expected a weight for each of {', '.join(self.names)} from {type(self.balancer).__name__}.weights, "
-                f"found shape {tuple(weights.shape)}: return {len(self.names)} numbers"
-            )
+        expected = f"a weight for each of {', '.join(self.names)} from {type(self.balancer).__name__}.weights"
+        mend = f"return {len(self.names)} numbers"
+        expect(weights.shape == (len(self.names),), expected, f"shape {tuple(weights.shape)}", mend)
         return weights
 
     def _empty_store(self) -> GradientStore | None:

@@ -99,7 +99,7 @@ def test_several_corpora_by_pattern(place: Path, capfd: pytest.CaptureFixture[st
 BAD = {
     "missing": ([], None, r"expected the path of a corpus, found nothing at bad: check"),
     "empty": ("a.txt", b"", r"expected documents with text, found only empty ones in bad/a.txt; check"),
-    "no readable file": ("a.doc", b"", r"expected a corpus as .txt, .*, found bad/a.doc; convert"),
+    "no readable file": ("a.doc", b"", r"expected a corpus as .txt, .*, found bad/a.doc: convert"),
     "wrong field": ("a.jsonl", b'{"txt": "a"}', r"expected a text field 'text', found txt in bad/a.jsonl; set .*'txt'"),
     "broken JSON": (
         "a.jsonl",
@@ -108,7 +108,7 @@ BAD = {
     ),
     "not UTF-8": ("a.txt", b"ab\xe9", r"expected text in UTF-8, found something else in bad/a.txt at byte 2; convert"),
     "cut off": ("a.txt.gz", gzip.compress(b"a" * 999)[:-9], r"to its end, found bad/a.txt.gz \(.*\); check it"),
-    "one paragraph": ("a.txt", b"A. B.", r"expected a corpus of two documents or two paragraphs, .* found 1; add text"),
+    "one paragraph": ("a.txt", b"A. B.", r"expected a corpus of two documents or two paragraphs, .* found 1: add text"),
     "equal": (
         "a.jsonl",
         b'{"text": "a"}\n' * 9,

@@ -72,7 +72,7 @@ def test_loaded_one_gets_the_special_tokens_that_it_lacks(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("size", [0, 259])
 def test_vocabulary_too_small(size: int) -> None:
-    message = rf"^expected a vocabulary of at least 260 tokens .*, found {size}; set tokenizer to 260 or more$"
+    message = rf"^expected a vocabulary of at least 260 tokens .*, found {size}: set tokenizer to 260 or more$"
     with pytest.raises(ValueError, match=message):
         make_tokenizer(size, PIECES)
     assert len(make_tokenizer(260, PIECES)) == 260

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 from lm_objectives.files import may_be_on_hub
 
 Kind = Literal["text", "json", "parquet", "disk", "hub"]
@@ -55,8 +55,7 @@ def find_sources(corpus: str | Sequence[str] | None) -> list[list[Source]]:
     if corpus is None:
         return [_sources_of(str(shipped_corpus()))]
     paths = [corpus] if isinstance(corpus, str) else list(corpus)
-    if not paths:
-        raise InputError("expected the path of a corpus, found an empty list; name a file, a folder or a data set")
+    expect(bool(paths), "the path of a corpus", "an empty list", "name a file, a folder or a data set")
     return [_sources_of(path) for path in paths]
 
 
@@ -65,23 +64,21 @@ def _sources_of(name: str) -> list[Source]:
     if path.is_file():
         kind = _kind(path)
         if kind is None:
-            raise InputError(f"expected a corpus as {_READABLE}, found {name}; convert it to one of these")
+            raise InputError(f"expected a corpus as {_READABLE}, found {name}: convert it to one of these")
         return [Source(name, kind, (path,))]
     if path.is_dir():
         sources = _folder(name, path)
-        if not sources:
-            raise InputError(f"expected a folder with {_READABLE} files, found none in {name}; check the path")
+        expect(bool(sources), f"a folder with {_READABLE} files", f"none in {name}", "check the path")
         return sources
     if glob.has_magic(name):
         matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
         sources = [source for match in matches if match.is_dir() for source in _folder(name, match)]
         sources = [*_group(name, (match for match in matches if match.is_file())), *sources]
-        if not sources:
-            raise InputError(f"expected {_READABLE} files that match {name}, found none; check the pattern")
+        expect(bool(sources), f"{_READABLE} files that match {name}", "none", "check the pattern")
         return sources
     if "/" in name and may_be_on_hub(name) and _kind(path) is None:
         return [Source(name, "hub")]
-    raise InputError(f"expected the path of a corpus, found nothing at {name}; check the path")
+    raise InputError(f"expected the path of a corpus, found nothing at {name}: check the path")
 
 
 def _folder(name: str, path: Path) -> list[Source]:

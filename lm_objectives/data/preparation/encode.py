@@ -206,7 +206,7 @@ def _encode(tokenizer: "Tokenizer", texts: list[str], places: bool) -> list["Enc
         return encode(texts, add_special_tokens=False)
     except Exception as error:  # the library raises nothing narrower
         raise InputError(
-            f"expected a tokenizer with a token for words that it does not know, found none ({error}); give "
+            f"expected a tokenizer with a token for words that it does not know, found none ({error}): give "
             "it an unk_token, or choose another tokenizer"
         ) from error
 

@@ -172,7 +172,7 @@ class _Preparation:
             documents, cost, identity = scan_corpus(pieces)
         if not documents:
             names = ", ".join(dict.fromkeys(source.name for corpus in self.documents.corpora for source in corpus))
-            raise InputError(f"expected documents with text, found only empty ones in {names}; check the corpus")
+            raise InputError(f"expected documents with text, found only empty ones in {names}: check the corpus")
         below = held_out_threshold(keys, share) if documents > 1 else 0
         cut = count_training_paragraphs(self.documents, share) if documents == 1 else 0
         scan = CorpusScan(documents, self.documents.empty, cost, below, identity, cut)

@@ -76,7 +76,7 @@ def _json_texts(file: Path, field: str) -> Iterator[str]:
     for number, (line, record) in enumerate(read_json(file), 1):
         if not isinstance(record, dict):
             raise InputError(
-                f"expected an object with a text field in {file}, found {_called(record)} in line {line}; "
+                f"expected an object with a text field in {file}, found {_called(record)} in line {line}: "
                 'write each document as {"text": "…"}'
             )
         if not found:
@@ -88,7 +88,7 @@ def _json_texts(file: Path, field: str) -> Iterator[str]:
         if text is not None and not isinstance(text, str):
             raise _no_text(field, _called(text), f"{file}, line {line}")
         if text and _SURROGATE.search(text):
-            raise InputError(f"expected text in UTF-8, found half a character in {file}, line {line}; mend the line")
+            raise InputError(f"expected text in UTF-8, found half a character in {file}, line {line}: mend the line")
         yield text or ""
     if names and not found:
         raise _no_field(field, list(names), str(file))
@@ -110,7 +110,7 @@ def _parquet_texts(file: Path, field: str) -> Iterator[str]:
                 yield from (text or "" for text in batch.column(0).to_pylist())
     except (arrow.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"expected a Parquet file, found none at {file} ({reason}); check it") from error
+        raise InputError(f"expected a Parquet file, found none at {file} ({reason}): check it") from error
 
 
 def _dataset_texts(source: Source, field: str) -> Iterator[str]:
@@ -134,14 +134,14 @@ def _load(source: Source) -> "Dataset":
         reason = " ".join(str(error.__cause__ or error).split())[:200]
         if source.kind == "hub":
             expected = f"expected a path or a data set on the hub, found neither under {source.name}"
-            raise InputError(f"{expected}; check the spelling and the network ({reason})") from error
+            raise InputError(f"{expected}: check the spelling and the network ({reason})") from error
         raise InputError(
-            f"expected a data set written by save_to_disk, found none at {source.name} ({reason}); write it anew"
+            f"expected a data set written by save_to_disk, found none at {source.name} ({reason}): write it anew"
         ) from error
     if isinstance(data, DatasetDict):
         if "train" not in data and len(data) != 1:
             raise InputError(
-                f"expected a data set with a train split, found {', '.join(data)} in {source.name}; "
+                f"expected a data set with a train split, found {', '.join(data)} in {source.name}: "
                 "save the split to train on by itself"
             )
         data = data["train"] if "train" in data else next(iter(data.values()))
@@ -151,13 +151,13 @@ def _load(source: Source) -> "Dataset":
 def _no_field(field: str, names: list[str], place: str) -> ValueError:
     near = difflib.get_close_matches(field, names, n=len(names), cutoff=0.0) or names
     return InputError(
-        f"expected a text field {field!r}, found {', '.join(near) or 'none'} in {place}; "
+        f"expected a text field {field!r}, found {', '.join(near) or 'none'} in {place}: "
         f"set text_field{f', perhaps to {near[0]!r}' if near else ''}"
     )
 
 
 def _no_text(field: str, kind: str, place: str) -> ValueError:
-    return InputError(f"expected text in field {field!r}, found {kind} in {place}; set text_field to one with text")
+    return InputError(f"expected text in field {field!r}, found {kind} in {place}: set text_field to one with text")
 
 
 def _called(value: Any) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 
 Place = tuple[int, int]
 """First character and one past the last."""
@@ -78,8 +78,8 @@ def _sentences(code: str, paragraph: str, offset: int) -> Iterator[Place]:
 def check_language(language: str) -> str:
     """The language's code in lower case; `sentencex` takes "DE" for a language that it does not know."""
     code = language.lower()
-    if not _LANGUAGE.fullmatch(code):
-        raise InputError(f"expected a language code such as 'en' or 'zh', found {language!r}; set language to a code")
+    mend = "set language to a code"
+    expect(bool(_LANGUAGE.fullmatch(code)), "a language code such as 'en' or 'zh'", repr(language), mend)
     return code
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from lm_objectives.data.preparation.documents import DocumentPiece
 from lm_objectives.data.preparation.sentences import find_paragraphs
 from lm_objectives.data.words import training_cost
-from lm_objectives.errors import InputError
+from lm_objectives.errors import expect
 from lm_objectives.files import atomic_write
 
 _BEGINS = b"\xff"  # a byte that no text in UTF-8 has
@@ -101,20 +101,14 @@ def held_out_threshold(path: Path, share: float) -> int:
     """
     keys = read_keys(path)
     lowest, highest = int(keys.min()), int(keys.max())
-    if lowest == highest:
-        raise InputError(
-            "expected two different documents, in more than case, space and punctuation, so that one can be held out; "
-            "found the same one again and again; add text"
-        )
+    expected = "two different documents, in more than case, space and punctuation, so that one can be held out"
+    expect(lowest != highest, expected, "the same one again and again", "add text")
     return min(max(int(share * 2**64), lowest + 1), highest)
 
 
 def check_validation_share(share: float) -> float:
     """The share, when it is one."""
-    if not 0 < share < 1:
-        raise InputError(
-            f"expected validation_share above 0 and below 1, found {share}; 0.05 holds out about one document in twenty"
-        )
+    expect(0 < share < 1, "validation_share above 0 and below 1", share, "0.05 holds out about one document in twenty")
     return share
 
 
@@ -125,11 +119,8 @@ def count_training_paragraphs(pieces: Iterable[DocumentPiece], share: float) -> 
         ValueError: when there is only one paragraph, or none.
     """
     paragraphs = sum(len(find_paragraphs(piece.text)) for piece in pieces)
-    if paragraphs < 2:
-        raise InputError(
-            "expected a corpus of two documents or two paragraphs, so that one can be held out; "
-            f"found {paragraphs}; add text, or divide it by blank lines"
-        )
+    expected = "a corpus of two documents or two paragraphs, so that one can be held out"
+    expect(paragraphs >= 2, expected, paragraphs, "add text, or divide it by blank lines")
     return paragraphs - min(max(round(share * paragraphs), 1), paragraphs - 1)
 
 

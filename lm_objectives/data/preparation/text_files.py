@@ -94,7 +94,7 @@ def _array(path: Path) -> Iterator[tuple[int, Any]]:
 
 def _broken(path: Path, number: int, error: Exception) -> ValueError:
     reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-    return InputError(f"expected JSON in {path}, found a mistake in line {number}: {reason}; mend or remove the line")
+    return InputError(f"expected JSON in {path}, found a mistake in line {number} ({reason}): mend or remove the line")
 
 
 def _lines(path: Path, limit: int = -1) -> Generator[str, None, None]:
@@ -110,7 +110,7 @@ def _lines(path: Path, limit: int = -1) -> Generator[str, None, None]:
                 except UnicodeDecodeError as error:
                     place = offset - (len(error.object) - len(block)) + error.start
                     raise InputError(
-                        f"expected text in UTF-8, found something else in {path} at byte {place:,}; "
+                        f"expected text in UTF-8, found something else in {path} at byte {place:,}: "
                         "convert it, with iconv for example"
                     ) from error
                 if text:
@@ -119,7 +119,7 @@ def _lines(path: Path, limit: int = -1) -> Generator[str, None, None]:
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"expected a file that can be read to its end, found {path} ({reason}); check it, or copy it anew"
+            f"expected a file that can be read to its end, found {path} ({reason}): check it, or copy it anew"
         ) from error
 
 

@@ -51,7 +51,7 @@ def workdir(target: Path, worth_keeping: Callable[[Path], bool]) -> Iterator[Pat
                 raise _not_writable(work, error) from error
             goes_on = ", which goes on from what is done" if keep else ""
             raise InputError(
-                f"expected room for tokens in {target.parent}, found {error.strerror}; free some and give the same "
+                f"expected room for tokens in {target.parent}, found {error.strerror}: free some and give the same "
                 f"command{goes_on}, or choose another cache folder"
             ) from error
         except BaseException:
@@ -73,7 +73,7 @@ def workdir(target: Path, worth_keeping: Callable[[Path], bool]) -> Iterator[Pat
 
 def _not_writable(path: Path, error: OSError) -> InputError:
     return InputError(
-        f"expected a folder that can be written, found {path} ({error.strerror}); choose another cache folder"
+        f"expected a folder that can be written, found {path} ({error.strerror}): choose another cache folder"
     )
 
 

@@ -202,7 +202,7 @@ def _shortened_gzip() -> bytes:
         ("a.jsonl", b'{"text": "a"}\n\xff\n', r"expected text in UTF-8, found something else in .*at byte 14; convert"),
         ("a.txt", b"a\xc3\xa9" * 5 + b"\xe9 b", r"expected text in UTF-8, found something else in .*at byte 15; conv"),
         ("a.txt", b"abc\xe4\xbd", r"expected text in UTF-8, found something else in .*at byte 3; convert"),
-        ("a.txt.gz", b"abc", r"expected a file that can be read to its end, found .*a.txt.gz .*; check it, or copy"),
+        ("a.txt.gz", b"abc", r"expected a file that can be read to its end, found .*a.txt.gz .*: check it, or copy"),
         ("a.jsonl.gz", _shortened_gzip(), r"expected a file that can be read to its end, found .*\(.*end.*\); check"),
         ("a.parquet", b"PAR1 no", r"expected a Parquet file, found none at .*a.parquet \(.*\); check it"),
     ],

@@ -53,7 +53,7 @@ def test_line_ends_make_no_other_sentences() -> None:
 
 @pytest.mark.parametrize("language", ["english", "", "e", "en_US", "../en"])
 def test_what_is_no_code(language: str) -> None:
-    with pytest.raises(ValueError, match=r"^expected a language code such as 'en' or 'zh', found '.*'; set language"):
+    with pytest.raises(ValueError, match=r"^expected a language code such as 'en' or 'zh', found '.*': set language"):
         split_document("One.", language)
 
 

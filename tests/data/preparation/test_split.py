@@ -170,13 +170,13 @@ def test_only_document_is_cut_where_a_paragraph_ends(whole: bool) -> None:
 
 
 def test_too_small_to_divide() -> None:
-    with pytest.raises(ValueError, match=r"^expected a corpus of two documents or two paragraphs.* found 1; add text"):
+    with pytest.raises(ValueError, match=r"^expected a corpus of two documents or two paragraphs.* found 1: add text"):
         count_training_paragraphs([DocumentPiece("A. B.")], 0.25)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 1.5, float("nan")])
 def test_share_out_of_range(share: float) -> None:
-    with pytest.raises(ValueError, match=rf"^expected validation_share above 0 and below 1, found {share}; 0.05 holds"):
+    with pytest.raises(ValueError, match=rf"^expected validation_share above 0 and below 1, found {share}: 0.05 holds"):
         check_validation_share(share)
 
 

@@ -153,7 +153,7 @@ def test_full_disk_is_one_line_and_no_half_cache(tmp_path: Path, limit: int) -> 
     last = error.splitlines()[-1]
     assert last.startswith(
         "lm_objectives.errors.InputError: expected room for tokens in "
-        f"{tmp_path / 'new' / 'caches'}, found File too large; free"
+        f"{tmp_path / 'new' / 'caches'}, found File too large: free"
     )
     assert not list(tmp_path.glob("new/caches/*/meta.json"))
     if not (kept := list(tmp_path.glob("new/caches/*.partial"))):
