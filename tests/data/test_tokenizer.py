@@ -88,7 +88,7 @@ def test_a_vocabulary_that_the_text_does_not_fill_is_told(caplog: pytest.LogCapt
 
 
 def test_nothing_to_load(tmp_path: Path) -> None:
-    message = "^expected a tokenizer's folder or its name on the hub, found nothing loadable at .*; check the path"
+    message = "^expected a tokenizer's folder or its name on the hub, found nothing loadable at .*: check the path"
     with pytest.raises(ValueError, match=message) as error:
         make_tokenizer(str(tmp_path), ())
     assert "\n" not in str(error.value)
@@ -98,7 +98,7 @@ def test_nothing_to_load(tmp_path: Path) -> None:
 def test_path_is_not_asked_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=f"^expected a tokenizer's folder or .*, found nothing at {name}; check"):
+    with pytest.raises(ValueError, match=f"^expected a tokenizer's folder or .*, found nothing at {name}: check"):
         make_tokenizer(name, ())
 
 

@@ -67,10 +67,10 @@ def test_hub_names_are_what_is_not_here(tmp_path: Path, monkeypatch: pytest.Monk
     ("path", "message"),
     [
         ("a.md", r"expected a corpus as .txt, .*, found .*a.md: convert it"),
-        ("folder", r"expected a folder with .txt, .* files, found none in .*folder; check the path"),
-        ("gone.txt", r"expected the path of a corpus, found nothing at .*gone.txt; check the path"),
-        ("*.jsonl", r"expected .txt, .* files that match .*\*.jsonl, found none; check the pattern"),
-        ("*.md", r"expected .txt, .* files that match .*\*.md, found none; check the pattern"),
+        ("folder", r"expected a folder with .txt, .* files, found none in .*folder: check the path"),
+        ("gone.txt", r"expected the path of a corpus, found nothing at .*gone.txt: check the path"),
+        ("*.jsonl", r"expected .txt, .* files that match .*\*.jsonl, found none: check the pattern"),
+        ("*.md", r"expected .txt, .* files that match .*\*.md, found none: check the pattern"),
     ],
 )
 def test_what_is_no_corpus(tmp_path: Path, path: str, message: str) -> None:

@@ -261,7 +261,7 @@ def test_unknown_word_without_a_token_for_it_is_one_clear_line() -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     encode = Encoder(tokenizer, VOCABULARY, "en")
     assert encode([DocumentPiece("One.")]).text.arrays(10)["tokens"].tolist() == [1, 0, 1, 2]
-    told = r"^expected a tokenizer with a token for words .*, found none \(.*\); give it an unk_token, or choose"
+    told = r"^expected a tokenizer with a token for words .*, found none \(.*\): give it an unk_token, or choose"
     with pytest.raises(ValueError, match=told) as error:
         encode([DocumentPiece("Two.")])
     assert "\n" not in str(error.value)

@@ -277,7 +277,7 @@ def test_chinese(tmp_path: Path) -> None:
 
 
 def test_nothing_to_open(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"^expected a token cache, found none at .*; make it with prepare"):
+    with pytest.raises(ValueError, match=r"^expected a token cache, found none at .*: make it with prepare"):
         open_cache(tmp_path)
 
 
@@ -306,7 +306,7 @@ def test_a_cache_that_is_not_whole_is_one_clear_line(
     path = make(tmp_path / "caches", corpus)
     spoil(path / name)
     with pytest.raises(
-        ValueError, match=r"^expected a whole token cache of .*, found a file .*\); remove the"
+        ValueError, match=r"^expected a whole token cache of .*, found a file .*\): remove the"
     ) as error:
         open_cache(path)
     assert f" in {path} (" in str(error.value) and "\n" not in str(error.value)

@@ -127,7 +127,7 @@ def test_text_that_folds_to_nothing_keeps_its_own_key() -> None:
 
 
 def test_equal_documents_cannot_be_divided(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"^expected two different documents, .* found the same one again and again; "):
+    with pytest.raises(ValueError, match=r"^expected two different documents, .* found the same one again and again: "):
         held_out(["A b.", "a  B", "AB!"], 0.5, 0, tmp_path)
 
 

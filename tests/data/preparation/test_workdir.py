@@ -166,7 +166,7 @@ def test_full_disk_is_one_line_and_no_half_cache(tmp_path: Path, limit: int) -> 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_folder_that_is_read_only(tmp_path: Path, corpus: str) -> None:
     (tmp_path / "caches").mkdir(0o500)
-    with pytest.raises(ValueError, match=r"^expected a folder that can be written, found .*caches \(.*\); choose"):
+    with pytest.raises(ValueError, match=r"^expected a folder that can be written, found .*caches \(.*\): choose"):
         make(tmp_path / "caches", corpus)
 
 
@@ -188,5 +188,5 @@ def test_bad_settings_leave_nothing(tmp_path: Path, corpus: str, settings: dict[
 
 def test_folder_that_cannot_be_written(tmp_path: Path, corpus: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"^expected a folder that can be written, found .*file/caches \(.*\); choose"):
+    with pytest.raises(ValueError, match=r"^expected a folder that can be written, found .*file/caches \(.*\): choose"):
         make(tmp_path / "file" / "caches", corpus)
