@@ -85,39 +85,32 @@ def check_config(config: Any) -> None:
     )
     if kind not in language_models or type(config) not in auto.MODEL_MAPPING or heads is None:
         raise InputError(f"expected a language model with attention heads, found {kind}: llama and bert are examples")
-    if attention_kind(config) != "sdpa" and not config.is_encoder_decoder:
-        raise InputError(
-            f"expected a backbone with sdpa attention, found {kind}, whose other attention lets own masks leak: "
-            "choose another model_type"
-        )
+    found = f"{kind}, whose other attention lets own masks leak"
+    keeps_masks = attention_kind(config) == "sdpa" or config.is_encoder_decoder
+    expect(keeps_masks, "a backbone with sdpa attention", found, "choose another model_type")
     for name in ("num_attention_heads", "num_hidden_layers"):
-        if (number := getattr(config, name)) < 1:
-            raise InputError(f"expected {name} of at least 1, found {number}: raise it in model.backbone.config")
-    if config.hidden_size % heads and not getattr(config, "head_dim", None):
-        raise InputError(
-            f"expected a hidden_size that num_attention_heads divides, found {config.hidden_size} and {heads}: "
-            "change one of them in model.backbone.config"
-        )
+        number = getattr(config, name)
+        expect(number >= 1, f"{name} of at least 1", number, "raise it in model.backbone.config")
+    dim, mend = config.hidden_size, "change one of them in model.backbone.config"
+    divides = not dim % heads or bool(getattr(config, "head_dim", None))
+    expect(divides, "a hidden_size that num_attention_heads divides", f"{dim} and {heads}", mend)
     shared = getattr(config, "num_key_value_heads", None) or heads
-    mend = "change one of them in model.backbone.config"
     expect(not heads % shared, "num_key_value_heads that divide num_attention_heads", f"{shared} and {heads}", mend)
 
 
 def check_seq_len(config: Any, seq_len: int) -> None:
     """Raise where rows are longer than a model's position embeddings, or than the chunks that its layers see."""
     family, limit = config.model_type, getattr(config, "max_position_embeddings", None)
-    if limit is not None and seq_len > (limit := max(limit - first_position(config), 0)):
-        raise InputError(
-            f"expected data.seq_len of at most {limit}, the positions of this {family} backbone, found {seq_len}: "
-            "shorten data.seq_len or raise max_position_embeddings in model.backbone.config"
-        )
-    chunked = any("chunk" in kind for kind in getattr(config, "layer_types", None) or [])
-    if chunked and seq_len > (chunk := config.attention_chunk_size):
-        raise InputError(
-            f"expected data.seq_len of at most {chunk}, the chunk that layers of this {family} backbone see, which own "
-            f"masks do not keep, found {seq_len}: shorten data.seq_len or raise attention_chunk_size in "
-            "model.backbone.config"
-        )
+    if limit is not None:
+        limit = max(limit - first_position(config), 0)
+        expected = f"data.seq_len of at most {limit}, the positions of this {family} backbone"
+        mend = "shorten data.seq_len or raise max_position_embeddings in model.backbone.config"
+        expect(seq_len <= limit, expected, seq_len, mend)
+    if any("chunk" in kind for kind in getattr(config, "layer_types", None) or []):
+        chunk = config.attention_chunk_size
+        layers = f"the chunk that layers of this {family} backbone see, which own masks do not keep"
+        mend = "shorten data.seq_len or raise attention_chunk_size in model.backbone.config"
+        expect(seq_len <= chunk, f"data.seq_len of at most {chunk}, {layers}", seq_len, mend)
 
 
 def check_corruptions(config: Any, corruptions: Mapping[str, Corruption]) -> None:

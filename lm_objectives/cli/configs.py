@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 from lm_objectives.files import atomic_write
 
 _NAME = re.compile(r"[\w/-]+")
@@ -31,8 +31,7 @@ def configs(name: str | None = None, output: str | None = None) -> None:
         print(text, end="")
         return
     target = Path(output).expanduser()
-    if target.exists():
-        raise InputError(f"expected a new file for output, found {target} in place: choose another, or remove it")
+    expect(not target.exists(), "a new file for output", f"{target} in place", "choose another, or remove it")
     with atomic_write(target) as file:
         file.write(text.encode())
     print(f"{name}: {target}")

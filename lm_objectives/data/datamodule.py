@@ -164,11 +164,9 @@ class TextDataModule(L.LightningDataModule):
         expect(not self.packing or packs, expected, "one that cannot", mend)
         self.text = open_cache(self._prepare(sources))
         found, wanted = len(self.text.training.tokens), self.global_batch_size * self.seq_len
-        if found < wanted:  # a step would read the corpus more than once
-            raise InputError(
-                f"expected a training text of at least one step, {wanted:,} tokens (data.global_batch_size x "
-                f"data.seq_len), found {found:,}: give a larger corpus, or lower data.global_batch_size"
-            )
+        expected = f"a training text of at least one step, {wanted:,} tokens (data.global_batch_size x data.seq_len)"
+        mend = "give a larger corpus, or lower data.global_batch_size"
+        expect(found >= wanted, expected, f"{found:,}", mend)  # a step would read the corpus more than once
         steps = -1 if trainer is None else training_steps(trainer, self.steps_per_epoch)
         tokens = np.diff(self.text.training.corpora).tolist()
         rates = mixing_rates(tokens, self.corpus_weights, self.corpus_temperature, self.corpus_cap)
@@ -213,11 +211,9 @@ class TextDataModule(L.LightningDataModule):
         batches = limit if isinstance(limit, int) else int(self.steps_per_epoch * accumulate * (limit or 0))
         expected = f"trainer.limit_train_batches in whole steps of {accumulate} micro-batches"
         expect(not batches % accumulate, expected, limit, f"{batches - batches % accumulate + accumulate} would do")
-        if any(isinstance(callback, GradientAccumulationScheduler) for callback in trainer.callbacks):  # type: ignore[attr-defined]
-            raise InputError(
-                "expected one accumulation for the whole training, found a GradientAccumulationScheduler: "
-                "change data.global_batch_size instead"
-            )
+        changes = any(isinstance(callback, GradientAccumulationScheduler) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+        mend = "change data.global_batch_size instead"
+        expect(not changes, "one accumulation for the whole training", "a GradientAccumulationScheduler", mend)
         prefetch_factor(self.num_workers, accumulate)
 
     def train_dataloader(self) -> StepLoader:

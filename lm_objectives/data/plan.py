@@ -119,11 +119,10 @@ class RowPlan:
         steps: int = -1,
     ) -> None:
         check_row_sharing(sources)
-        if batch_multiple and (left := global_batch_size % batch_multiple):
-            raise InputError(
-                f"expected a data.global_batch_size that data.batch_multiple ({batch_multiple}) divides, found "
-                f"{global_batch_size}: {global_batch_size - left + batch_multiple} would do"
-            )
+        if batch_multiple:
+            left = global_batch_size % batch_multiple
+            expected = f"a data.global_batch_size that data.batch_multiple ({batch_multiple}) divides"
+            expect(not left, expected, global_batch_size, f"{global_batch_size - left + batch_multiple} would do")
         self._owners = {name: row_owner(name, sources) for name in sources}
         self.shares = {name: sources[name].share for name in sorted(sources) if sources[name].shares_rows_with is None}
         self.schedule = ShareSchedule(self.shares, steps)

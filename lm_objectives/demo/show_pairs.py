@@ -8,11 +8,13 @@ from lm_objectives.corruptions.segment_pairs import PAIR_SPECIAL_TOKENS, pair_ro
 from lm_objectives.demo.context import DemoContext
 from lm_objectives.demo.show import show
 from lm_objectives.demo.terminal import wrap
-from lm_objectives.errors import InputError, expect
+from lm_objectives.errors import expect
 from lm_objectives.objectives import NextSentence, Objective, SentenceOrder
 
 Segments = Mapping[str, tuple[int, int]]
 """Where segments start and stop in a text's tokens, by name."""
+
+_LONGER = "give a longer text, or one of shorter sentences"
 
 
 @show.register(SentenceOrder)
@@ -25,7 +27,7 @@ def show_sentence_order(objective: SentenceOrder, context: DemoContext) -> Itera
     corruption, text, room = objective.corruption, context.text.stream(objective.corruption), context.module.seq_len
     windows = corruption.windows(text, room, packing=False)
     expected = f"two sentences in a {corruption.within} that fit the window of {room} tokens together"
-    expect(bool(len(windows)), expected, "none in the text", "give a longer text, or one of shorter sentences")
+    expect(bool(len(windows)), expected, "none in the text", _LONGER)
     pair = corruption.read_rows(text, windows[:1], context.keys(), room, context.vocabulary)
     assert pair.token_type_ids is not None and pair.labels is not None
     second = int(pair.token_type_ids.sum()) - 1  # tokens without eos
@@ -49,11 +51,9 @@ def show_next_sentence(objective: NextSentence, context: DemoContext) -> Iterato
     own, another = np.split(text.sentences, np.searchsorted(text.sentences[:, 0], text.documents[1:2]))
     first = _fitting(own[:-1], min(half, len(context.text.tokens) // 2))
     parts = {"first": first, "next": _fitting(own[len(first) :], half), "another": _fitting(another, half)}
-    if any(len(part) == 0 or part[-1, 1] - part[0, 0] > half for part in parts.values()):
-        raise InputError(
-            f"expected two sentences that each fit half the window of {room} tokens, found none at the beginning "
-            "of the text: give a longer text, or one of shorter sentences"
-        )
+    fit = all(len(part) and part[-1, 1] - part[0, 0] <= half for part in parts.values())
+    expected = f"two sentences that each fit half the window of {room} tokens"
+    expect(fit, expected, "none at the beginning of the text", _LONGER)
     segments = {name: (int(part[0, 0]), int(part[-1, 1])) for name, part in parts.items()}
     orders = {"with the next": ("first", "next"), "with another": ("first", "another")}
     yield from judge_pairs(objective, context, segments, orders)
