@@ -45,7 +45,7 @@ def test_overlay_trains_over_the_quickstart(overlay: Path, cache: list[str], tmp
     for part, value in chosen.items():
         if part == "objectives":
             assert set(saved[part]) == set(value)
-        elif part == "schedule":
+        elif part == "lr_schedule":
             assert value.items() <= saved[part].items()
         else:
             name = value if isinstance(value, str) else value["class_path"]
