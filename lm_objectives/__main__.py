@@ -58,9 +58,29 @@ def _run(arguments: list[str]) -> int:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
         print(f"lm-objectives: error: expected a command, found {arguments[0]!r}: {hint}", file=sys.stderr)
         return 2
+    if wrong := _outside_bounds():
+        print(f"lm-objectives: error: {wrong}", file=sys.stderr)
+        return 2
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # a user's own objectives and balancers, by import path
     return import_module("lm_objectives.cli.main").run(arguments)
+
+
+def _outside_bounds() -> str | None:
+    """The first dependency whose installed version is not one that the package is made for, in one line."""
+    from packaging.requirements import Requirement
+
+    for text in metadata.requires("lm-objectives") or ():
+        needed = Requirement(text)
+        if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+            try:
+                found = metadata.version(needed.name)
+            except metadata.PackageNotFoundError:
+                found = "none"
+            if found == "none" or not needed.specifier.contains(found, prereleases=True):
+                mend = f'pip install "{needed.name}{needed.specifier}"'
+                return f"expected {needed.name} {needed.specifier}, found {found}: {mend}"
+    return None
 
 
 if __name__ == "__main__":

@@ -14,6 +14,21 @@ from torch.optim import Optimizer
 from lm_objectives.cli.messages import nearest, with_hint
 from lm_objectives.errors import InputError, expect
 
+_OFTEN = """
+settings that are given most often:
+  --config NAME_OR_FILE                       one or several; `lm-objectives configs` lists the shipped ones
+  --data.corpus PATH                          your text; --data.tokenizer, --data.seq_len, --data.global_batch_size
+  --model.objectives.NAME CLASS               CausalLM, MaskedLM, …, and its arguments: --model.objectives.NAME.share 2
+  --model.balancer CLASS                      GradNorm, Uncertainty, …: --model.balancer.help GradNorm explains one
+  --model.optimizer CLASS                     --model.optimizer.lr, --model.lr_schedule.kind
+  --model.backbone.model_type TYPE            --model.backbone.config.hidden_size, …
+  --trainer.max_steps N                       --trainer.devices, --trainer.precision, --trainer.default_root_dir
+  --ckpt_path last                            go on from the run's last checkpoint
+  --print_config                              write all settings as YAML
+
+All settings follow, by group: options, model, backbone, lr_schedule, data, tracking, and last Lightning's Trainer.
+"""
+
 
 class Parser(LightningArgumentParser):
     """A parser that raises its errors, with a hint for an unknown setting; also those of the classes within."""
@@ -28,7 +43,9 @@ class Parser(LightningArgumentParser):
     def format_help(self, *arguments: Any, **options: Any) -> str:
         # The trainer's settings last: they are the most, and Lightning's own.
         self._action_groups = sorted(self._action_groups, key=lambda group: "Trainer" in f"{group.title}")
-        return super().format_help(*arguments, **options)
+        usage, blank, rest = super().format_help(*arguments, **options).partition("\n\n")
+        often = _OFTEN if "--model.balancer" in rest and "--trainer.max_steps" in rest else ""
+        return f"{usage}\n{often}{blank[1:]}{rest}" if often else f"{usage}{blank}{rest}"
 
     def add_class_arguments(self, theclass: type, *arguments: Any, **options: Any) -> list[str]:
         if issubclass(theclass, Optimizer):  # its parameters are not the user's to give, as the parser knows elsewhere

@@ -26,8 +26,18 @@ def test_help_has_each_setting_with_its_meaning(capsys: pytest.CaptureFixture[st
     for setting in ("backbone", "objectives", "balancer", "optimizer", "lr_schedule"):
         assert f"--model.{setting} " in text, setting
     assert "tokens in a row" in text and "rows in an optimizer step" in text
-    titles = ("One backbone that learns", "Batches with rows for each", "Which loggers a run has", "Lightning's Trainer")
+    titles = (
+        "One backbone that learns",
+        "Batches with rows for each",
+        "Which loggers a run has",
+        "Lightning's Trainer",
+    )
+    titles = (*titles, "Lightning's Trainer, with all of its settings")
     assert (found := [text.index(title) for title in titles]) == sorted(found)
+    first_screen = text.splitlines()[:24]
+    assert any("--data.corpus" in line for line in first_screen) and any(
+        "All settings follow" in line for line in first_screen
+    )
 
 
 def test_an_optimizers_help_lists_what_a_user_gives(capsys: pytest.CaptureFixture[str]) -> None:
