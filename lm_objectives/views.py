@@ -25,9 +25,9 @@ class Vocabulary:
         size: rows of the embedding.
         pad, bos, eos, mask: ids of the special tokens (bos is BERT's `[CLS]`, eos its `[SEP]`).
         special: ids that are never masked, sampled as a random token, or scored as one.
-        named: ids of the further special tokens that corruptions ask for (see `Corruption.tokens`), by token.
+        named_tokens: ids of the further special tokens that corruptions ask for (see `Corruption.special_tokens`).
         starts_word: whether a token begins a word, `(vocab,)`; `None` where no tokenizer is at hand.
-        breaks_line: whether a token ends in a line break or a tab, behind which a word begins, `(vocab,)`; `None` as
+        breaks_line: whether a token ends in a line break or a tab, after which a word begins, `(vocab,)`; `None` as
             above.
     """
 
@@ -57,7 +57,7 @@ class Vocabulary:
         """Ids of special tokens that a corruption has asked for, `(tokens,)`.
 
         Raises:
-            ValueError: where the vocabulary lacks one.
+            InputError: where the vocabulary lacks one.
         """
         named = dict(self.named_tokens)
         for token in tokens:
@@ -98,20 +98,20 @@ class View:
     """What an objective reads.
 
     Attributes:
-        ids: input tokens, padded on the right.
+        input_ids: tokens, padded on the right.
         lengths: tokens of each row that are not padding.
         attention: whether a position sees those before it, all, or those before it and all of a prefix.
-        scored: flat positions, `row * time + position`, that the loss is over, ascending.
+        label_positions: flat positions, `row * time + position`, that the loss is over, ascending.
         targets: what is right at each scored position: a token id, or a label.
         counts: number of terms of each part of the loss; what the sums of the whole step are divided by.
         padded: whether any row has padding, known here so that a device need not be asked.
-        positions: place of each token within its document's part of the row; a new part starts at each 0, and sees
+        position_ids: place of each token within its document's part of the row; a new part starts at each 0, and sees
             only itself. `None` where every row is one part.
-        prefix: tokens at the start of each row that see one another, where `attention` is "prefix".
-        decoder: what a decoder writes, padded on the right, where there is one: it reads the same one place later,
-            behind the start token of its family. `scored` then counts its positions, `row * target time + position`.
-        segments: 0 for a pair's first segment and 1 for its second, where rows are pairs.
-        uniforms: one random number in [0, 1) for each scored position, where the model's half samples.
+        prefix_lengths: tokens at the start of each row that see one another, where `attention` is "prefix".
+        decoder_labels: what a decoder predicts, padded on the right, where there is one: it reads the same, shifted
+            right after the start token of its family. `label_positions` are then its own, `row * target time + position`.
+        token_type_ids: 0 for a pair's first segment and 1 for its second, where rows are pairs.
+        sampling_noise: one random number in [0, 1) for each scored position, where the model's half samples.
         extra: further tensors that an objective's halves hand one another.
     """
 
@@ -150,11 +150,11 @@ class Rows:
 
     Attributes:
         keys: a 64-bit number for each row, from which all its random numbers are drawn, `(rows,)`.
-        ids: tokens padded on the right, `(rows, time)`.
+        input_ids: tokens padded on the right, `(rows, time)`.
         lengths: tokens of each row that are not padding, `(rows,)`.
-        positions: as in `View`.
-        sentences: where a sentence starts, `(rows, time)`, for corruptions that ask for it.
-        segments: as in `View`.
+        position_ids: as in `View`.
+        sentence_starts: where a sentence starts, `(rows, time)`, for corruptions that ask for it.
+        token_type_ids: as in `View`.
         labels: one label for each row, for corruptions that decide something about a row as a whole.
     """
 
@@ -187,7 +187,8 @@ class Rows:
         Args:
             input_ids: what the model reads, `(rows, time)`.
             labels: `(rows, time)`, -100 where a position is not scored, nor is one beyond its row's length; or
-                `(rows,)`, scored at each row's first position. Booleans count as 0 and 1.
+                `(rows,)`, scored at each row's first position: set the corruption's `supports_packing` to False, or a
+                row may hold several documents. Booleans count as 0 and 1.
             attention: as in `View`; the same that the corruption's `attention` says.
 
         Raises:

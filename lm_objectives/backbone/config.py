@@ -22,7 +22,7 @@ def new_config(model_type: str, arguments: dict[str, Any], vocabulary: Vocabular
     """A configuration of a family with its vocabulary's size and special tokens.
 
     Raises:
-        ValueError: for an unknown family, an argument that it does not have, or one that it cannot have.
+        InputError: for an unknown family, an argument that it does not have, or one that it cannot have.
     """
     from transformers import CONFIG_MAPPING, AutoConfig
 

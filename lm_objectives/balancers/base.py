@@ -144,6 +144,7 @@ class Balancer(ObjectiveState):
 
     def weights(self, step: int) -> PerObjective:
         """The weights of optimizer step `step`, each at least 0, from state alone and without side effects."""
+        self.expect(hasattr(self, "weight"), "weights", "none", "return weight from initial_state, or define weights")
         return self.weight
 
     def active(self, step: int) -> Bool[Tensor, " objectives"]:

@@ -1,14 +1,12 @@
 """Print the table of `validate`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import lightning.pytorch as L
 
 from lm_objectives.objectives.base import BaselineNames
 from lm_objectives.tables import format_table
-
-_NATS = ("loss", "generator", "discriminator")
 
 
 class ValidationTable(L.Callback):
@@ -17,18 +15,24 @@ class ValidationTable(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero and not trainer.sanity_checking:
             values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            print(validation_table(values, {name: o.baseline_names for name, o in pl_module.objectives.items()}))
+            objectives = pl_module.objectives.items()
+            nats = {name: {"loss", *objective.loss_weights} for name, objective in objectives}
+            print(validation_table(values, {name: o.baseline_names for name, o in objectives}, nats))
 
 
-def validation_table(values: Mapping[str, float], baselines: Mapping[str, BaselineNames]) -> str:
+def validation_table(
+    values: Mapping[str, float], baselines: Mapping[str, BaselineNames], nats: Mapping[str, Collection[str]]
+) -> str:
     """Format held-out numbers as a table.
 
     Args:
         values: `val/<objective>/<metric>` to its value.
         baselines: for each objective, the baselines of its metrics.
+        nats: for each objective, its losses.
 
     >>> values = {"val/order/loss": 0.639, "val/order/base_rate": 0.693, "val/order/accuracy": 0.625}
-    >>> print(validation_table(values, {"order": {"loss": ("base_rate",), "accuracy": (("coin", 0.5),)}}))
+    >>> baselines = {"order": {"loss": ("base_rate",), "accuracy": (("coin", 0.5),)}}
+    >>> print(validation_table(values, baselines, {"order": {"loss"}}))
     objective  metric       model  baseline
     ---------  -----------  -----  ---------------
     order      loss (nats)  0.639  base rate 0.693
@@ -44,7 +48,7 @@ def validation_table(values: Mapping[str, float], baselines: Mapping[str, Baseli
                 entry if isinstance(entry, tuple) else (entry, own.get(entry)) for entry in compared.get(metric, ())
             ]
             texts = [f"{key.replace('_', ' ')} {_format(key, value)}" for key, value in named if value is not None]
-            label = metric.replace("_", " ") + (" (nats)" if metric in _NATS else "")
+            label = metric.replace("_", " ") + (" (nats)" if metric in nats[name] else "")
             rows.append((first, label, _format(metric, own[metric]), ", ".join(texts)))
             first = ""
     return format_table(("objective", "metric", "model", "baseline"), rows)

@@ -142,7 +142,7 @@ class CLI(LightningCLI):
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
-        return {**kwargs, "verbose": False} if subcommand == "validate" else kwargs  # the report's table is enough
+        return {**kwargs, "verbose": False} if subcommand == "validate" else kwargs  # `ValidationTable`'s is enough
 
     def _set_seed(self) -> None:
         seed = self._get(self.config, "seed_everything")

@@ -37,6 +37,8 @@ def row_keys(base: np.uint64, k: np.ndarray) -> np.ndarray:
 def random_bits(keys: np.ndarray, purpose: int, counters: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
     """64 random bits for each key and counter (broadcast together); another `purpose` gives independent ones.
 
+    A corruption of one's own takes purposes from 16 on; `sample_positions` and the shipped ones have those below.
+
     Given `which`, the number of a key for each counter, they are those of `keys[which]`, in less time.
     """
     offset = np.uint64((purpose * int(_GOLDEN)) & 0xFFFFFFFFFFFFFFFF)

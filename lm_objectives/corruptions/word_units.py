@@ -58,7 +58,7 @@ def units_of(rows: Rows, vocabulary: Vocabulary, unit: Unit = "token", first: in
         first: tokens of a document's part before this one belong to no unit.
 
     Raises:
-        ValueError: for words, where the vocabulary does not know where they start.
+        InputError: for words, where the vocabulary does not know where they start.
     """
     place = np.arange(rows.input_ids.shape[1])
     maskable = is_ordinary(vocabulary)[rows.input_ids]

@@ -45,7 +45,7 @@ class TokenText:
         """The stream of tokens that a corruption reads.
 
         Raises:
-            ValueError: where it is not there.
+            InputError: where it is not there.
         """
         if not corruption.reads_sentence_pairs:
             return self
@@ -61,7 +61,7 @@ class TokenText:
         """The text whose arrays lie in `folder`.
 
         Raises:
-            ValueError: when one is missing or not whole.
+            InputError: when one is missing or not whole.
         """
         arrays = ("tokens", "sentences", "paragraphs", "documents", "corpora")
         folder = Path(folder)
@@ -143,7 +143,7 @@ def open_cache(path: str | Path) -> TokenCache:
     """The cache that `prepare` made at `path`.
 
     Raises:
-        ValueError: when there is none, or one that is not whole or of another version.
+        InputError: when there is none, or one that is not whole or of another version.
     """
     folder = Path(path)
     expect((folder / "meta.json").is_file(), "a token cache", f"none at {folder}", "make it with prepare")
@@ -164,6 +164,8 @@ def _whole(folder: Path) -> Iterator[None]:
     """Turn errors of files that are not as they were written into one line."""
     try:
         yield
+    except InputError:  # of a folder within
+        raise
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"expected a whole token cache of this version, found a file missing, cut off or of another version in "

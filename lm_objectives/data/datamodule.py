@@ -157,7 +157,7 @@ class TextDataModule(L.LightningDataModule):
             trainer: from which the length of the training is taken, where settings move over it.
 
         Raises:
-            ValueError: where the corpus cannot be used, or `global_batch_size` cannot be shared out.
+            InputError: where the corpus cannot be used, or `global_batch_size` cannot be shared out.
         """
         expected = "a backbone that keeps the documents of a row apart for data.packing"
         mend = "set data.packing to false for one document a row"

@@ -207,7 +207,7 @@ class RowDataset(Dataset[Batch]):
 
         read = windows if split is None else split.windows
         rows = corruption.read_rows(self.texts[owner], read, keys(owner), seq_len, vocabulary)
-        view = corruption.corrupt(rows, vocabulary)
+        view = _corrupt(corruption, rows, vocabulary)
         reader = self._readers.get(owner)
         if reader is None:
             return {owner: view}
@@ -216,7 +216,7 @@ class RowDataset(Dataset[Batch]):
                 f"expected an objective that leaves tokens alone for shares_rows_with, found {owner}, whose corruption "
                 f"changes them: give {reader} rows of its own"
             )
-        over = self._corruption(reader, step).corrupt(replace(rows, keys=keys(reader)), vocabulary)
+        over = _corrupt(self._corruption(reader, step), replace(rows, keys=keys(reader)), vocabulary)
         return {owner: replace(view, input_ids=over.input_ids), reader: over}
 
     def _corruption(self, name: str, step: int) -> Corruption:

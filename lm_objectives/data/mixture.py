@@ -26,7 +26,7 @@ def mixing_rates(
         cap: tokens above which a corpus counts for no more; none for `None`.
 
     Raises:
-        ValueError: when there are not as many weights as corpora, or a number is out of range.
+        InputError: when there are not as many weights as corpora, or a number is out of range.
     """
     if weights is None and temperature is None and cap is None:
         return None

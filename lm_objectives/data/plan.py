@@ -107,7 +107,7 @@ class RowPlan:
         steps: optimizer steps in the whole training, -1 where nothing bounds it.
 
     Raises:
-        ValueError: where a step cannot be shared out as the settings ask for.
+        InputError: where a step cannot be shared out as the settings ask for.
     """
 
     def __init__(

@@ -75,7 +75,7 @@ def prefetch_factor(num_workers: int, accumulate: int) -> int | None:
     """Micro-batches that each worker may make ahead; `None` without workers.
 
     Raises:
-        ValueError: for more workers than steps that may be made ahead.
+        InputError: for more workers than steps that may be made ahead.
     """
     if not num_workers:
         return None

@@ -30,7 +30,7 @@ class ShareSchedule:
         end: the step from which all shares are constant.
 
     Raises:
-        ValueError: where a step has no share above 0.
+        InputError: where a step has no share above 0.
     """
 
     def __init__(self, shares: Mapping[str, Schedulable], steps: int) -> None:

@@ -94,7 +94,7 @@ def _identify(sources: Mapping[str, ObjectiveRows], settings: RowSettings) -> st
             format=_FORMAT,
             corruptions={name: pickle.dumps(corruption).hex() for name, corruption in corruptions.items()},
             code={name: _code(corruption) for name, corruption in corruptions.items()},
-            hosts={name: source.shares_rows_with for name, source in sources.items()},
+            shares_rows_with={name: source.shares_rows_with for name, source in sources.items()},
             settings=asdict(settings),
             tokens=_TOKENS,
         )
@@ -134,7 +134,7 @@ def check_scored(rows: RowDataset) -> None:
         rows: the training text's rows.
 
     Raises:
-        ValueError: for a text that is all unknown or special tokens to an objective.
+        InputError: for a text that is all unknown or special tokens to an objective.
     """
     unscored = set(rows.sources)
     for number in range(_TRIES):

@@ -41,7 +41,7 @@ def make_tokenizer(
         tokens: further special tokens, within the vocabulary of a trained one.
 
     Raises:
-        ValueError: when the vocabulary is too small, or the tokenizer cannot be loaded or is not a fast one.
+        InputError: when the vocabulary is too small, or the tokenizer cannot be loaded or is not a fast one.
     """
     check_tokenizer(tokenizer, tokens)
     if isinstance(tokenizer, int):
@@ -245,7 +245,7 @@ def tokenizer_from_files(files: Mapping[str, str]) -> "PreTrainedTokenizerFast":
     """The tokenizer that `read_tokenizer_files` wrote down.
 
     Raises:
-        ValueError: when a name is not that of a plain file, which a tampered checkpoint might hold, or nothing loads.
+        InputError: when a name is not that of a plain file, which a tampered checkpoint might hold, or nothing loads.
     """
     with tempfile.TemporaryDirectory() as folder:
         for name, text in files.items():

@@ -48,7 +48,7 @@ class Sampling:
             return greedy_token
         from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
-        warpers = LogitsProcessorList([TemperatureLogitsWarper(self.temperature), TopPLogitsWarper(self.top_p)])
+        warpers = LogitsProcessorList([TemperatureLogitsWarper(float(self.temperature)), TopPLogitsWarper(self.top_p)])
         generator, ids = torch.Generator().manual_seed(self.seed), torch.LongTensor([[]])
 
         def sample_token(logits: Float[Tensor, " vocab"]) -> int:

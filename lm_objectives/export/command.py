@@ -41,7 +41,7 @@ def export(ckpt_path: str, output: str, objective: str | None = None) -> None:
         objective: name of the one objective to write, into output itself.
 
     Raises:
-        ValueError: when the checkpoint cannot be read, nothing in it can be exported, or output cannot be written.
+        InputError: when the checkpoint cannot be read, nothing in it can be exported, or output cannot be written.
     """
     run, target = load_run(ckpt_path), Path(output).expanduser()
     expected = f"one of {', '.join(run.module.names)} as the objective"

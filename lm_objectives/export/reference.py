@@ -91,4 +91,6 @@ def set_lm_head(weight: Tensor, bias: Tensor | None, model: Any) -> None:
     if head.weight is not weight:  # nor may it be written into, which the configuration may have made the embedding
         head.weight = nn.Parameter(weight.clone())
     if bias is not None:
+        if head.bias is None:
+            raise NotExportableError(f"its head has a bias, which {type(model).__name__} has not")
         head.bias.copy_(bias)

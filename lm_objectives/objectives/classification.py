@@ -49,6 +49,8 @@ class ClassificationObjective(Objective):
 
     def setup(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         del vocabulary
+        counted = 0 if self.target_counts is None else len(self.target_counts)
+        expect(counted <= self.classes, f"targets below {self.classes} classes", counted - 1, "raise classes")
         self.classifier = nn.Linear(backbone.dim, self.classes)
         initialize(backbone, self.classifier)
 
@@ -76,6 +78,8 @@ class ClassificationObjective(Objective):
         logits = self.logits(self.pool(hidden, view))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         losses = self.position_losses(logits, view.targets)
+        shape, mend = tuple(losses.shape), 'return one a label, as reduction="none" does'
+        expect(shape == view.targets.shape, "a loss for each label from position_losses", f"shape {shape}", mend)
         # The sum in the order of cross_entropy's own, to the last bit.
         total = F.nll_loss(-losses[:, None], torch.zeros_like(view.targets), reduction="sum")
         if self.training:

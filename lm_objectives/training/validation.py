@@ -18,7 +18,7 @@ class ValidationMetrics(nn.Module):
 
     Attributes:
         metrics: by objective, a mean for each part of its loss, and its metrics.
-        baselines: by objective, what predictions without a model reach.
+        baselines: by objective, what constant predictions reach.
     """
 
     def __init__(self, objectives: Mapping[str, Objective]) -> None:

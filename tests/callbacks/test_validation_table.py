@@ -38,4 +38,5 @@ replaced   loss (nats)       7.310
 
 
 def test_table() -> None:
-    assert validation_table(VALUES, BASELINES) == EXPECTED
+    nats = {"causal": {"loss"}, "replaced": {"loss", "generator", "discriminator"}, "absent": {"loss"}}
+    assert validation_table(VALUES, BASELINES, nats) == EXPECTED

@@ -50,7 +50,7 @@ def find_sources(corpus: str | Sequence[str] | None) -> list[list[Source]]:
             of any of these, or, where neither it nor its parent exists, the `owner/name` of a data set on the hub.
 
     Raises:
-        ValueError: when a path is missing, cannot be read, or holds no readable file.
+        InputError: when a path is missing, cannot be read, or holds no readable file.
     """
     if corpus is None:
         return [_sources_of(str(shipped_corpus()))]

@@ -86,7 +86,7 @@ def prepare(
         The cache's folder, for `open_cache`.
 
     Raises:
-        ValueError: when a setting is out of range, the corpus cannot be used, or the folder cannot be written.
+        InputError: when a setting is out of range, the corpus cannot be used, or the folder cannot be written.
     """
     sources = find_sources(corpus)
     tokens = tuple(sorted(set(tokens)))

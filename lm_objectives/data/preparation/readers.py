@@ -148,7 +148,7 @@ def _load(source: Source) -> "Dataset":
     return data
 
 
-def _no_field(field: str, names: list[str], place: str) -> ValueError:
+def _no_field(field: str, names: list[str], place: str) -> InputError:
     near = difflib.get_close_matches(field, names, n=len(names), cutoff=0.0) or names
     return InputError(
         f"expected a text field {field!r}, found {', '.join(near) or 'none'} in {place}: "
@@ -156,7 +156,7 @@ def _no_field(field: str, names: list[str], place: str) -> ValueError:
     )
 
 
-def _no_text(field: str, kind: str, place: str) -> ValueError:
+def _no_text(field: str, kind: str, place: str) -> InputError:
     return InputError(f"expected text in field {field!r}, found {kind} in {place}: set text_field to one with text")
 
 

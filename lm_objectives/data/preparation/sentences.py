@@ -35,7 +35,7 @@ def find_sentences(text: str, language: str) -> list[list[Place]]:
             which know the full stops of all scripts.
 
     Raises:
-        ValueError: when `language` is not shaped like a code.
+        InputError: when `language` is not shaped like a code.
     """
     code = check_language(language)
     text = text.replace("\r\n", " \n")  # of one length, so that places stay

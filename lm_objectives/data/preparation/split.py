@@ -97,7 +97,7 @@ def held_out_threshold(path: Path, share: float) -> int:
     with the smallest key is held out, or the one with the largest trains, each with all that have the same key.
 
     Raises:
-        ValueError: when all documents have one key.
+        InputError: when all documents have one key.
     """
     keys = read_keys(path)
     lowest, highest = int(keys.min()), int(keys.max())
@@ -116,7 +116,7 @@ def count_training_paragraphs(pieces: Iterable[DocumentPiece], share: float) -> 
     """How many paragraphs of an only document train; round(share × all), at least one and never all, are held out.
 
     Raises:
-        ValueError: when there is only one paragraph, or none.
+        InputError: when there is only one paragraph, or none.
     """
     paragraphs = sum(len(find_paragraphs(piece.text)) for piece in pieces)
     expected = "a corpus of two documents or two paragraphs, so that one can be held out"

@@ -44,7 +44,7 @@ def read_json(path: Path) -> Iterator[tuple[int, Any]]:
     """The records of a file of JSON lines, or of one array, each with the number of the line where it starts.
 
     Raises:
-        ValueError: for what is no JSON or no UTF-8, and for a file that cannot be read to its end.
+        InputError: for what is no JSON or no UTF-8, and for a file that cannot be read to its end.
     """
     lines = _lines(path, _BLOCK)
     first = next((line for line in lines if not line.isspace()), "")
@@ -92,7 +92,7 @@ def _array(path: Path) -> Iterator[tuple[int, Any]]:
         enough = 2 * len(buffer)  # a record longer than a block is not tried again at every block
 
 
-def _broken(path: Path, number: int, error: Exception) -> ValueError:
+def _broken(path: Path, number: int, error: Exception) -> InputError:
     reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
     return InputError(f"expected JSON in {path}, found a mistake in line {number} ({reason}): mend or remove the line")
 

@@ -29,7 +29,7 @@ def workdir(target: Path, worth_keeping: Callable[[Path], bool]) -> Iterator[Pat
         worth_keeping: whether the folder holds anything that a next call need not do again.
 
     Raises:
-        ValueError: when `target` has no place that can be written, or not enough.
+        InputError: when `target` has no place that can be written, or not enough.
     """
     work, lock = target.with_name(f"{target.name}.partial"), target.with_name(f"{target.name}.lock")
     missing = [parent for parent in target.parents if not parent.exists()]
@@ -43,7 +43,7 @@ def workdir(target: Path, worth_keeping: Callable[[Path], bool]) -> Iterator[Pat
         try:
             work.mkdir(exist_ok=True)
             yield work
-        except ValueError:
+        except InputError:
             raise
         except OSError as error:
             keep = worth_keeping(work)
