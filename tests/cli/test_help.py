@@ -26,7 +26,12 @@ def test_help_has_each_setting_with_its_meaning(capsys: pytest.CaptureFixture[st
     for setting in ("backbone", "objectives", "balancer", "optimizer", "lr_schedule"):
         assert f"--model.{setting} " in text, setting
     assert "tokens in a row" in text and "rows in an optimizer step" in text
-    titles = ("One backbone that learns", "Batches with rows for each", "Which loggers a run has", "Lightning's Trainer")
+    titles = (
+        "One backbone that learns",
+        "Batches with rows for each",
+        "Which loggers a run has",
+        "Lightning's Trainer",
+    )
     assert (found := [text.index(title) for title in titles]) == sorted(found)
 
 
