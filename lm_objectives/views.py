@@ -109,7 +109,7 @@ class View:
             only itself. `None` where every row is one part.
         prefix_lengths: tokens at the start of each row that see one another, where `attention` is "prefix".
         decoder_labels: what a decoder predicts, padded on the right, where there is one: it reads the same, shifted
-            right after the start token of its family. `label_positions` are then its own, `row * target time + position`.
+            right after the start token of its family. `label_positions` are then its own, `row * width + position`.
         token_type_ids: 0 for a pair's first segment and 1 for its second, where rows are pairs.
         sampling_noise: one random number in [0, 1) for each scored position, where the model's half samples.
         extra: further tensors that an objective's halves hand one another.

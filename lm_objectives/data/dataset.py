@@ -245,3 +245,12 @@ def _shuffle(k: np.ndarray, windows: int, seed: np.uint64) -> np.ndarray:
         own = epoch == number
         order[own] = permute(index[own], windows, row_keys(seed, np.array([-1 - number]))[0])
     return order
+
+
+def _corrupt(corruption: Corruption, rows: Rows, vocabulary: Vocabulary) -> View:
+    """A view with the attention that its corruption says, by which it may share rows."""
+    view = corruption.corrupt(rows, vocabulary)
+    expected = f"views with the attention {corruption.attention} of {type(corruption).__name__}"
+    mend = "give attention=self.attention to rows.labelled"
+    expect(view.attention == corruption.attention, expected, view.attention, mend)
+    return view

@@ -161,7 +161,7 @@ class Objective(Plugin, nn.Module, ABC):
 
         Args:
             view: as the corruption made it.
-            embeddings: the parameters of the backbone's embedding layer by name (see `Backbone.embeddings`).
+            embeddings: the parameters of the backbone's embedding layer by name (see `Backbone.embedding_parameters`).
         """
         del embeddings
         return view
