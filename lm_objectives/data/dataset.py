@@ -23,7 +23,7 @@ from lm_objectives.data.mixture import Mixture
 from lm_objectives.data.plan import ObjectiveRows, builds_own_rows
 from lm_objectives.errors import InputError, expect
 from lm_objectives.schedules import check_points, value_at
-from lm_objectives.views import View, Vocabulary
+from lm_objectives.views import Rows, View, Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
