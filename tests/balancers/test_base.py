@@ -106,3 +106,14 @@ def test_the_base_itself_is_no_balancer() -> None:
     parser.add_argument("--balancer", type=Balancer)
     with pytest.raises(jsonargparse.ArgumentError):
         parser.parse_args(["--balancer=Balancer"])
+
+
+def test_a_balancer_without_weights_is_refused() -> None:
+    class Nothing(Balancer):
+        def initial_state(self, losses: Tensor) -> dict[str, Tensor]:
+            return {"smoothed": losses}
+
+    balancer = Nothing()
+    balancer.setup(NAMES, INITIAL, 10)
+    with pytest.raises(ValueError, match="Nothing expects weights, found none: return weight from initial_state"):
+        balancer.weights(0)

@@ -9,11 +9,15 @@ import pytest
 import torch
 from utils.row_cases import SETTINGS, SOURCES, VOCABULARY, WINDOW, tensors, write
 
+from lm_objectives.corruptions.base import Corruption
+from lm_objectives.corruptions.causal_lm import NextToken
 from lm_objectives.corruptions.masked_lm import TokenMasking
 from lm_objectives.corruptions.random import derive_seed, row_keys
 from lm_objectives.corruptions.windows import FixedLengthWindows, SplitWindows, frame_length, read_stream
 from lm_objectives.data.cache import TokenText
 from lm_objectives.data.dataset import RowDataset, RowKey, RowSettings
+from lm_objectives.data.plan import ObjectiveRows
+from lm_objectives.views import Rows, View, Vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -250,3 +254,20 @@ def test_a_corpus_without_windows_for_an_objective_leaves_its_rows_to_the_others
     dataset = RowDataset(text, {"causal": SOURCES["causal"]}, VOCABULARY, settings, "training")
     spans = dataset.windows["causal"][dataset._order("causal", np.arange(300))]
     assert (spans[:, 0] >= text.corpora[1]).all()
+
+
+class SaysCausal(Corruption):
+    """A mistake: views that attend both ways under a corruption that says otherwise."""
+
+    attention = "causal"
+
+    def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
+        return rows.labelled(rows.input_ids, rows.input_ids % 2)
+
+
+def test_a_view_with_another_attention_than_its_corruption_is_refused(text: TokenText) -> None:
+    """It would show the objective on whose rows it is what it has to predict."""
+    sources = {"causal": ObjectiveRows(NextToken()), "mine": ObjectiveRows(SaysCausal(), shares_rows_with="causal")}
+    rows = RowDataset(text, sources, VOCABULARY, SETTINGS, "training")
+    with pytest.raises(ValueError, match="expected views with the attention causal of SaysCausal, found bidirectional"):
+        rows[RowKey("causal", 0)]

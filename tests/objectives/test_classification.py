@@ -128,3 +128,24 @@ def test_one_from_yaml_is_rebuilt_from_its_description() -> None:
 def test_a_subclass_has_its_own_corruption(name: str) -> None:
     with pytest.raises(jsonargparse.ArgumentError, match="corruption"):
         parsed({"class_path": name, "init_args": {"corruption": "NextToken"}})
+
+
+def test_more_targets_than_classes_are_refused() -> None:
+    objective = ClassificationObjective(Shuffling(), classes=2)
+    objective.target_counts = torch.tensor([5, 4, 3])
+    with pytest.raises(ValueError, match="expected targets below 2 classes, found 2: raise classes"):
+        objective.setup(tiny.backbone("bert"), tiny.vocabulary())
+
+
+class Averaged(ClassificationObjective):
+    """A mistake: a mean where there should be a loss for each label."""
+
+    def position_losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(logits, targets)
+
+
+def test_a_mean_is_refused() -> None:
+    on, objective = tiny.backbone("bert"), Averaged(Shuffling())
+    objective.setup(on, tiny.vocabulary())
+    with pytest.raises(ValueError, match="expected a loss for each label from position_losses, found shape"):
+        tiny.loss_sums(objective, on, tiny.view(objective))
