@@ -4,7 +4,9 @@ import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import resources
+from itertools import takewhile
 from pathlib import Path
+from textwrap import shorten
 
 from lm_objectives.errors import InputError, expect
 from lm_objectives.files import atomic_write
@@ -24,7 +26,7 @@ def configs(name: str | None = None, output: str | None = None) -> None:
     """
     if name is None:
         width = max(map(len, _shipped()))
-        print("\n".join(f"{known:<{width}}  {_first_line(path)}" for known, path in _shipped().items()))
+        print("\n".join(f"{known:<{width}}  {_description(path)}" for known, path in _shipped().items()))
         return
     text = _find(name).read_text(encoding="utf-8")
     if output is None:
@@ -34,7 +36,7 @@ def configs(name: str | None = None, output: str | None = None) -> None:
     expect(not target.exists(), "a new file for output", f"{target} in place", "choose another, or remove it")
     with atomic_write(target) as file:
         file.write(text.encode())
-    print(f"{name}: {target}")
+    print(f"wrote {target}")
 
 
 def resolve_names(arguments: Sequence[str]) -> list[str]:
@@ -75,6 +77,8 @@ def _shipped() -> dict[str, Path]:
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
 
 
-def _first_line(path: Path) -> str:
-    with path.open(encoding="utf-8") as file:
-        return file.readline().removeprefix("#").strip()
+def _description(path: Path) -> str:
+    """The comment that a file begins with, in one line."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comment = takewhile(lambda line: line.startswith("#"), lines)
+    return shorten(" ".join(line.removeprefix("#").strip() for line in comment), 100, placeholder=" …")

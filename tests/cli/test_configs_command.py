@@ -9,13 +9,14 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = sorted(path.relative_to(CONFIGS).with_suffix("").as_posix() for path in CONFIGS.rglob("*.yaml"))
 
 
-def test_all_are_listed_with_their_first_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_are_listed_with_the_beginning_of_their_comment(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("configs") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == NAMES
     for name, line in zip(NAMES, lines, strict=True):
         first = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
-        assert line.split(maxsplit=1)[1] == first.removeprefix("# ")
+        described = line.split(maxsplit=1)[1].removesuffix(" …")
+        assert len(described) <= 100 and (described.startswith(first[2:]) or first[2:].startswith(described))
 
 
 def test_one_is_printed_or_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
