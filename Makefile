@@ -52,7 +52,7 @@ lint: .venv/installed
 
 docs: .venv/installed
 	@$(INSTALL) --editable ".[docs]" | $(SHOW)
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf .venv build site *.egg-info
