@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from tqdm.auto import tqdm
 
 _EVERY = 0.5  # seconds between updates of the losses, each of which waits for the device
+_NOTEBOOK = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
 _LINES = 10  # lines over a training where the output is no terminal
 
 
@@ -31,7 +32,7 @@ class Progress(ProgressBar):
         self._first = self._printed = trainer.global_step
         self._started, self._updated = time.monotonic(), 0.0
         self._tokens = pl_module.tokens_read
-        if self._enabled and (sys.stderr.isatty() or "ipykernel" in sys.modules):
+        if self._enabled and (sys.stderr.isatty() or _NOTEBOOK):
             self._bar = tqdm(total=self._total, initial=self._first, unit=" steps", dynamic_ncols=True, leave=True)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *_: Any) -> None:
