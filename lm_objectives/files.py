@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whatever ends the process that writes them."""
+"""Files that are there whole or not at all, whatever ends their writer; and names on the hub, told from paths."""
 
 import os
 import re
@@ -12,7 +12,8 @@ from typing import BinaryIO
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A file to write to, which takes its place at `path` once it is whole.
 
-    It is written beside under one fixed name, so that what a killed process left is written over by the next one.
+    It is written in the same folder under one fixed name, so that what a killed process left is written over by the
+    next one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")

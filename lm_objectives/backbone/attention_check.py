@@ -23,7 +23,6 @@ _MERGED_WITH: dict[Attention, Attention] = {"causal": "bidirectional", "bidirect
 
 _TIME, _PREFIX = 8, 3  # tokens in a row, and in the prefix of one that has such
 
-
 _ALL: frozenset[Attention] = frozenset(_MERGED_WITH)
 
 

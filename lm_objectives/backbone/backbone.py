@@ -31,7 +31,6 @@ from lm_objectives.views import View, Vocabulary
 
 _FACTORIZED = ("albert", "electra")
 
-
 _SCALED_WHERE_TIED = ("umt5", "switch_transformers")  # T5's own configuration says whether it is
 
 

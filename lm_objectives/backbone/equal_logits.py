@@ -14,7 +14,6 @@ from lm_objectives.views import Attention, View
 
 _PROBE = 128  # tokens that both must agree on
 
-
 _TOLERANCE = 1e-4  # of the largest logit, in single precision
 
 

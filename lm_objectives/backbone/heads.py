@@ -9,7 +9,6 @@ from lm_objectives.backbone.config import draws_unit_embeddings, initializer_ran
 
 _EPSILONS = ("layer_norm_eps", "norm_eps", "layer_norm_epsilon", "rms_norm_eps")
 
-
 _OWN_ACTIVATION = ("albert", "bert")  # their masked head has the model's own activation, the others' a GELU
 
 

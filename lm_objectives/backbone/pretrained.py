@@ -25,7 +25,6 @@ from lm_objectives.views import Vocabulary
 
 _log = logging.getLogger("lm_objectives")
 
-
 _CUT = 8  # at most one in so many rows of an embedding may belong to no token: some models round their number up
 
 

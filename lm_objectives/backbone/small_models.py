@@ -14,12 +14,9 @@ from lm_objectives.backbone.pretrained import silence_transformers
 
 T = TypeVar("T")
 
-
 _WINDOW = 2  # of sliding layers, so that rows of a few tokens reach beyond it
 
-
 _TOKENS = 32  # in the vocabulary of a narrow model
-
 
 _ROUNDING = 1e-5  # of hidden states in float32, relative to the largest
 

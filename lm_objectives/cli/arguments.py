@@ -43,9 +43,9 @@ class Parser(LightningArgumentParser):
     def format_help(self, *arguments: Any, **options: Any) -> str:
         # The trainer's settings last: they are the most, and Lightning's own.
         self._action_groups = sorted(self._action_groups, key=lambda group: "Trainer" in f"{group.title}")
-        usage, blank, rest = super().format_help(*arguments, **options).partition("\n\n")
-        often = _OFTEN if "--model.balancer" in rest and "--trainer.max_steps" in rest else ""
-        return f"{usage}\n{often}{blank[1:]}{rest}" if often else f"{usage}{blank}{rest}"
+        text = super().format_help(*arguments, **options)
+        trains = "--model.balancer" in text and "--trainer.max_steps" in text
+        return text.replace("\n\n", f"\n{_OFTEN}\n", 1) if trains else text  # behind the usage
 
     def add_class_arguments(self, theclass: type, *arguments: Any, **options: Any) -> list[str]:
         if issubclass(theclass, Optimizer):  # its parameters are not the user's to give, as the parser knows elsewhere

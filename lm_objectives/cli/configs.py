@@ -25,8 +25,9 @@ def configs(name: str | None = None, output: str | None = None) -> None:
         InputError: for an unknown name, and for an output that exists.
     """
     if name is None:
-        width = max(map(len, _shipped()))
-        print("\n".join(f"{known:<{width}}  {_description(path)}" for known, path in _shipped().items()))
+        shipped = _shipped()
+        width = max(map(len, shipped))
+        print("\n".join(f"{known:<{width}}  {_description(path)}" for known, path in shipped.items()))
         return
     text = _find(name).read_text(encoding="utf-8")
     if output is None:

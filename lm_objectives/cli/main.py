@@ -42,7 +42,6 @@ from lm_objectives.training.module import Pretraining
 
 PROGRAM = "lm-objectives"
 
-
 _DEFAULTS: dict[str, Any] = {  # of the trainer, where Lightning's own suit epochs and vision
     "log_every_n_steps": 10,
     "val_check_interval": 200,  # micro-batches, whatever an epoch has
@@ -50,7 +49,6 @@ _DEFAULTS: dict[str, Any] = {  # of the trainer, where Lightning's own suit epoc
     "num_sanity_val_steps": 0,
     "enable_model_summary": False,
 }
-
 
 _USAGE = {"usage": "%(prog)s [--config FILE ...] [--SETTING VALUE ...]"}
 

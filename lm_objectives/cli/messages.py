@@ -26,9 +26,7 @@ _RENAMED = {  # words of version 0.1: unknown like any other, named in hints alo
     "target": "target_loss",
 }
 
-
 _FEW = 20  # names that fit in a line
-
 
 _KINDS = {  # of errors that the user can mend, with how they are said
     InputError: "{}",

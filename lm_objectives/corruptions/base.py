@@ -27,6 +27,13 @@ def check_fraction(value: float, name: str, advice: str) -> None:
     expect(0 < value < 1, f"a {name} between 0 and 1, both excluded", value, advice)
 
 
+def check_attention(view: View, corruption: "Corruption") -> None:
+    """Raise where a view has another attention than its corruption says, by which it is read and may share rows."""
+    expected = f"views with the attention {corruption.attention} of {type(corruption).__name__}"
+    mend = "give attention=self.attention to rows.labelled"
+    expect(view.attention == corruption.attention, expected, view.attention, mend)
+
+
 class Corruption(Plugin, ABC):
     """From text to input and labels, as a pure function of each row's key.
 

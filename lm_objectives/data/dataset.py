@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lm_objectives.corruptions.base import Corruption
+from lm_objectives.corruptions.base import Corruption, check_attention
 from lm_objectives.corruptions.random import derive_seed, permute, row_keys
 from lm_objectives.corruptions.windows import SplitWindows, WindowBounds, frame_length
 from lm_objectives.data.cache import TokenText
@@ -248,9 +248,7 @@ def _shuffle(k: np.ndarray, windows: int, seed: np.uint64) -> np.ndarray:
 
 
 def _corrupt(corruption: Corruption, rows: Rows, vocabulary: Vocabulary) -> View:
-    """A view with the attention that its corruption says, by which it may share rows."""
+    """The view of rows, its attention checked."""
     view = corruption.corrupt(rows, vocabulary)
-    expected = f"views with the attention {corruption.attention} of {type(corruption).__name__}"
-    mend = "give attention=self.attention to rows.labelled"
-    expect(view.attention == corruption.attention, expected, view.attention, mend)
+    check_attention(view, corruption)
     return view

@@ -16,7 +16,6 @@ from lm_objectives.schedules import Schedulable
 ACTIVITY_DELAY = 16
 """Steps from losses that change which objectives read to the changed rows: more than any prefetching looks ahead."""
 
-
 _BLOCK = 4096  # steps whose moving shares are worked out together
 
 
@@ -206,7 +205,7 @@ def check_row_sharing(sources: Mapping[str, ObjectiveRows]) -> None:
         mend = f"there are {', '.join(other for other in sources if other != name)}"
         expect(owner in sources, expected, repr(owner), mend)
         own, others = source.corruption, sources[owner].corruption
-        mends = {
+        faults = {
             f"shares_rows_with of objective {name} to name an objective with rows of its own, found {owner!r}": (
                 owner == name or sources[owner].shares_rows_with is not None
             ),
@@ -221,9 +220,9 @@ def check_row_sharing(sources: Mapping[str, ObjectiveRows]) -> None:
             f"an objective that changes tokens to read the view of {owner}, found {name}, which arranges rows itself: "
             "give it rows of its own": builds_own_rows(own),
         }
-        for mend, needed in mends.items():
-            if needed:
-                raise InputError(f"expected {mend}")
+        for fault, there in faults.items():
+            if there:
+                raise InputError(f"expected {fault}")
         readers[owner] = name
 
 

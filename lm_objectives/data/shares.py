@@ -13,7 +13,6 @@ from lm_objectives.schedules import Schedulable, points_at_steps
 FINE = 2**40
 """Parts of a unit that shares count in while they move."""
 
-
 _MULTIPLES = (8, 4, 2)  # largest first; a GPU's kernels and up to 8 devices are served by no more
 
 

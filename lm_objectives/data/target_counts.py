@@ -106,7 +106,7 @@ def _code(corruption: Corruption) -> list[str]:
     """Hashes of the files of a corruption's classes and of what it holds: of a user's own, too, which may change."""
     held = [value for value in vars(corruption).values() if isinstance(value, Plugin)]
     kinds = [above for value in (corruption, *held) for above in type(value).__mro__]
-    return [digest_of(Path(inspect.getfile(kind))) for kind in kinds if issubclass(kind, Corruption | Plugin)]
+    return [digest_of(Path(inspect.getfile(kind))) for kind in kinds if issubclass(kind, Plugin)]
 
 
 def _read(file: Path, names: Mapping[str, ObjectiveRows]) -> dict[str, np.ndarray] | None:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _SPECIAL = ["[PAD]", "[BOS]", "[EOS]", "[MASK]"]
 
-
 _TEXT_FILES = (".json", ".txt", ".jinja")  # what a fast tokenizer is saved as
 
 

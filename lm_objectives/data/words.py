@@ -17,7 +17,6 @@ _UNSPACED = re.compile(
     "\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff]"
 )
 
-
 _UNSPACED_COST = 64
 
 

@@ -1,12 +1,13 @@
 """Text generation token by token, greedy or sampled from the nucleus."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lm_objectives.backbone import encode
 from lm_objectives.errors import expect
 from lm_objectives.objectives.language_model import LanguageModelObjective
 from lm_objectives.training.module import Pretraining
@@ -64,7 +65,7 @@ def greedy_token(logits: Float[Tensor, " vocab"]) -> int:
 
 
 def input_view(
-    ids: Sequence[int], attention: Attention, prefix_length: int | None = None, decoder_ids: Sequence[int] | None = None
+    ids: Sequence[int], attention: Attention, prefix_length: int = 0, decoder_ids: Sequence[int] | None = None
 ) -> View:
     """The view of one row that is read without labels.
 
@@ -74,12 +75,10 @@ def input_view(
         prefix_length: tokens that see one another, where `attention` is "prefix".
         decoder_ids: what a decoder has generated so far, `None` where there is no decoder.
     """
-    nothing = torch.zeros(0, dtype=torch.long)
-    prefix = None if prefix_length is None else torch.tensor([prefix_length])
+    view = encode.input_view(torch.tensor([ids]), attention, prefix=prefix_length)
     # a decoder reads its ids one position later, so never the last
     decoder = None if decoder_ids is None else torch.tensor([[*decoder_ids, 0]])
-    row, length = torch.tensor([ids]), torch.tensor([len(ids)])
-    return View(row, length, attention, nothing, nothing, {}, prefix_lengths=prefix, decoder_labels=decoder)
+    return replace(view, decoder_labels=decoder)
 
 
 @torch.no_grad()
@@ -99,9 +98,8 @@ def generate(
     """
     generated: list[int] = []
     attention, decodes = objective.corruption.attention, objective.corruption.uses_decoder
-    prefix = len(ids) if attention == "prefix" else None
     while len(generated) < most and module.vocabulary.eos not in generated[-1:]:
         row, written = (ids, generated) if decodes else ([*ids, *generated][-module.seq_len :], None)
-        [hidden] = module.backbone.encode([input_view(row, attention, prefix, written)])
+        [hidden] = module.backbone.encode([input_view(row, attention, len(ids), written)])
         generated.append(sampler(objective.logits(hidden[:, -1], module.backbone.embedding)[0]))
     return generated

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lm_objectives.backbone.pretrained import silence_transformers
 from lm_objectives.corruptions.base import Corruption
-from lm_objectives.data.tokenizer import exported_tokenizer
+from lm_objectives.data.tokenizer import exported_tokenizer, save_tokenizer
 from lm_objectives.errors import InputError, expect
 from lm_objectives.export.convert import convert
 from lm_objectives.export.reference import NotExportableError
@@ -72,7 +72,7 @@ def _write(model: "PreTrainedModel", run: LoadedRun, corruption: Corruption, fol
             setattr(model.generation_config, role, getattr(tokenizer, role))
     with silence_transformers():
         model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        save_tokenizer(tokenizer, folder)
 
 
 @contextmanager

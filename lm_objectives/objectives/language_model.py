@@ -11,7 +11,7 @@ from torchmetrics import Metric
 
 from lm_objectives.backbone.config import is_decoder
 from lm_objectives.backbone.equal_logits import equal_logits
-from lm_objectives.corruptions.base import Corruption
+from lm_objectives.corruptions.base import Corruption, check_attention
 from lm_objectives.errors import expect
 from lm_objectives.objectives.base import BaselineNames, LossOutput, Objective, initialize
 from lm_objectives.objectives.losses import TokenHead, correct_predictions, gather_positions, linear_cross_entropy_sum
@@ -94,9 +94,7 @@ class LanguageModelObjective(Objective):
     def compute_loss(
         self, hidden: Float[Tensor, "rows time dim"], view: View, embedding: Float[Tensor, "vocab width"]
     ) -> LossOutput:
-        expected = f"views with the attention {self.corruption.attention} of {type(self.corruption).__name__}"
-        mend = "give attention=self.attention to rows.labelled"
-        expect(view.attention == self.corruption.attention, expected, view.attention, mend)
+        check_attention(view, self.corruption)
         head = self.head(gather_positions(hidden, view.label_positions), embedding)
         if self.training:
             return LossOutput({"loss": linear_cross_entropy_sum(head, view.targets, self.label_smoothing, self.z_loss)})

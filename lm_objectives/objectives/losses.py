@@ -18,7 +18,6 @@ _CHUNK_ELEMENTS = {"cpu": 2**21, "cuda": 2**26}
 TokenHead = tuple[Float[Tensor, "*scored features"], Float[Tensor, "vocab features"], Float[Tensor, " vocab"] | None]
 """States, weight and bias of logits = states · weightᵀ + bias; the bias may be `None`."""
 
-
 _LARGEST_CHUNK = 4096  # a sum over more positions could leave half precision's range, whatever the loss scale
 
 

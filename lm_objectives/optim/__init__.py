@@ -11,7 +11,6 @@ from lm_objectives.optim.param_groups import parameter_groups
 
 __all__ = ["Adafactor", "LRSchedule", "Muon", "OptimizerFactory", "parameter_groups"]
 
-
 TESTED_OPTIMIZERS = (AdamW, Adam, SGD, Adafactor, Muon)
 """Optimizers that the package is tested with. Any other of torch, or a class of the user's own, can be set as well."""
 

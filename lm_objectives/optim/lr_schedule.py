@@ -16,7 +16,6 @@ Kind = Literal["constant", "linear", "cosine", "inverse_sqrt", "step", "wsd"]
 
 DecayType = Literal["linear", "1-sqrt"]
 
-
 _SETTINGS: dict[str, tuple[str, ...]] = {
     "constant": (),
     "linear": ("min_lr_ratio",),

@@ -13,7 +13,6 @@ from utils.command_line import complaint, fit, run
 
 STAGES = "{class_path: Curriculum, init_args: {pace: {class_path: Stages, init_args: {points: {order: [[5000, 1]]}}}}}"
 
-
 # What is given after `fit --config tiny.yaml`, and what the line has to say of what was expected, found, and the mend.
 BAD: dict[str, tuple[list[str], str]] = {
     "config missing": (["--config", "{tmp}/nope.yaml"], r"expected a config file at .*nope.yaml, found none: check"),

@@ -3,14 +3,13 @@
 import copy
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
-from utils.families import FAMILIES, SEQ2SEQ, VOCABULARY
+from utils.families import FAMILIES, SENTINELS, SEQ2SEQ
 
 from lm_objectives import Backbone, Pretraining
 from lm_objectives.export import export
@@ -28,7 +27,6 @@ from lm_objectives.objectives import (
 )
 from lm_objectives.training.run import load_run
 
-SENTINELS = replace(VOCABULARY, named_tokens=tuple((f"<extra_id_{number}>", 57 + number) for number in range(10)))
 Objectives = Callable[[], dict[str, Objective]]
 
 CASES: dict[str, tuple[str, dict[str, Any], Objectives, str]] = {

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 from utils import tiny
+from utils.families import SENTINELS as VOCABULARY
 
 from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.corruptions.span_denoising import SpanCorruption
@@ -20,9 +21,6 @@ from lm_objectives.objectives import MaskedLM, Objective, PrefixLM, SpanDenoisin
 from lm_objectives.plugin import from_config, to_config
 from lm_objectives.views import View
 
-VOCABULARY = replace(
-    tiny.vocabulary(), named_tokens=tuple((f"<extra_id_{number}>", 57 + number) for number in range(10))
-)
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "t5": ("t5", {"d_model": 32, "num_heads": 4, "d_kv": 8, "d_ff": 48, "num_layers": 2, "dropout_rate": 0.0}),
     "bart": (

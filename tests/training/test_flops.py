@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+from utils.families import SENTINELS as VOCABULARY
 from utils.ragged import pad_rows
 
 from lm_objectives import Backbone, Pretraining
@@ -30,18 +31,9 @@ from lm_objectives.objectives import (
 )
 from lm_objectives.training import flops
 from lm_objectives.training.flops import FlopCounter, training_flops
-from lm_objectives.views import Rows, View, Vocabulary
+from lm_objectives.views import Rows, View
 
 T, V, D, F, LAYERS = 12, 67, 32, 48, 2
-VOCABULARY = Vocabulary(
-    size=V,
-    pad=0,
-    bos=1,
-    eos=2,
-    mask=3,
-    special=(0, 1, 2, 3),
-    named_tokens=tuple((f"<extra_id_{number}>", 57 + number) for number in range(10)),
-)
 _WIDE = {"num_hidden_layers": LAYERS, "hidden_size": D, "num_attention_heads": 4, "intermediate_size": F}
 _FAMILIES: dict[str, dict[str, Any]] = {
     "llama": _WIDE | {"num_key_value_heads": 2, "tie_word_embeddings": True},

@@ -19,6 +19,11 @@ from lm_objectives.views import Attention, Rows, View, Vocabulary
 Poison = Literal["nan", "inf", "gradient"]
 
 
+def next_tokens(rows: Rows, scored: np.ndarray) -> View:
+    """A causal view whose loss is over the next token at these flat positions."""
+    return rows.to_view(rows.input_ids, "causal", scored, rows.input_ids.ravel()[scored + 1], {"loss": len(scored)})
+
+
 @dataclass(frozen=True)
 class UnequalCounts(Corruption):
     """Next token at the first n positions of a row alone, n from 1 to all of them, its logarithm uniform by key."""
@@ -30,10 +35,7 @@ class UnequalCounts(Corruption):
         most = np.maximum(rows.lengths - 1, 1)
         size = uniform(random_bits(rows.keys, 0, np.zeros(len(rows.keys), dtype=np.uint64)))
         scored_of = np.minimum(np.exp(size * np.log(most)), rows.lengths - 1)
-        scored = np.flatnonzero(np.arange(rows.input_ids.shape[1])[None] < scored_of[:, None])
-        return rows.to_view(
-            rows.input_ids, self.attention, scored, rows.input_ids.ravel()[scored + 1], {"loss": len(scored)}
-        )
+        return next_tokens(rows, np.flatnonzero(np.arange(rows.input_ids.shape[1])[None] < scored_of[:, None]))
 
 
 class UnequalTokens(Objective):
@@ -68,10 +70,7 @@ class SilentCounts(Corruption):
 
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
         del vocabulary
-        scored = np.arange(0 if self.silent else len(rows.input_ids)) * rows.input_ids.shape[1]
-        return rows.to_view(
-            rows.input_ids, self.attention, scored, rows.input_ids.ravel()[scored + 1], {"loss": len(scored)}
-        )
+        return next_tokens(rows, np.arange(0 if self.silent else len(rows.input_ids)) * rows.input_ids.shape[1])
 
 
 class SilentTokens(UnequalTokens):
@@ -82,7 +81,7 @@ class SilentTokens(UnequalTokens):
         self.corruption = SilentCounts()
 
 
-class Poisoned(Objective):
+class Poisoned(UnequalTokens):
     """The next token; at one call of `score` its loss, or only the gradient of it, is not finite.
 
     Args:
@@ -93,19 +92,10 @@ class Poisoned(Objective):
 
     def __init__(self, kind: Poison, at: int, rank: int = 0, share: float = 1.0) -> None:
         super().__init__(share)
-        self.corruption = UnequalCounts()
         self.kind, self.at, self.rank, self.calls = kind, at, rank, 0
 
-    def setup(self, backbone: Backbone, vocabulary: Vocabulary) -> None:
-        self.head = nn.Linear(backbone.dim, vocabulary.size)
-
-    def initial_loss(self) -> float:
-        return math.log(self.head.out_features)
-
     def compute_loss(self, hidden: Tensor, view: View, embedding: Tensor) -> LossOutput:
-        del embedding
-        states = gather_positions(hidden, view.label_positions)
-        nats = linear_cross_entropy_sum((states, self.head.weight, self.head.bias), view.targets)
+        nats = super().compute_loss(hidden, view, embedding).loss_sums["loss"]
         here = self.rank == (dist.get_rank() if dist.is_initialized() else 0)
         if here and self.calls == self.at:
             nats = nats + torch.sqrt(nats * 0) if self.kind == "gradient" else nats * float(self.kind)

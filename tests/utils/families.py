@@ -1,6 +1,7 @@
 """Tiny configurations of the backbone families that are promised to work."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from lm_objectives.corruptions.base import Corruption
 from lm_objectives.views import Attention, View, Vocabulary
 
 VOCABULARY = Vocabulary(size=67, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3))
+SENTINELS = replace(VOCABULARY, named_tokens=tuple((f"<extra_id_{number}>", 57 + number) for number in range(10)))
 
 _COMMON: dict[str, Any] = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4}
 _WIDE: dict[str, Any] = _COMMON | {"intermediate_size": 48}

@@ -21,9 +21,7 @@ from lm_objectives.files import atomic_write
 
 _CHUNK = 2**20  # characters, about; the same for any number of cores
 
-
 _MOST_THREADS = 16  # more would wait for one another, and each holds a chunk
-
 
 _COUNTS = ("words", "characters", "bytes", "unspaced", "unknown", "without_tokens")
 

@@ -13,9 +13,7 @@ from lm_objectives.files import may_be_on_hub
 
 Kind = Literal["text", "json", "parquet", "disk", "hub"]
 
-
 _KINDS: dict[str, Kind] = {".txt": "text", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
-
 
 _READABLE = ".txt, .jsonl, .json (each also as .gz) or .parquet"
 

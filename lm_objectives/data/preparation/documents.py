@@ -7,7 +7,6 @@ from typing import NamedTuple
 MAX_PIECE = 2**20
 """Characters of the longest piece: a longer document is read in several."""
 
-
 _PLACES = [
     re.compile(pattern, re.DOTALL)
     for pattern in (
@@ -17,7 +16,6 @@ _PLACES = [
         r".*\S(?=\s)",
     )
 ]
-
 
 _SEARCHED = 4  # the last 1 / 4 of a piece: the best place there is taken before a later one
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _LONGEST = 2**16  # characters of a text that is encoded in one piece
 
-
 _AT_ONCE = 2**18  # characters of texts that are encoded together: what is said of their tokens is many times as large
 
 

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 # Raise it when the same settings come to give other files.
 _FORMAT = 8
 
-
 _TRAINED_ON = 2**26  # English characters that a tokenizer's training may remember, some 150 MB
 
 

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 _ROWS = 64  # of a table, read at once
 
-
 _SURROGATE = re.compile("[\ud800-\udfff]")  # half of a pair that JSON has escaped: no text has it alone
-
 
 _TRIED = 1000  # records without the field after which no further one is read
 

@@ -10,12 +10,9 @@ from lm_objectives.errors import expect
 Place = tuple[int, int]
 """First character and one past the last."""
 
-
 _BLANK_LINE = re.compile(r"\n\s*\n")
 
-
 _AFTER_FULL_STOP = re.compile(r"(?<=[。！？])[0-9a-z]")
-
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]+)*")
 

@@ -10,7 +10,6 @@ from lm_objectives.views import View
 
 _TRIED = 256  # rows of each objective that are made to see how much of them is scored
 
-
 _UNSPACED = 0.05  # share of letters from which on spaces say nothing about words
 
 

@@ -16,9 +16,7 @@ from lm_objectives.errors import InputError
 
 TxtDocuments = Literal["file", "blank-line"]
 
-
 _BLOCK = 2**20  # bytes of a JSON array that are read at once
-
 
 _BETWEEN = re.compile(r"[\s,]*")  # what stands between the records of an array
 

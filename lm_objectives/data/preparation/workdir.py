@@ -13,7 +13,6 @@ from lm_objectives.errors import InputError
 
 _log = logging.getLogger("lm_objectives")
 
-
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
