@@ -95,10 +95,11 @@ def scored(root: Path) -> str:
     _, held_out = pairs_of(root)
     steps, minutes = int(rows[-1]["step"]) + 1, (folder / "minutes").read_text()
     said = (
-        f"Two cores of a cloud machine took {minutes} minutes for the {steps} steps, {statistics.median(speeds):,.0f} "
-        f"tokens a second. The tokens of the held-out documents cost {below[0]:.1f} nats (next token) and "
-        f"{below[1]:.1f} nats (masked) less than by the unigram model; order is judged on {held_out:,} pairs. One "
-        "seed, one small corpus: read it as a check that all four learn.\n"
+        f"Two cores of a cloud machine took {minutes} minutes from the text to the last of {steps} steps, validation "
+        f"included, and trained on {statistics.median(speeds):,.0f} tokens a second (`benchmarks/figures.py "
+        f"quickstart`). The tokens of the held-out documents cost {below[0]:.1f} nats (next token) and {below[1]:.1f} "
+        f"nats (masked) less than by the unigram model; order is judged on {held_out:,} pairs. One seed, one small "
+        "corpus: read it as a check that all four learn.\n"
     )
     return f"{verbatim(printed)}\n{wrapped(said)}"
 

@@ -1,5 +1,6 @@
 """One small corpus and tiny runs on it, made once for all tests that read a checkpoint."""
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,12 @@ def paragraph(number: int) -> str:
     digits = [(number // 4**place) % 4 for place in range(6)]
     sentences = [f"{_SUBJECTS[digits[n]]} {_VERBS[digits[n + 1]]} {_PLACES[digits[n + 2]]}." for n in range(4)]
     return " ".join(sentences)
+
+
+@pytest.fixture(autouse=True)
+def as_before_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command logs to the stderr of its test, which is closed for the tests that follow."""
+    monkeypatch.setattr(logging.getLogger("lm_objectives"), "handlers", [])
 
 
 @pytest.fixture(scope="session")

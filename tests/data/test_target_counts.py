@@ -261,6 +261,8 @@ def test_held_out_rates_share_a_file(small: TextDataModule) -> None:
 class Distance(Corruption):
     """Targets that are no classes."""
 
+    attention = "causal"
+
     def corrupt(self, rows: Rows, vocabulary: Vocabulary) -> View:
         view = NextToken().corrupt(rows, vocabulary)
         return replace(view, targets=view.targets - 9)
