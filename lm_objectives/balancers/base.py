@@ -51,7 +51,7 @@ class ObjectiveState(Plugin, nn.Module, ABC):
             cls.update = _keep_untrained(cls.update)  # type: ignore[method-assign]
 
     def setup(self, names: Sequence[str], initial_losses: PerObjective, steps: int) -> None:
-        """Set the objectives' names and initialise state. Called once, before training and before state is restored.
+        """Set the objectives' names and initialise state. Called once, before anything is trained or restored.
 
         Args:
             names: the objectives' names, in the order of every vector here.
@@ -65,6 +65,10 @@ class ObjectiveState(Plugin, nn.Module, ABC):
         for name, value in state.items():
             self.register_buffer(name, value.clone())
         self._per_objective = [name for name, value in state.items() if value.shape == initial_losses.shape]
+
+    def restart(self, steps: int) -> None:
+        """Begin another training of `steps` steps: state stays, what follows the length of a training begins anew."""
+        self.steps = steps
 
     def initial_state(self, losses: PerObjective) -> dict[str, Tensor]:
         """Tensors to keep, by name: each becomes an attribute that is saved, resumed and moved between devices.

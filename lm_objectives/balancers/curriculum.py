@@ -24,6 +24,9 @@ class PacingFunction(ObjectiveState):
         """Steps known now at which those who take part may change, 0 among them."""
         return (0,)
 
+    def restart(self, steps: int) -> None:
+        self.setup(self.names, self.initial_losses, steps)
+
     def check_known(self, found: Iterable[str], what: str) -> None:
         """Refuse settings of objectives that do not exist."""
         unknown = ", ".join(name for name in found if name not in self.names)
@@ -71,11 +74,21 @@ class Curriculum(Balancer):
     def initial_state(self, losses: PerObjective) -> dict[str, Tensor]:
         for part in (self.pace, self.inner):
             part.setup(self.names, losses, self.steps)
+        self._check_active()
+        return {}
+
+    def restart(self, steps: int) -> None:
+        super().restart(steps)
+        for part in (self.pace, self.inner):
+            part.restart(steps)
+        self._check_active()
+
+    def _check_active(self) -> None:
+        """Raise where nobody takes part at some step."""
         for step in self.pace.change_steps():
             found, mend = f"none at step {step}", "let one in from the start, and another before it leaves"
             anyone = bool(self.active(step).any())
             self.expect(anyone, "an objective that takes part at every step", found, mend)
-        return {}
 
     def weights(self, step: int) -> PerObjective:
         return self._factors(step) * self.inner.weights(step)

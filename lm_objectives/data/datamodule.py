@@ -12,6 +12,7 @@ import lightning.pytorch as L
 import numpy as np
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -23,10 +24,13 @@ from lm_objectives.data.preparation.prepare import prepare
 from lm_objectives.data.preparation.text_files import TxtDocuments
 from lm_objectives.data.sampler import MicroBatches, StepLoader, make_loader, prefetch_factor, validation_batches
 from lm_objectives.data.target_counts import check_scored, count_targets
+from lm_objectives.data.tokenizer import read_tokenizer_files
 from lm_objectives.errors import InputError, expect
 from lm_objectives.plugin import to_config
 from lm_objectives.schedules import depends_on_length
 from lm_objectives.views import Vocabulary
+
+_SCORING = 2**40  # steps in whose place nothing is trained, so that settings which move over a training have a length
 
 
 class TextDataModule(L.LightningDataModule):
@@ -163,6 +167,7 @@ class TextDataModule(L.LightningDataModule):
         mend = "set data.packing to false for one document a row"
         expect(not self.packing or packs, expected, "one that cannot", mend)
         self.text = open_cache(self._prepare(sources))
+        self.tokenizer_files = read_tokenizer_files(self.text.folder / "tokenizer")
         found, wanted = len(self.text.training.tokens), self.global_batch_size * self.seq_len
         expected = f"a training text of at least one step, {wanted:,} tokens (data.global_batch_size x data.seq_len)"
         mend = "give a larger corpus, or lower data.global_batch_size"
@@ -273,7 +278,9 @@ class TextDataModule(L.LightningDataModule):
 
 
 def training_steps(trainer: L.Trainer, steps_per_epoch: int) -> int:
-    """Optimizer steps in the whole training, -1 where nothing bounds it."""
+    """Optimizer steps in the whole training, -1 where nothing bounds it; more than any where a Trainer only scores."""
+    if trainer.state.fn not in (None, TrainerFn.FITTING):
+        return _SCORING
     bounds = []
     if trainer.max_steps is not None and trainer.max_steps >= 0:
         bounds.append(trainer.max_steps)

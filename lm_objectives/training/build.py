@@ -1,16 +1,25 @@
-"""Check a set of objectives, and make the backbone and their heads."""
+"""Check a set of objectives, make the backbone and their heads, and hold them against data."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+import lightning.pytorch as L
 import torch
 from torch import Tensor, nn
 
 from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.backbone.config import check_seq_len
 from lm_objectives.corruptions.random import derive_seed
 from lm_objectives.data.plan import ObjectiveRows, check_row_sharing
 from lm_objectives.errors import InputError, expect
 from lm_objectives.objectives.base import Objective, load_pretrained_heads
 from lm_objectives.views import Vocabulary
+
+if TYPE_CHECKING:
+    from lm_objectives.data.datamodule import TextDataModule
+    from lm_objectives.training.module import Pretraining
+
+_TOKENS = "tokenizer.json"  # the other files tell where it was loaded from, too
 
 
 def check_objectives(objectives: Mapping[str, Objective]) -> dict[str, ObjectiveRows]:
@@ -50,3 +59,28 @@ def build_model(
             objective.setup(backbone, vocabulary)
         if backbone.pretrained_weights is not None:
             load_pretrained_heads(backbone, objectives)
+
+
+def check_data(module: "Pretraining", data: "TextDataModule") -> None:
+    """Raise where a module that is made cannot read data: of another tokenizer, or of rows that are too long for it."""
+    own = module.tokenizer or data.tokenizer_files
+    expect(
+        (own[_TOKENS], module.vocabulary) == (data.tokenizer_files[_TOKENS], data.vocabulary),
+        f"data with the tokenizer that the module was made for, of {module.vocabulary.size} tokens",
+        f"another one, of {data.vocabulary.size}",
+        "give its folder as data.tokenizer, or make a new module",
+    )
+    check_seq_len(module.backbone.config, data.seq_len)
+
+
+def begins(trainer: L.Trainer) -> bool:
+    """Whether a fit begins a training; one of a Trainer that has done all of its steps does nothing.
+
+    Raises:
+        InputError: where the Trainer is in the middle of another training, whose optimizer is gone.
+    """
+    done, most = trainer.global_step, trainer.max_steps
+    fresh = done == 0 or trainer.ckpt_path is not None
+    expected, mend = "a new Trainer for another fit", "make one, or go on from a checkpoint by ckpt_path"
+    expect(fresh or trainer.fit_loop.done, expected, f"one that has done {done} of {most} steps", mend)
+    return fresh

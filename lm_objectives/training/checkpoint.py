@@ -11,7 +11,6 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 
-from lm_objectives.data.tokenizer import read_tokenizer_files
 from lm_objectives.errors import InputError, expect
 from lm_objectives.files import atomic_write
 from lm_objectives.training.resume import PendingWork, find_pending
@@ -59,14 +58,13 @@ class SavedState:
     def of(cls, module: Any) -> "SavedState":
         """The state of a `Pretraining` module and of its Trainer, if it has one."""
         trainer, data = module._trainer, getattr(module._trainer, "datamodule", None)
-        own = ("vocabulary", "seq_len", "steps", "seed", "tokens_read", "steps_skipped")
+        own = ("vocabulary", "seq_len", "steps", "seed", "tokens_read", "steps_skipped", "tokenizer")
         return cls(
             **{name: getattr(module, name) for name in own},
             architecture=module.backbone.architecture(),
             target_counts={n: o.target_counts for n, o in module.objectives.items() if o.target_counts is not None},
             activity=module.activity.entries,
             pending=None if trainer is None else find_pending(trainer),
-            tokenizer=None if data is None else read_tokenizer_files(data.text.folder / "tokenizer"),
             cache=None if data is None else str(data.text.folder),
             rows=None if data is None else data.identity(),
         )

@@ -1,5 +1,6 @@
 """The LightningModule: one backbone, several objectives, and a balancer of their losses."""
 
+import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,18 +17,18 @@ from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.balancers.base import Balancer, StepStatistics
 from lm_objectives.balancers.fixed import Fixed
 from lm_objectives.corruptions.random import derive_seed
-from lm_objectives.data.datamodule import training_steps
+from lm_objectives.data.datamodule import TextDataModule, training_steps
 from lm_objectives.data.dataset import Batch
 from lm_objectives.data.plan import ACTIVITY_DELAY, ActivityLog, row_owner
 from lm_objectives.errors import expect
 from lm_objectives.objectives.base import LossOutput, Objective, combine_losses
 from lm_objectives.optim import LRSchedule, OptimizerFactory, parameter_groups
 from lm_objectives.plugin import from_config, to_config
-from lm_objectives.training.build import build_model, check_objectives
+from lm_objectives.training.build import begins, build_model, check_data, check_objectives
 from lm_objectives.training.checkpoint import SavedState, check_same_shapes
 from lm_objectives.training.forward import forward
 from lm_objectives.training.gradients import GradientStore, gradient_norm
-from lm_objectives.training.resume import resume_trainer
+from lm_objectives.training.resume import end_epoch, resume_trainer
 from lm_objectives.training.step import StepAccumulator, StepMetrics
 from lm_objectives.training.validation import ValidationMetrics
 from lm_objectives.views import View, Vocabulary
@@ -40,6 +41,9 @@ class Pretraining(L.LightningModule):
 
     The total is w1·L1 + w2·L2 + …, each loss in nats per scored position over the whole optimizer step: all ranks, all
     accumulated micro-batches. Weights are the balancer's.
+
+    Backbone, objectives and balancer are descriptions, of which each module makes parts of its own. A module may be
+    fitted again: weights and the balancer's state stay, all that is counted over a training begins anew.
 
     Objectives go by their names, sorted, in every vector, in the optimizer and in checkpoints: the order in which they
     are given changes nothing, for a resumed run either.
@@ -79,10 +83,11 @@ class Pretraining(L.LightningModule):
         on_nonfinite: Literal["skip", "stop"] = "skip",
     ) -> None:
         super().__init__()
-        self.backbone: Backbone = from_config(backbone)
-        objectives = dict(sorted(from_config(objectives).items()))
+        # Copies: another module that is made of the same parts has weights and state of its own.
+        self.backbone: Backbone = from_config(copy.deepcopy(backbone))
+        objectives = {name: from_config(copy.deepcopy(objectives[name])) for name in sorted(objectives)}
         self.objectives = nn.ModuleDict(objectives)
-        self.balancer: Balancer = from_config(balancer) if balancer is not None else Fixed()
+        self.balancer: Balancer = Fixed() if balancer is None else from_config(copy.deepcopy(balancer))
         self.optimizer, self.on_nonfinite = optimizer, on_nonfinite
         self.lr_schedule = LRSchedule(**lr_schedule) if isinstance(lr_schedule, dict) else lr_schedule
         self.names = tuple(objectives)
@@ -90,25 +95,32 @@ class Pretraining(L.LightningModule):
         hyperparameters = {"backbone": self.backbone, "objectives": objectives, "balancer": self.balancer}
         hyperparameters |= {"lr_schedule": asdict(self.lr_schedule), "on_nonfinite": on_nonfinite}
         self.save_hyperparameters(to_config(hyperparameters), logger=False)
-        self.activity = ActivityLog()
-        self.tokens_read = self.steps_skipped = 0
         self.watch_every: int | None = None
-        self._watched = self._built = False
-        self._resumed_metrics: dict[str, Tensor] = {}
-        self.last_step: StepMetrics | None = None
-        self._store: GradientStore | None = None
+        self.tokenizer: dict[str, str] | None = None
+        self._built = False
 
     # Building: the vocabulary is known only when the data is, so heads are made here.
 
     def configure_model(self) -> None:
-        """Make backbone, heads and balancer from the data module's vocabulary; from the same seed on every rank."""
-        if self._built or self._trainer is None:
+        """Make backbone, heads and balancer from the data module's vocabulary; from the same seed on every rank.
+
+        A module that is made already is held against the data, and begins a new training where it is fitted.
+        """
+        if self._trainer is None:
             return
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        expect(data is not None, "a TextDataModule for the module", "none", "pass datamodule= to the Trainer")
+        trainer, data = self.trainer, self.trainer.datamodule  # type: ignore[attr-defined]
+        found, mend = "none" if data is None else type(data).__name__, "pass datamodule= to the Trainer"
+        expect(isinstance(data, TextDataModule), "a TextDataModule for the module", found, mend)
+        steps = training_steps(trainer, data.steps_per_epoch)
+        if self._built:
+            check_data(self, data)
+            if trainer.training and begins(trainer):
+                self.balancer.restart(steps)
+                self._begin(data.seq_len, steps)
+            return
         with torch.device("cpu"):  # the Trainer's device would draw other numbers; it moves the module itself
-            steps = training_steps(self.trainer, data.steps_per_epoch)
             self.build(data.vocabulary, data.seq_len, steps, target_counts=data.target_counts())
+        self.tokenizer = data.tokenizer_files
         if self.backbone.has_frozen_decoder:
             log.info("the decoder of %s does not learn: no objective has it write", self.backbone.config.model_type)
 
@@ -129,21 +141,30 @@ class Pretraining(L.LightningModule):
             device: where backbone and heads are made; `meta` makes shapes alone.
             target_counts: how often each target is right in training rows, by objective, for those that have baselines.
         """
-        self.vocabulary, self.seq_len, self.steps = vocabulary, seq_len, steps
-        self.seed, objectives = torch.initial_seed(), self._objectives
+        self.vocabulary, objectives, seed = vocabulary, self._objectives, torch.initial_seed()
         with torch.device(device or torch.get_default_device()):
-            build_model(self.backbone, objectives, vocabulary, seq_len, self.seed, target_counts)
+            build_model(self.backbone, objectives, vocabulary, seq_len, seed, target_counts)
         dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
         initial = torch.tensor([objective.initial_loss() for objective in objectives.values()], dtype=dtype)
         self.balancer.setup(self.names, initial, steps)
-        for step in range(ACTIVITY_DELAY + 1):
-            self._log_activity(step)
+        self._begin(seq_len, steps)
         self.validation = ValidationMetrics(objectives)
         # Balancers agree on all ranks by construction; a broadcast would only hide it if one did not.
         self._ddp_params_and_buffers_to_ignore = [f"balancer.{name}" for name, _ in self.balancer.named_buffers()]
         if self.balancer.needs == "last_layer":
             log.info("last shared layer: %s", self.backbone.layer_name(self.balancer.layer))
         self._built = True
+
+    def _begin(self, seq_len: int, steps: int) -> None:
+        """Set all that is counted over a training to its start."""
+        self.seq_len, self.steps, self.seed = seq_len, steps, torch.initial_seed()
+        self.activity, self.tokens_read, self.steps_skipped = ActivityLog(), 0, 0
+        for step in range(ACTIVITY_DELAY + 1):
+            self._log_activity(step)
+        self.last_step: StepMetrics | None = None
+        self._store: GradientStore | None = None
+        self._resumed_metrics: dict[str, Tensor] = {}
+        self._watched = self._ends_epoch = False
 
     @property
     def _objectives(self) -> dict[str, Objective]:
@@ -158,6 +179,9 @@ class Pretraining(L.LightningModule):
         self.trainer.callback_metrics.update({name: n.to(self.device) for name, n in self._resumed_metrics.items()})
 
     def on_train_start(self) -> None:
+        if self._ends_epoch:
+            end_epoch(self.trainer)
+            self._ends_epoch = False
         self._begin_step()
 
     def on_train_batch_start(self, *_: Any) -> None:
@@ -288,9 +312,10 @@ class Pretraining(L.LightningModule):
         if not self._built:
             self.backbone.load_architecture(saved.architecture)
             self.build(saved.vocabulary, saved.seq_len, saved.steps, target_counts=saved.target_counts)
+            self.tokenizer = saved.tokenizer
         check_same_shapes(self.state_dict(), checkpoint["state_dict"])
         if self._trainer is not None and self.trainer.training and saved.pending is not None:
-            resume_trainer(self.trainer, checkpoint, saved.pending)
+            self._ends_epoch = resume_trainer(self.trainer, checkpoint, saved.pending)
             self._resumed_metrics = saved.pending.callback_metrics
         self.seed, self.tokens_read, self.steps_skipped = saved.seed, saved.tokens_read, saved.steps_skipped
         self.activity.entries = ActivityLog(saved.activity).entries

@@ -1,5 +1,6 @@
 """Lightning's counts where a checkpoint was saved; whole runs are resumed in tests/exactness."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -13,21 +14,27 @@ def counts(number: int, completed: int | None = None) -> dict[str, int]:
     return dict.fromkeys(STATES, number) | {"completed": number if completed is None else completed}
 
 
-def loops(batches: dict[str, int], epoch: dict[str, int]) -> dict[str, Any]:
+def loops(batches: dict[str, int], epoch: dict[str, int], is_last: bool) -> dict[str, Any]:
     """As Lightning saves them: `batches` since the epoch's start and in all, a validation pass of 5 batches."""
+    both = {"current": dict(batches), "total": dict(batches)}
     return {
         "fit_loop": {
-            "epoch_loop.batch_progress": {"current": dict(batches), "total": dict(batches), "is_last_batch": True},
+            "epoch_loop.batch_progress": copy.deepcopy(both) | {"is_last_batch": is_last},
+            "epoch_loop.scheduler_progress": copy.deepcopy(both),
+            "epoch_loop.automatic_optimization.optim_progress": {"optimizer": {"step": copy.deepcopy(both)}},
             "epoch_loop.val_loop.batch_progress": {"current": counts(5), "total": counts(5)},
             "epoch_progress": {"current": dict(epoch), "total": dict(epoch)},
         }
     }
 
 
-def aligned(batches: dict[str, int], saved: int, now: int, validates: bool, epoch: dict[str, int]) -> dict[str, Any]:
-    state = loops(batches, epoch)
-    align_loops(state, saved, now, validates)
-    return state["fit_loop"]
+def aligned(
+    batches: dict[str, int], saved: int, now: int, validates: bool, epoch: dict[str, int], is_last: bool = False
+) -> dict[str, Any]:
+    """The loops afterwards; `ends` is whether an epoch is still to be ended."""
+    state = loops(batches, epoch, is_last)
+    ends = align_loops(state, saved, now, validates)
+    return state["fit_loop"] | {"ends": ends}
 
 
 @pytest.mark.parametrize(
@@ -56,7 +63,17 @@ def test_a_validation_pass_that_was_due_is_begun() -> None:
 
 
 def test_an_epoch_at_whose_end_it_was_saved_is_over() -> None:
-    loop = aligned(counts(6), 1, 1, False, counts(1, 0))
+    loop = aligned(counts(6), 1, 1, False, counts(1, 0), is_last=True)
     assert loop["epoch_progress"] == {"current": counts(1), "total": counts(1)}
-    assert loop["epoch_loop.batch_progress"]["current"] == counts(0)
-    assert loop["epoch_loop.batch_progress"]["is_last_batch"] is False
+    assert loop["epoch_loop.batch_progress"] == {"current": counts(0), "total": counts(6), "is_last_batch": False}
+    assert loop["epoch_loop.scheduler_progress"] == {"current": counts(0), "total": counts(6)}
+    optimizer = loop["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]
+    assert optimizer["step"] == {"current": counts(0), "total": counts(6)}
+    assert not loop["ends"]
+
+
+def test_an_epoch_whose_last_step_was_done_is_still_to_be_ended() -> None:
+    loop = aligned(counts(6, 5), 1, 1, False, counts(0), is_last=True)
+    assert loop["ends"] and loop["epoch_loop.batch_progress"]["current"] == counts(6)
+    assert not aligned(counts(6, 5), 1, 1, True, counts(0), is_last=True)["ends"]  # Lightning ends it, once validated
+    assert not aligned(counts(7, 6), 2, 2, False, counts(0), is_last=True)["ends"]  # in the middle of a step
