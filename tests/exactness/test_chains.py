@@ -65,6 +65,11 @@ def state(path: Path) -> dict[str, Any]:
     return {name: number for name, number in numbers.items() if "val_loop" not in name}
 
 
+def moment(name: str, numbers: dict[str, Any]) -> tuple[int, bool]:
+    """When a checkpoint was saved: an epoch is ended after its last step."""
+    return int(numbers["/global_step"]), name.startswith("epochs")
+
+
 @pytest.mark.parametrize("name", ["short", *(pytest.param(n, marks=pytest.mark.slow) for n in [*SETTINGS][1:])])
 def test_checkpoints_after_a_resume_are_those_of_the_whole_run(name: str, folder: Path, tmp_path: Path) -> None:
     whole = fit(name, folder, tmp_path / "whole")
@@ -74,9 +79,7 @@ def test_checkpoints_after_a_resume_are_those_of_the_whole_run(name: str, folder
         root.mkdir()
         shutil.copy(tmp_path / "whole" / "metrics.csv", root)
         resumed = fit(name, folder, root, path)
-        for written in resumed:
-            assert differing_bits(state(resumed[written]), states[written]) == {}, (saved, written)
-        step = states[saved]["/global_step"]
-        missing = {n for n in whole if states[n]["/global_step"] > step} - resumed.keys()
-        assert not missing, saved
+        later = [other for other in whole if moment(other, states[other]) > moment(saved, states[saved])]
+        for other in later:  # in the middle of an accumulated step Lightning may save once more what it had resumed
+            assert differing_bits(state(resumed[other]), states[other]) == {}, (saved, other)
         assert MetricsTable(root / "metrics.csv").read() == rows, saved
