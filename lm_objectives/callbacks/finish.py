@@ -7,6 +7,7 @@ import lightning.pytorch as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lm_objectives.callbacks.interrupt import last_checkpoint
+from lm_objectives.training.resume import end_epoch
 
 _log = logging.getLogger("lm_objectives")
 
@@ -36,4 +37,4 @@ class FinalValidation(L.Callback):
             validation.run()
             trainer.training = True
         if epoch.started > epoch.processed:
-            loop.on_advance_end()
+            end_epoch(trainer)
