@@ -24,7 +24,7 @@ from lm_objectives.data.preparation.text_files import TxtDocuments
 from lm_objectives.data.sampler import MicroBatches, StepLoader, make_loader, prefetch_factor, validation_batches
 from lm_objectives.data.target_counts import check_scored, count_targets
 from lm_objectives.errors import InputError, expect
-from lm_objectives.plugin import to_config
+from lm_objectives.plugin import takes_plain, to_config
 from lm_objectives.schedules import depends_on_length
 from lm_objectives.views import Vocabulary
 
@@ -70,6 +70,7 @@ class TextDataModule(L.LightningDataModule):
             by default the seed. Runs of one split_seed and several seeds share all of these.
     """
 
+    @takes_plain
     def __init__(
         self,
         corpus: str | list[str] | None = None,

@@ -1,7 +1,7 @@
 """The LightningModule: one backbone, several objectives, and a balancer of their losses."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from types import MappingProxyType
@@ -21,13 +21,12 @@ from lm_objectives.data.dataset import Batch
 from lm_objectives.data.plan import ACTIVITY_DELAY, ActivityLog, row_owner
 from lm_objectives.errors import expect
 from lm_objectives.objectives.base import LossOutput, Objective, combine_losses
-from lm_objectives.optim import LRSchedule, OptimizerFactory, parameter_groups
-from lm_objectives.plugin import from_config, to_config
+from lm_objectives.optim import LRSchedule, OptimizerFactory, parameter_groups, with_plain_settings
+from lm_objectives.plugin import from_config, import_modules, plain, to_config
 from lm_objectives.training.build import build_model, check_objectives
-from lm_objectives.training.checkpoint import SavedState, check_same_shapes
+from lm_objectives.training.checkpoint import SavedState, read_checkpoint, restore
 from lm_objectives.training.forward import forward
 from lm_objectives.training.gradients import GradientStore, gradient_norm
-from lm_objectives.training.resume import resume_trainer
 from lm_objectives.training.step import StepAccumulator, StepMetrics
 from lm_objectives.training.validation import ValidationMetrics
 from lm_objectives.views import View, Vocabulary
@@ -79,11 +78,11 @@ class Pretraining(L.LightningModule):
         on_nonfinite: Literal["skip", "stop"] = "skip",
     ) -> None:
         super().__init__()
-        self.backbone: Backbone = from_config(backbone)
-        objectives = dict(sorted(from_config(objectives).items()))
+        self.backbone: Backbone = from_config(backbone, Backbone)
+        objectives = dict(sorted(plain(from_config(objectives, Objective)).items()))
         self.objectives = nn.ModuleDict(objectives)
-        self.balancer: Balancer = from_config(balancer) if balancer is not None else Fixed()
-        self.optimizer, self.on_nonfinite = optimizer, on_nonfinite
+        self.balancer: Balancer = from_config(balancer, Balancer) if balancer is not None else Fixed()
+        self.optimizer, self.on_nonfinite = plain(optimizer), on_nonfinite
         self.lr_schedule = LRSchedule(**lr_schedule) if isinstance(lr_schedule, dict) else lr_schedule
         self.names = tuple(objectives)
         self.sources = check_objectives(objectives)
@@ -129,7 +128,7 @@ class Pretraining(L.LightningModule):
             device: where backbone and heads are made; `meta` makes shapes alone.
             target_counts: how often each target is right in training rows, by objective, for those that have baselines.
         """
-        self.vocabulary, self.seq_len, self.steps = vocabulary, seq_len, steps
+        self.vocabulary, self.seq_len, self.steps = vocabulary, plain(seq_len), plain(steps)
         self.seed, objectives = torch.initial_seed(), self._objectives
         with torch.device(device or torch.get_default_device()):
             build_model(self.backbone, objectives, vocabulary, seq_len, self.seed, target_counts)
@@ -276,7 +275,8 @@ class Pretraining(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self, self.vocabulary.size)
-        optimizer = self.optimizer(groups) if self.optimizer else AdamW(groups, lr=1e-3, weight_decay=0.1)
+        made = self.optimizer(groups) if self.optimizer else AdamW(groups, lr=1e-3, weight_decay=0.1)
+        optimizer = with_plain_settings(made)
         scheduler = self.lr_schedule.lr_scheduler(optimizer, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -284,13 +284,13 @@ class Pretraining(L.LightningModule):
         SavedState.of(self).write(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        saved = SavedState.read(checkpoint)
-        if not self._built:
-            self.backbone.load_architecture(saved.architecture)
-            self.build(saved.vocabulary, saved.seq_len, saved.steps, target_counts=saved.target_counts)
-        check_same_shapes(self.state_dict(), checkpoint["state_dict"])
-        if self._trainer is not None and self.trainer.training and saved.pending is not None:
-            resume_trainer(self.trainer, checkpoint, saved.pending)
-            self._resumed_metrics = saved.pending.callback_metrics
-        self.seed, self.tokens_read, self.steps_skipped = saved.seed, saved.tokens_read, saved.steps_skipped
-        self.activity.entries = ActivityLog(saved.activity).entries
+        restore(self, checkpoint)
+
+    @classmethod
+    def load_from_checkpoint(
+        cls, checkpoint_path: Any, *args: Any, import_module: str | Sequence[str] = (), **kwargs: Any
+    ) -> "Pretraining":
+        """Lightning's own, with `weights_only`, once all that it reads is checked; see `training.run.load_run`."""
+        import_modules(import_module)
+        read_checkpoint(checkpoint_path)
+        return super().load_from_checkpoint(checkpoint_path, *args, **{"weights_only": True} | kwargs)
