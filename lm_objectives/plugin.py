@@ -153,8 +153,8 @@ def from_config(description: Any, kind: type = Plugin) -> Any:
         expect(isinstance(arguments, dict), f"arguments of {path} by name", repr(arguments), mend)
         try:
             return found(**arguments)
-        except InputError:
-            raise
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             raise InputError(

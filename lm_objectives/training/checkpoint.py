@@ -13,9 +13,14 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 
+from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.balancers.base import Balancer
 from lm_objectives.data.plan import ActivityLog
 from lm_objectives.errors import InputError, expect
 from lm_objectives.files import atomic_write
+from lm_objectives.objectives.base import Objective
+from lm_objectives.optim import LRSchedule
+from lm_objectives.plugin import from_config
 from lm_objectives.training.resume import PendingWork, find_pending, resume_trainer
 from lm_objectives.views import Vocabulary
 
@@ -141,19 +146,32 @@ def _is_cut(file: Path) -> bool:
 
 
 @contextmanager
-def made_from_checkpoint(path: str | os.PathLike[str] = "") -> Iterator[None]:
-    """Turn what a model raises that is made of a checkpoint's settings into one line."""
+def made_from(key: str, path: Any = "") -> Iterator[None]:
+    """Turn what a model raises that is made of a checkpoint into one line, which names the key that it is made of."""
+    where = f"{key} in the checkpoint{f' at {path}' if path else ''}"
     try:
         yield
-    except InputError:
-        raise
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        where = f" at {path}" if path else ""
         raise InputError(
-            f"expected a checkpoint{where} that a model can be made of, found another ({reason}): use one as it was "
-            "written, with classes of yours as they were then"
+            f"expected {where} that a model can be made of, found another ({reason}): use one as it was written, with "
+            "classes of yours as they were then"
         ) from error
+
+
+def make_parts(checkpoint: Mapping[str, Any], path: Any = "") -> dict[str, Any]:
+    """What a checkpoint's hyperparameters make a `Pretraining` module of: plug-ins and schedule.
+
+    Raises:
+        InputError: where they cannot be made, or are of modules that are not imported (see `plugin.from_config`).
+    """
+    settings = checkpoint["hyper_parameters"]
+    kinds: dict[str, type] = {"backbone": Backbone, "objectives": Objective, "balancer": Balancer}
+    with made_from("hyper_parameters", path):
+        parts = {name: from_config(settings[name], kind) for name, kind in kinds.items()}
+    return parts | {"lr_schedule": LRSchedule(**settings["lr_schedule"])}
 
 
 def restore(module: Any, checkpoint: dict[str, Any]) -> None:
@@ -166,7 +184,7 @@ def restore(module: Any, checkpoint: dict[str, Any]) -> None:
     goes_on = trainer is not None and trainer.training
     saved = SavedState.read(checkpoint, use="resume" if goes_on else "module" if trainer is None else "file")
     if not module._built:
-        with made_from_checkpoint():
+        with made_from("lm_objectives.architecture"):
             module.backbone.load_architecture(saved.architecture)
             module.build(saved.vocabulary, saved.seq_len, saved.steps, target_counts=saved.target_counts)
     check_same_shapes(module.state_dict(), checkpoint["state_dict"])

@@ -12,7 +12,10 @@ _Number = float | InstanceOf[Tensor]
 
 
 def _check_version(version: str) -> str:
-    Version(version)
+    try:
+        Version(version)
+    except ValueError:
+        raise ValueError("a version such as 2.6.0") from None
     return version
 
 

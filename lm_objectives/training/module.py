@@ -24,7 +24,7 @@ from lm_objectives.objectives.base import LossOutput, Objective, combine_losses
 from lm_objectives.optim import LRSchedule, OptimizerFactory, parameter_groups, with_plain_settings
 from lm_objectives.plugin import from_config, import_modules, plain, to_config
 from lm_objectives.training.build import build_model, check_objectives
-from lm_objectives.training.checkpoint import SavedState, read_checkpoint, restore
+from lm_objectives.training.checkpoint import SavedState, make_parts, read_checkpoint, restore
 from lm_objectives.training.forward import forward
 from lm_objectives.training.gradients import GradientStore, gradient_norm
 from lm_objectives.training.step import StepAccumulator, StepMetrics
@@ -292,5 +292,5 @@ class Pretraining(L.LightningModule):
     ) -> "Pretraining":
         """Lightning's own, with `weights_only`, once all that it reads is checked; see `training.run.load_run`."""
         import_modules(import_module)
-        read_checkpoint(checkpoint_path)
-        return super().load_from_checkpoint(checkpoint_path, *args, **{"weights_only": True} | kwargs)
+        parts = make_parts(read_checkpoint(checkpoint_path)[0], checkpoint_path)
+        return super().load_from_checkpoint(checkpoint_path, *args, **{"weights_only": True} | parts | kwargs)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lm_objectives.data.tokenizer import tokenizer_from_files
 from lm_objectives.errors import InputError
 from lm_objectives.plugin import import_modules
-from lm_objectives.training.checkpoint import made_from_checkpoint, read_checkpoint
+from lm_objectives.training.checkpoint import made_from, make_parts, read_checkpoint
 from lm_objectives.training.module import Pretraining
 
 if TYPE_CHECKING:
@@ -43,10 +43,9 @@ def load_run(path: str | PathLike[str], import_module: str | Sequence[str] = ())
     """
     import_modules(import_module)
     checkpoint, saved = read_checkpoint(path)
-    with made_from_checkpoint(path):
-        config = checkpoint["hyper_parameters"]
-        module = Pretraining(**{name: config[name] for name in ("backbone", "objectives", "balancer")})
-        module.on_load_checkpoint(checkpoint)
+    module = Pretraining(**make_parts(checkpoint, path))
+    module.on_load_checkpoint(checkpoint)
+    with made_from("state_dict", path):
         module.load_state_dict(checkpoint["state_dict"])
     if saved.tokenizer is None or saved.cache is None:
         raise InputError(

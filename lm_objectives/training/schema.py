@@ -163,7 +163,7 @@ class _Resume(_File):
 
 
 @cache
-def _adapter(use: Use) -> TypeAdapter[Any]:
+def _adapter(use: Use) -> Any:
     return TypeAdapter({"module": _Module, "file": _File, "resume": _Resume}[use])
 
 
@@ -191,7 +191,8 @@ def check_schema(checkpoint: Mapping[str, Any], use: Use, where: str = "") -> No
         if fault["type"] == "missing":
             raise InputError(f"expected {key} in the checkpoint{where}, found none: {_MEND}") from error
         expected = expected.removeprefix("Value error, ").removeprefix("Input should be ")
-        found = " ".join(reprlib.repr(fault["input"]).split())
+        others = fault["type"] == "value_error" and not isinstance(fault["input"], str)  # whose fault is said
+        found = "another" if others else " ".join(reprlib.repr(fault["input"]).split())
         raise InputError(f"expected {key} in the checkpoint{where} to be {expected}, found {found}: {_MEND}") from error
     if use != "module":
         known, activity = checkpoint["hyper_parameters"]["objectives"], checkpoint["lm_objectives"]["activity"]
