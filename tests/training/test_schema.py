@@ -1,6 +1,5 @@
 """A checkpoint that is not as it was written is refused in one line that names the key, whoever reads it."""
 
-import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import lightning.pytorch as L
 import pytest
 import torch
 from conftest import Train
+from lightning.pytorch.callbacks import ModelCheckpoint
 from utils.changed_checkpoints import GONE, changed, paths
 from utils.command_line import complaint, run
 from utils.exactness_runs import quiet
@@ -275,7 +275,7 @@ def trained(data: TextDataModule, steps: int, path: Path | None = None, **settin
 
 
 def test_lightnings_own_ways_to_save_weights_alone(data: TextDataModule, tmp_path: Path) -> None:
-    keeps = L.pytorch.callbacks.ModelCheckpoint(tmp_path / "kept", save_weights_only=True, save_last=True)
+    keeps = ModelCheckpoint(tmp_path / "kept", save_weights_only=True, save_last=True)
     trainer = trained(data, 2, enable_checkpointing=True, callbacks=[keeps])
     trainer.save_checkpoint(tmp_path / "saved.ckpt", weights_only=True)
     for path in (tmp_path / "kept" / "last.ckpt", tmp_path / "saved.ckpt"):
@@ -332,4 +332,4 @@ def test_whatever_is_changed_a_run_goes_on_or_says_why(data: TextDataModule, tmp
                 trained(data, 2, tmp_path / "a.ckpt")
             except InputError as error:
                 assert "\n" not in str(error), path
-    assert math.isfinite(len(chosen))
+    assert len(chosen) > 200

@@ -24,7 +24,7 @@ def changed(content: Any, path: Path, value: Any) -> Any:
 
 def paths(content: Any, path: Path = ()) -> Iterator[Path]:
     """Paths to everything in nested dicts, lists and tuples."""
-    items = content.items() if isinstance(content, dict) else enumerate(content)
-    for key, value in items if isinstance(content, (dict, list, tuple)) else ():
+    listed = dict(enumerate(content)) if isinstance(content, (list, tuple)) else content
+    for key, value in listed.items() if isinstance(listed, dict) else ():
         yield (*path, key)
         yield from paths(value, (*path, key))
