@@ -1,6 +1,6 @@
 """What Lightning keeps in a checkpoint, as far as a run that goes on reads it; `schema` has the whole."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from packaging.version import Version
 from pydantic import AfterValidator, Field, InstanceOf
@@ -71,10 +71,14 @@ class _Steps(TypedDict):
     _batches_that_stepped: _Count
 
 
+class _Loaders(TypedDict):
+    combined_loader: NotRequired[list[dict[str, Any]]]
+
+
 _FitLoop = TypedDict(
     "_FitLoop",
     {
-        "state_dict": dict[str, Any],
+        "state_dict": _Loaders,
         "epoch_progress": _EpochProgress,
         "epoch_loop.state_dict": _Steps,
         "epoch_loop.batch_progress": _BatchProgress,

@@ -52,7 +52,8 @@ def resume_trainer(trainer: L.Trainer, checkpoint: dict[str, Any], pending: Pend
         checkpoint: its loops are changed in place.
         pending: what the checkpoint left undone.
     """
-    align_loops(checkpoint["loops"], pending.accumulate, trainer.accumulate_grad_batches, pending.validates)
+    accumulate = plain(trainer.accumulate_grad_batches)  # Lightning takes numpy's numbers, and would save them
+    align_loops(checkpoint["loops"], pending.accumulate, accumulate, pending.validates)
     step = checkpoint["global_step"]
     for logger in trainer.loggers if trainer.is_global_zero else []:
         if isinstance(logger, RunCSVLogger):

@@ -187,7 +187,7 @@ def check_schema(checkpoint: Mapping[str, Any], use: Use, where: str = "") -> No
         _adapter(use).validate_python(checkpoint)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        key, expected = ".".join(map(str, fault["loc"])), fault["msg"]
+        key, expected = ".".join(map(str, fault["loc"])), " ".join(fault["msg"].split())
         if fault["type"] == "missing":
             raise InputError(f"expected {key} in the checkpoint{where}, found none: {_MEND}") from error
         expected = expected.removeprefix("Value error, ").removeprefix("Input should be ")

@@ -1,13 +1,12 @@
 """Settings given as numbers of numpy and torch, and as paths, make the same as Python's own do."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import lightning.pytorch as L
 import numpy as np
 import pytest
@@ -35,14 +34,7 @@ from lm_objectives.plugin import Plugin, to_config
 from lm_objectives.training.checkpoint import read_checkpoint
 from lm_objectives.training.run import load_run
 
-
-@pytest.fixture(autouse=True)
-def as_a_user_has_it() -> Iterator[None]:
-    """Without the checks of signatures, which see a dataclass's arguments before it makes them plain."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
+pytestmark = pytest.mark.usefixtures("unchecked_signatures")
 
 NEEDED: dict[str, dict[str, Any]] = {  # what has no default
     "Backbone": {"model_type": "llama", "config": {"hidden_size": 32, "rms_norm_eps": 1e-5, "attention_bias": False}},

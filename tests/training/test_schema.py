@@ -1,6 +1,8 @@
 """A checkpoint that is not as it was written is refused in one line that names the key, whoever reads it."""
 
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +225,48 @@ def test_every_command_says_it_in_one_line_and_writes_nothing(
     assert sorted(place.rglob("*")) == before
 
 
+@pytest.fixture
+def stranger(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A folder with `bad.ckpt`, whose objective is of a module that leaves a file where it is imported; its name."""
+    for name in ("run.yaml", "corpus.txt", "good.ckpt"):
+        shutil.copy(place / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    name = f"strangers_{tmp_path.name}"
+    Path(f"{name}.py").write_text(
+        "from pathlib import Path\nfrom lm_objectives import CausalLM\nPath('imported').touch()\n\n\n"
+        "class Mine(CausalLM):\n    pass\n",
+        encoding="utf-8",
+    )
+    path = ("hyper_parameters", "objectives", "causal", "class_path")
+    torch.save(changed(torch.load("good.ckpt", weights_only=True), path, f"{name}.Mine"), "bad.ckpt")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield name
+    sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_strangers_checkpoint_imports_nothing(command: str, stranger: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """`fit` and `validate` make what the configuration names, and nothing of the checkpoint's."""
+    code = run(command, *COMMANDS[command], "bad.ckpt")
+    assert not Path("imported").exists()
+    if command in ("fit", "validate"):
+        assert code == 0, capfd.readouterr().err
+        return
+    assert code == 2 and f"name it with --import_module {stranger}, or import it" in complaint(capfd)
+    assert not Path("out").exists()
+    assert run(command, "--import_module", stranger, *COMMANDS[command], "bad.ckpt") == 0
+    assert Path("imported").exists()
+
+
+@pytest.mark.parametrize("load", [load_run, Pretraining.load_from_checkpoint])
+def test_nor_does_it_in_python(load: Any, stranger: str) -> None:
+    with pytest.raises(InputError, match=f"^hyper_parameters in the checkpoint at bad.ckpt: .*{stranger}.Mine: where"):
+        load("bad.ckpt")
+    assert not Path("imported").exists()
+    made = load("bad.ckpt", import_module=stranger)
+    assert type(getattr(made, "module", made).objectives["causal"]).__name__ == "Mine"
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_weights_alone_serve_all_but_a_run_that_goes_on(
     command: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -301,6 +345,7 @@ def test_a_cache_that_goes_does_not_end_its_run(data: TextDataModule, tmp_path: 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unchecked_signatures")
 def test_whatever_is_changed_it_loads_or_is_one_line(content: dict[str, Any], tmp_path: Path) -> None:
     """Each key deleted or replaced, every tenth of those that the checkpoint has many of."""
     lists = ("state_dict", "optimizer_states", "loops")
@@ -319,6 +364,7 @@ def test_whatever_is_changed_it_loads_or_is_one_line(content: dict[str, Any], tm
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unchecked_signatures")
 def test_whatever_is_changed_a_run_goes_on_or_says_why(data: TextDataModule, tmp_path: Path) -> None:
     """Keys that Lightning's Trainer restores; the run has its steps already, so that restoring is all that it does."""
     trained(data, 2).save_checkpoint(tmp_path / "a.ckpt")
