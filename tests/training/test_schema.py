@@ -344,23 +344,26 @@ def test_a_cache_that_goes_does_not_end_its_run(data: TextDataModule, tmp_path: 
     assert run.cache is None and len(run.tokenizer) == run.module.vocabulary.size
 
 
+VALUES = (GONE, None, "x", -1, [])
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("unchecked_signatures")
 def test_whatever_is_changed_it_loads_or_is_one_line(content: dict[str, Any], tmp_path: Path) -> None:
-    """Each key deleted or replaced, every tenth of those that the checkpoint has many of."""
+    """Each key deleted or replaced, by two of the values in turn; every tenth of those that there are many of."""
     lists = ("state_dict", "optimizer_states", "loops")
     chosen = [path for number, path in enumerate(paths(content)) if path[0] not in lists or number % 10 == 0]
     refused = 0
     with quiet():
-        for path in chosen:
-            for value in (GONE, None, "x", -1, []):
+        for number, path in enumerate(chosen):
+            for value in (VALUES[number % 5], VALUES[(number + 2) % 5]):
                 torch.save(changed(content, path, value), tmp_path / "a.ckpt")
                 try:
                     load_run(tmp_path / "a.ckpt")
                 except InputError as error:
                     refused += 1
                     assert "\n" not in str(error), path
-    assert refused > 2 * len(chosen)
+    assert refused > len(chosen)
 
 
 @pytest.mark.slow
@@ -371,8 +374,9 @@ def test_whatever_is_changed_a_run_goes_on_or_says_why(data: TextDataModule, tmp
     content = torch.load(tmp_path / "a.ckpt", weights_only=True)
     read = ("loops", "lr_schedulers", "optimizer_states", "callbacks", "epoch", "global_step")
     chosen = [path for path in paths(content) if path[0] in read and "state" not in path]
-    for path in [*chosen, *((OURS, "pending", name) for name in content[OURS]["pending"])]:
-        for value in (GONE, None, "x", -1, []):
+    chosen += [(OURS, "pending", name) for name in content[OURS]["pending"]]
+    for number, path in enumerate(chosen):
+        for value in (VALUES[number % 5], VALUES[(number + 2) % 5]):
             torch.save(changed(content, path, value), tmp_path / "a.ckpt")
             try:
                 trained(data, 2, tmp_path / "a.ckpt")
