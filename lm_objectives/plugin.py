@@ -4,30 +4,85 @@ Checkpoints hold this instead of pickled objects, so that they load with `weight
 """
 
 import functools
-import importlib
 import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
+from importlib import import_module
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
 import lm_objectives
+from lm_objectives.errors import InputError, expect
+
+
+def plain(value: Any) -> Any:
+    """A setting as plain data: numbers of numpy and torch as Python's own, arrays and tensors as lists, paths as text.
+
+    Dicts, lists, tuples and the arguments of a `functools.partial` are searched; any other object stays as it is.
+
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> plain({"share": np.array([[0.0, 0.5]]), "size": np.int64(3), "folder": Path("texts")})
+    {'share': [[0.0, 0.5]], 'size': 3, 'folder': 'texts'}
+    """
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return (tuple if isinstance(value, tuple) else list)(map(plain, value))
+    if isinstance(value, functools.partial):
+        made = type(value)(value.func, *plain(value.args), **plain(value.keywords))
+        vars(made).update(vars(value))
+        return made
+    if isinstance(value, (np.ndarray, Tensor)):
+        return plain(value.tolist())
+    if isinstance(value, np.floating):
+        return float(value)  # also of the precision that `item` leaves alone
+    if isinstance(value, np.generic):
+        return value.item()
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def plain_fields(instance: Any) -> None:
+    """Make the fields of a dataclass `plain`, a frozen one's too, but for those that its comparison leaves out."""
+    for field in fields(instance):
+        if field.init and field.compare:
+            object.__setattr__(instance, field.name, plain(getattr(instance, field.name)))
+
+
+def takes_plain(method: Callable[..., None]) -> Callable[..., None]:
+    """A method that is given `plain` arguments, whatever it is called with."""
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> None:
+        method(self, *plain(args), **plain(kwargs))
+
+    return call
 
 
 class Plugin:
     """Remembers the arguments it was made with, so that `to_config` can write it down as plain data.
 
-    Those of a dataclass are its fields.
+    Those of a dataclass are its fields. Either are made `plain` before the class sees them, so that it is made of the
+    same from Python, from YAML and from a checkpoint.
     """
 
     _arguments: dict[str, Any]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "__post_init__" in cls.__dict__:
+            cls.__post_init__ = _after_plain_fields(cls.__post_init__)  # type: ignore[method-assign]
         if "__init__" not in cls.__dict__:
             return
         original = cls.__init__
 
         @functools.wraps(original)
         def remember(self: Plugin, *args: Any, **kwargs: Any) -> None:
+            args, kwargs = plain(args), plain(kwargs)
             if "_arguments" not in self.__dict__:  # the most derived class speaks first, and for all
                 bound = inspect.signature(original).bind(self, *args, **kwargs)
                 arguments = dict(list(bound.arguments.items())[1:])
@@ -38,6 +93,18 @@ class Plugin:
             original(self, *args, **kwargs)
 
         cls.__init__ = remember  # type: ignore[assignment, method-assign]
+
+    def __post_init__(self) -> None:  # dataclasses call it; their constructor is written after the class
+        plain_fields(self)
+
+
+def _after_plain_fields(check: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(check)
+    def after(self: Plugin, *args: Any) -> None:
+        plain_fields(self)
+        check(self, *args)
+
+    return after
 
 
 def to_config(value: Any) -> Any:
@@ -54,29 +121,80 @@ def to_config(value: Any) -> Any:
         public = getattr(lm_objectives, kind.__name__, None) is kind
         path = f"lm_objectives.{kind.__name__}" if public else f"{kind.__module__}.{kind.__qualname__}"
         return {"class_path": path, "init_args": to_config(arguments)}
+    value = plain(value)
     if isinstance(value, dict):
         return {str(key): to_config(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_config(item) for item in value]
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return str(value)
+    for number in (bool, int, float):
+        if isinstance(value, number):
+            return number(value)  # also of a class derived from it, such as an enumeration
+    return value if value is None else str.__str__(value) if isinstance(value, str) else str(value)
 
 
-def from_config(description: Any) -> Any:
-    """The plug-in that `to_config` wrote down.
+def from_config(description: Any, kind: type = Plugin) -> Any:
+    """The plug-in that `to_config` wrote down, or those in a dict or list of such descriptions.
+
+    Nothing is imported for a description but modules of this package: it may come from a stranger's checkpoint.
+
+    Args:
+        description: what `to_config` gave.
+        kind: the class that the plug-ins are of; settings inside them may be of any.
 
     Raises:
-        TypeError: when the class path names anything but a plug-in, which a tampered checkpoint might.
+        InputError: when a class path names anything but such a plug-in, or one of a module that is not imported (see
+            `import_modules`), or when it cannot be made with its arguments.
     """
     if isinstance(description, dict) and set(description) == {"class_path", "init_args"}:
-        module, _, name = description["class_path"].rpartition(".")
-        kind = getattr(importlib.import_module(module), name, None) if module else None
-        if not (isinstance(kind, type) and issubclass(kind, Plugin)):
-            raise TypeError(f"expected the class path of an objective or a balancer, found {description['class_path']}")
-        return kind(**from_config(description["init_args"]))
+        path, arguments = description["class_path"], from_config(description["init_args"])
+        found = _find_class(path)
+        mend = "give a checkpoint as it was written, with classes from modules, not from a script"
+        expect(issubclass(found, kind), f"a class that inherits from {kind.__name__}", path, mend)
+        expect(isinstance(arguments, dict), f"arguments of {path} by name", repr(arguments), mend)
+        try:
+            return found(**arguments)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise InputError(
+                f"expected arguments that {path} can be made with, found others ({reason}): {mend}"
+            ) from error
     if isinstance(description, dict):
-        return {key: from_config(item) for key, item in description.items()}
+        return {key: from_config(item, kind) for key, item in description.items()}
     if isinstance(description, list):
-        return [from_config(item) for item in description]
+        return [from_config(item, kind) for item in description]
     return description
+
+
+def import_modules(names: str | Iterable[str]) -> None:
+    """Import modules by name, so that `from_config` knows the plug-ins in them.
+
+    Raises:
+        InputError: where there is no such module.
+    """
+    for name in [names] if isinstance(names, str) else names:
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            if not f"{name}.".startswith(f"{error.name}."):  # the module itself imports what is missing
+                raise
+            raise InputError(
+                f"expected a module {name} to import, found none: check the spelling, and that you are in its folder"
+            ) from error
+
+
+def _find_class(path: Any) -> type:
+    """The class of a path, from this package or from a module that is imported already; `object` where it is none."""
+    module, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")
+    if module.split(".")[0] == lm_objectives.__name__:
+        try:
+            found = getattr(import_module(module), name, None)
+        except ImportError:
+            found = None
+    else:
+        imported = sys.modules.get(module)
+        mend = f"where you trust it, name it with --import_module {module}, or import it first in Python"
+        expect(not module or imported is not None, "classes of modules that are imported", path, mend)
+        found = vars(imported).get(name) if imported else None  # `getattr` might import, where a module is lazy
+    return found if isinstance(found, type) else object

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lm_objectives.errors import expect
+from lm_objectives.plugin import plain_fields
 
 Attention = Literal["causal", "bidirectional", "prefix"]
 
@@ -40,6 +41,9 @@ class Vocabulary:
     named_tokens: tuple[tuple[str, int], ...] = ()
     starts_word: np.ndarray | None = field(default=None, repr=False, compare=False)
     breaks_line: np.ndarray | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        plain_fields(self)
 
     def to_dict(self) -> dict[str, Any]:
         """All but the arrays, as plain data for JSON and checkpoints."""

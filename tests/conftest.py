@@ -2,10 +2,11 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import lightning.pytorch as L
 import pytest
 import torch
@@ -34,6 +35,14 @@ def paragraph(number: int) -> str:
 def as_before_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command logs to the stderr of its test, which is closed for the tests that follow."""
     monkeypatch.setattr(logging.getLogger("lm_objectives"), "handlers", [])
+
+
+@pytest.fixture
+def unchecked_signatures() -> Iterator[None]:
+    """Signatures as users have them: tests check the types of arguments before a class can make them plain."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

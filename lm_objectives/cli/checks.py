@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from lm_objectives.balancers import Balancer
 from lm_objectives.cli.arguments import Setting
 from lm_objectives.data.datamodule import TextDataModule, training_steps
-from lm_objectives.data.tokenizer import load_tokenizer, read_tokenizer_files
+from lm_objectives.data.tokenizer import load_tokenizer
 from lm_objectives.errors import InputError, expect
 from lm_objectives.objectives import Objective
 from lm_objectives.plugin import to_config
@@ -47,7 +47,7 @@ def preflight(
         expect(value is None or value > 0, f"trainer.{name} above 0", value, "raise it")
     expected = "trainer.gradient_clip_val of at least 0"
     expect((trainer.gradient_clip_val or 0) >= 0, expected, trainer.gradient_clip_val, "1.0 is usual")
-    read, saved = read_checkpoint(checkpoint) if checkpoint else (None, None)
+    read, saved = read_checkpoint(checkpoint, "resume" if goes_on else "file") if checkpoint else (None, None)
     pretrained = to_config(module.backbone) if module.backbone.pretrained else None
     if read and saved and read["hyper_parameters"]["backbone"] == pretrained:
         module.backbone.load_architecture(saved.architecture)  # the folder may be gone, and all its weights be replaced
@@ -97,7 +97,7 @@ def _check_tokens(pretrained: str, folder: Path) -> None:
 
 def _check_rows(saved: SavedState, data: TextDataModule, checkpoint: str, goes_on: bool) -> None:
     """Raise where a checkpoint was trained on other tokens, or would go on with other rows than it began with."""
-    file, files = "tokenizer.json", read_tokenizer_files(data.text.folder / "tokenizer")
+    file, files = "tokenizer.json", data.text.tokenizer_files
     if ((saved.tokenizer or files)[file], saved.vocabulary) != (
         files[file],
         data.vocabulary,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lm_objectives.corruptions.base import Corruption
-from lm_objectives.data.tokenizer import load_tokenizer
+from lm_objectives.data.tokenizer import load_tokenizer, read_tokenizer_files
 from lm_objectives.errors import InputError, expect
 from lm_objectives.views import Vocabulary
 
@@ -112,6 +112,7 @@ class TokenCache:
         vocabulary: ids of the tokenizer.
         statistics: what was counted while it was made.
         identity: hash of all documents in their order, wherever they lie.
+        tokenizer_files: text of the tokenizer's files by name, which checkpoints hold.
     """
 
     folder: Path
@@ -120,6 +121,7 @@ class TokenCache:
     vocabulary: Vocabulary
     statistics: "CorpusStatistics"
     identity: str
+    tokenizer_files: dict[str, str]
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerFast":
@@ -155,8 +157,9 @@ def open_cache(path: str | Path) -> TokenCache:
         words = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("starts_word", "breaks_line")}
         vocabulary = Vocabulary.from_dict(meta["vocabulary"], **words)
         statistics, identity = CorpusStatistics(**meta["statistics"]), str(meta["identity"])
+        files = read_tokenizer_files(folder / "tokenizer")
     training, validation = (TokenText.open(folder / split) for split in ("training", "validation"))
-    return TokenCache(folder, training, validation, vocabulary, statistics, identity)
+    return TokenCache(folder, training, validation, vocabulary, statistics, identity, files)
 
 
 @contextmanager

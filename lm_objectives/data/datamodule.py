@@ -24,9 +24,8 @@ from lm_objectives.data.preparation.prepare import prepare
 from lm_objectives.data.preparation.text_files import TxtDocuments
 from lm_objectives.data.sampler import MicroBatches, StepLoader, make_loader, prefetch_factor, validation_batches
 from lm_objectives.data.target_counts import check_scored, count_targets
-from lm_objectives.data.tokenizer import read_tokenizer_files
 from lm_objectives.errors import InputError, expect
-from lm_objectives.plugin import to_config
+from lm_objectives.plugin import takes_plain, to_config
 from lm_objectives.schedules import depends_on_length
 from lm_objectives.views import Vocabulary
 
@@ -74,6 +73,7 @@ class TextDataModule(L.LightningDataModule):
             by default the seed. Runs of one split_seed and several seeds share all of these.
     """
 
+    @takes_plain
     def __init__(
         self,
         corpus: str | list[str] | None = None,
@@ -167,7 +167,6 @@ class TextDataModule(L.LightningDataModule):
         mend = "set data.packing to false for one document a row"
         expect(not self.packing or packs, expected, "one that cannot", mend)
         self.text = open_cache(self._prepare(sources))
-        self.tokenizer_files = read_tokenizer_files(self.text.folder / "tokenizer")
         found, wanted = len(self.text.training.tokens), self.global_batch_size * self.seq_len
         expected = f"a training text of at least one step, {wanted:,} tokens (data.global_batch_size x data.seq_len)"
         mend = "give a larger corpus, or lower data.global_batch_size"

@@ -19,8 +19,14 @@ if TYPE_CHECKING:
 
 _SPECIAL = ["[PAD]", "[BOS]", "[EOS]", "[MASK]"]
 
-_TEXT_FILES = (".json", ".txt", ".jinja")  # what a fast tokenizer is saved as
-
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
+"""What a fast tokenizer is saved as; the first is always there."""
 
 _log = logging.getLogger("lm_objectives")
 
@@ -236,22 +242,28 @@ def unknown_token(tokenizer: "Tokenizer") -> str | None:
 
 def read_tokenizer_files(folder: str | Path) -> dict[str, str]:
     """The text of a saved tokenizer's files by name, so that a checkpoint can hold the tokenizer as plain strings."""
-    files = sorted(path for path in Path(folder).iterdir() if path.suffix in _TEXT_FILES)
-    return {path.name: path.read_text(encoding="utf-8") for path in files}
+    files = [Path(folder) / name for name in TOKENIZER_FILES]
+    return {path.name: path.read_text(encoding="utf-8") for path in files if path.is_file()}
 
 
 def tokenizer_from_files(files: Mapping[str, str]) -> "PreTrainedTokenizerFast":
     """The tokenizer that `read_tokenizer_files` wrote down.
 
     Raises:
-        InputError: when a name is not that of a plain file, which a tampered checkpoint might hold, or nothing loads.
+        InputError: when a name is not that of a tokenizer's file, which a tampered checkpoint might hold, or nothing
+            loads.
     """
+    mend = "use a checkpoint as it was written"
+    for name in files:
+        expect(name in TOKENIZER_FILES, "names of a tokenizer's files", repr(name), mend)
     with tempfile.TemporaryDirectory() as folder:
         for name, text in files.items():
-            if Path(name).name != name or Path(name).suffix not in _TEXT_FILES:
-                raise InputError(f"expected names of a tokenizer's files, found {name!r}: use a checkpoint you trust")
             (Path(folder) / name).write_text(text, encoding="utf-8")
-        return load_tokenizer(folder)
+        try:
+            return load_tokenizer(folder)
+        except Exception as error:
+            reason = " ".join(str(error).replace(folder, "them").split())[:200]
+            raise InputError(f"expected a tokenizer's files, found some that do not load ({reason}): {mend}") from error
 
 
 def _train(size: int, texts: Iterable[str], tokens: tuple[str, ...]) -> "PreTrainedTokenizerFast":

@@ -23,6 +23,7 @@ def demo(
     top_p: float = 0.9,
     greedy: bool = False,
     seed: int = 0,
+    import_module: str | list[str] | None = None,
 ) -> None:
     """Show what each objective of a checkpoint has learned.
 
@@ -41,12 +42,13 @@ def demo(
         top_p: share of the probability that a continuation is drawn from, in (0, 1]; 1 draws from all tokens.
         greedy: whether a continuation takes the likeliest token each time, whatever temperature and top_p are.
         seed: chooses the paragraph, the masks and the samples.
+        import_module: module of yours, or several, whose classes the checkpoint names; no other is imported for it.
 
     Raises:
         InputError: when a setting is out of range, the text is empty, or the checkpoint cannot be read.
     """
     sampling, given = Sampling(tokens, temperature, top_p, greedy, seed), read_text(text, text_file)
-    context = make_context(load_run(ckpt_path), given, sampling)
+    context = make_context(load_run(ckpt_path, import_module or ()), given, sampling)
     print("\n".join([f"{ckpt_path} on {context.origin}", *map(color_verdict, show_all(context))]))
 
 

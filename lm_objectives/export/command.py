@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def export(ckpt_path: str, output: str, objective: str | None = None) -> None:
+def export(
+    ckpt_path: str, output: str, objective: str | None = None, import_module: str | list[str] | None = None
+) -> None:
     """Write a checkpoint as Hugging Face folders: safetensors, configuration, tokenizer.
 
     CausalLM becomes an AutoModelForCausalLM (decoder-only backbones), MaskedLM an AutoModelForMaskedLM (albert, bert,
@@ -39,11 +41,12 @@ def export(ckpt_path: str, output: str, objective: str | None = None) -> None:
         ckpt_path: the checkpoint to read, for example runs/quickstart/checkpoints/last.ckpt.
         output: a new or an empty folder; gets one folder for each objective, named like it.
         objective: name of the one objective to write, into output itself.
+        import_module: module of yours, or several, whose classes the checkpoint names; no other is imported for it.
 
     Raises:
         InputError: when the checkpoint cannot be read, nothing in it can be exported, or output cannot be written.
     """
-    run, target = load_run(ckpt_path), Path(output).expanduser()
+    run, target = load_run(ckpt_path, import_module or ()), Path(output).expanduser()
     expected = f"one of {', '.join(run.module.names)} as the objective"
     expect(objective is None or objective in run.module.names, expected, repr(objective), "name one of these")
     said, reasons = [], []

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lm_objectives.errors import InputError, expect
+from lm_objectives.plugin import plain_fields
 
 Kind = Literal["constant", "linear", "cosine", "inverse_sqrt", "step", "wsd"]
 
@@ -77,6 +78,7 @@ class LRSchedule:
     decay_type: DecayType = "linear"
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         object.__setattr__(self, "milestones", tuple(self.milestones))  # a list in YAML
         for name, choices in {"kind": get_args(Kind), "decay_type": get_args(DecayType)}.items():
             found = getattr(self, name)

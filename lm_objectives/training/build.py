@@ -63,9 +63,10 @@ def build_model(
 
 def check_data(module: "Pretraining", data: "TextDataModule") -> None:
     """Raise where a module that is made cannot read data: of another tokenizer, or of rows that are too long for it."""
-    own = module.tokenizer or data.tokenizer_files
+    found = data.text.tokenizer_files
+    own = module.tokenizer_files or found
     expect(
-        (own[_TOKENS], module.vocabulary) == (data.tokenizer_files[_TOKENS], data.vocabulary),
+        (own.get(_TOKENS), module.vocabulary) == (found.get(_TOKENS), data.vocabulary),
         f"data with the tokenizer that the module was made for, of {module.vocabulary.size} tokens",
         f"another one, of {data.vocabulary.size}",
         "give its folder as data.tokenizer, or make a new module",

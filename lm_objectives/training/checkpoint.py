@@ -1,20 +1,31 @@
 """Write and read checkpoints: plain data and tensors, of which nothing is executed."""
 
-import pickle
+import os
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import fsspec
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 
+from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.balancers.base import Balancer
+from lm_objectives.data.plan import ActivityLog
 from lm_objectives.errors import InputError, expect
 from lm_objectives.files import atomic_write
-from lm_objectives.training.resume import PendingWork, find_pending
+from lm_objectives.objectives.base import Objective
+from lm_objectives.optim import LRSchedule
+from lm_objectives.plugin import from_config
+from lm_objectives.training.resume import PendingWork, find_pending, resume_trainer
 from lm_objectives.views import Vocabulary
+
+if TYPE_CHECKING:
+    from lm_objectives.training.schema import Use
 
 _KEY = "lm_objectives"
 _FORMAT = "0.2"
@@ -22,7 +33,7 @@ _FORMAT = "0.2"
 
 @dataclass(frozen=True)
 class SavedState:
-    """What a checkpoint holds of a run that Lightning does not know of.
+    """What a checkpoint holds of a run that Lightning does not know of; `schema` has the range of each key.
 
     Attributes:
         architecture: of the backbone, as `Backbone.load_architecture` takes it.
@@ -49,22 +60,23 @@ class SavedState:
     steps_skipped: int
     target_counts: dict[str, Tensor]
     activity: list[tuple[int, tuple[str, ...]]]
-    pending: PendingWork | None = None
-    tokenizer: dict[str, str] | None = None
-    cache: str | None = None
-    rows: dict[str, Any] | None = None
+    pending: PendingWork | None
+    tokenizer: dict[str, str] | None
+    cache: str | None
+    rows: dict[str, Any] | None
 
     @classmethod
     def of(cls, module: Any) -> "SavedState":
         """The state of a `Pretraining` module and of its Trainer, if it has one."""
         trainer, data = module._trainer, getattr(module._trainer, "datamodule", None)
-        own = ("vocabulary", "seq_len", "steps", "seed", "tokens_read", "steps_skipped", "tokenizer")
+        own = ("vocabulary", "seq_len", "steps", "seed", "tokens_read", "steps_skipped")
         return cls(
             **{name: getattr(module, name) for name in own},
             architecture=module.backbone.architecture(),
             target_counts={n: o.target_counts for n, o in module.objectives.items() if o.target_counts is not None},
             activity=module.activity.entries,
             pending=None if trainer is None else find_pending(trainer),
+            tokenizer=module.tokenizer_files,
             cache=None if data is None else str(data.text.folder),
             rows=None if data is None else data.identity(),
         )
@@ -76,43 +88,112 @@ class SavedState:
         checkpoint[_KEY] = vars(self) | plain
 
     @classmethod
-    def read(cls, checkpoint: Mapping[str, Any], path: str = "") -> "SavedState":
-        """Take this from a checkpoint.
+    def read(cls, checkpoint: Mapping[str, Any], path: str = "", use: "Use" = "module") -> "SavedState":
+        """Take this from a checkpoint, of which all that is read for a use is checked.
 
         Args:
             checkpoint: as Lightning loads it.
             path: its file, for the message.
+            use: what it is read for.
 
         Raises:
-            InputError: where it is not of this package, or of another version of it.
+            InputError: where it is not of this package, of another version of it, or not as it was written.
         """
+        from lm_objectives.training.schema import check_schema  # imports pydantic, which a command may do without
+
         where = f" at {path}" if path else ""
-        expect(_KEY in checkpoint, f"a checkpoint of lm-objectives{where}", "another one", "check the path")
-        saved = dict(checkpoint[_KEY])
-        version = saved.pop("format", "0.1")
-        mend = "train anew, or use the version that wrote it"
+        saved = checkpoint.get(_KEY)
+        if not isinstance(saved, Mapping):
+            raise InputError(f"expected a checkpoint of lm-objectives{where}, found another one: check the path")
+        version, mend = saved.get("format", "0.1"), "train anew, or use the version that wrote it"
         expect(version == _FORMAT, f"a checkpoint of lm-objectives {_FORMAT}{where}", f"one of {version}", mend)
+        check_schema(checkpoint, use, where)
+        own = {field.name: saved[field.name] for field in fields(cls) if field.name in saved}
         pending = saved["pending"] and PendingWork(**saved["pending"])
-        return cls(**saved | {"vocabulary": Vocabulary.from_dict(saved["vocabulary"]), "pending": pending})
+        return cls(**own | {"vocabulary": Vocabulary.from_dict(saved["vocabulary"]), "pending": pending})
 
 
-def read_checkpoint(path: str) -> tuple[dict[str, Any], SavedState]:
+def read_checkpoint(path: Any, use: "Use" = "file") -> tuple[dict[str, Any], SavedState]:
     """Read a checkpoint of this package with `weights_only`: all of it, and what the package keeps in it.
+
+    Args:
+        path: its file; may be elsewhere, as fsspec reads it, or open.
+        use: what it is read for.
 
     Raises:
         InputError: when the file is missing or anything else.
     """
-    file = Path(path).expanduser()
-    expect(file.is_file(), f"a checkpoint at {path}", "no such file", "check the path")
+    file, remote = path, not isinstance(path, (str, os.PathLike))
+    if not remote and "://" in str(path):
+        file, remote = fsspec.open(str(path), "rb").open(), True
+    if not remote:
+        file = Path(path).expanduser()
+        expect(file.is_file(), f"a checkpoint at {path}", "no such file", "check the path")
     try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, OSError, EOFError, IndexError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        with file.open("rb") as start:
-            cut = start.read(2) == b"PK" and not zipfile.is_zipfile(file)
-        kind = "one that is cut off or damaged" if cut else "a file of another kind"
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=not remote)
+    except Exception as error:  # a file of another kind may raise any
+        kind = "a file of another kind" if remote or not _is_cut(file) else "one that is cut off or damaged"
         raise InputError(f"expected a checkpoint at {path}, found {kind}: check the path") from error
+    if remote:
+        file.seek(0)  # for whoever reads it next
     checkpoint = checkpoint if isinstance(checkpoint, dict) else {}
-    return checkpoint, SavedState.read(checkpoint, path)
+    return checkpoint, SavedState.read(checkpoint, str(path), use)
+
+
+def _is_cut(file: Path) -> bool:
+    with file.open("rb") as start:
+        return start.read(2) == b"PK" and not zipfile.is_zipfile(file)
+
+
+@contextmanager
+def made_from(key: str, path: Any = "") -> Iterator[None]:
+    """Turn what a model raises that is made of a checkpoint into one line, which names the key that it is made of."""
+    where = f"{key} in the checkpoint{f' at {path}' if path else ''}"
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise InputError(
+            f"expected {where} that a model can be made of, found another ({reason}): use one as it was written, with "
+            "classes of yours as they were then"
+        ) from error
+
+
+def make_parts(checkpoint: Mapping[str, Any], path: Any = "") -> dict[str, Any]:
+    """What a checkpoint's hyperparameters make a `Pretraining` module of: plug-ins and schedule.
+
+    Raises:
+        InputError: where they cannot be made, or are of modules that are not imported (see `plugin.from_config`).
+    """
+    settings = checkpoint["hyper_parameters"]
+    kinds: dict[str, type] = {"backbone": Backbone, "objectives": Objective, "balancer": Balancer}
+    with made_from("hyper_parameters", path):
+        parts = {name: from_config(settings[name], kind) for name, kind in kinds.items()}
+    return parts | {"lr_schedule": LRSchedule(**settings["lr_schedule"])}
+
+
+def restore(module: Any, checkpoint: dict[str, Any]) -> None:
+    """Give a `Pretraining` module what a checkpoint holds besides its weights; build it where it is not.
+
+    Raises:
+        InputError: where the checkpoint is none of this model, or not as it was written.
+    """
+    trainer = module._trainer
+    goes_on = trainer is not None and trainer.training
+    saved = SavedState.read(checkpoint, use="resume" if goes_on else "module" if trainer is None else "file")
+    if not module._built:
+        with made_from("lm_objectives.architecture"):
+            module.backbone.load_architecture(saved.architecture)
+            module.build(saved.vocabulary, saved.seq_len, saved.steps, target_counts=saved.target_counts)
+        module.tokenizer_files = saved.tokenizer
+    check_same_shapes(module.state_dict(), checkpoint["state_dict"])
+    if goes_on and saved.pending is not None:
+        module._ends_epoch = resume_trainer(trainer, checkpoint, saved.pending)
+        module._resumed_metrics = saved.pending.callback_metrics
+    module.seed, module.tokens_read, module.steps_skipped = saved.seed, saved.tokens_read, saved.steps_skipped
+    module.activity.entries = ActivityLog(saved.activity).entries
 
 
 def check_same_shapes(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:

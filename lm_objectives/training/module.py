@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from types import MappingProxyType
@@ -22,13 +22,13 @@ from lm_objectives.data.dataset import Batch
 from lm_objectives.data.plan import ACTIVITY_DELAY, ActivityLog, row_owner
 from lm_objectives.errors import expect
 from lm_objectives.objectives.base import LossOutput, Objective, combine_losses
-from lm_objectives.optim import LRSchedule, OptimizerFactory, parameter_groups
-from lm_objectives.plugin import from_config, to_config
+from lm_objectives.optim import LRSchedule, OptimizerFactory, parameter_groups, with_plain_settings
+from lm_objectives.plugin import from_config, import_modules, plain, to_config
 from lm_objectives.training.build import begins, build_model, check_data, check_objectives
-from lm_objectives.training.checkpoint import SavedState, check_same_shapes
+from lm_objectives.training.checkpoint import SavedState, make_parts, read_checkpoint, restore
 from lm_objectives.training.forward import forward
 from lm_objectives.training.gradients import GradientStore, gradient_norm
-from lm_objectives.training.resume import end_epoch, resume_trainer
+from lm_objectives.training.resume import end_epoch
 from lm_objectives.training.step import StepAccumulator, StepMetrics
 from lm_objectives.training.validation import ValidationMetrics
 from lm_objectives.views import View, Vocabulary
@@ -84,11 +84,11 @@ class Pretraining(L.LightningModule):
     ) -> None:
         super().__init__()
         # Copies: another module that is made of the same parts has weights and state of its own.
-        self.backbone: Backbone = from_config(copy.deepcopy(backbone))
-        objectives = {name: from_config(copy.deepcopy(objectives[name])) for name in sorted(objectives)}
+        self.backbone: Backbone = from_config(copy.deepcopy(backbone), Backbone)
+        objectives = {plain(name): from_config(copy.deepcopy(o), Objective) for name, o in sorted(objectives.items())}
         self.objectives = nn.ModuleDict(objectives)
-        self.balancer: Balancer = Fixed() if balancer is None else from_config(copy.deepcopy(balancer))
-        self.optimizer, self.on_nonfinite = optimizer, on_nonfinite
+        self.balancer: Balancer = Fixed() if balancer is None else from_config(copy.deepcopy(balancer), Balancer)
+        self.optimizer, self.on_nonfinite = plain(optimizer), on_nonfinite
         self.lr_schedule = LRSchedule(**lr_schedule) if isinstance(lr_schedule, dict) else lr_schedule
         self.names = tuple(objectives)
         self.sources = check_objectives(objectives)
@@ -96,7 +96,7 @@ class Pretraining(L.LightningModule):
         hyperparameters |= {"lr_schedule": asdict(self.lr_schedule), "on_nonfinite": on_nonfinite}
         self.save_hyperparameters(to_config(hyperparameters), logger=False)
         self.watch_every: int | None = None
-        self.tokenizer: dict[str, str] | None = None
+        self.tokenizer_files: dict[str, str] | None = None
         self._built = False
 
     # Building: the vocabulary is known only when the data is, so heads are made here.
@@ -120,7 +120,7 @@ class Pretraining(L.LightningModule):
             return
         with torch.device("cpu"):  # the Trainer's device would draw other numbers; it moves the module itself
             self.build(data.vocabulary, data.seq_len, steps, target_counts=data.target_counts())
-        self.tokenizer = data.tokenizer_files
+        self.tokenizer_files = data.text.tokenizer_files
         if self.backbone.has_frozen_decoder:
             log.info("the decoder of %s does not learn: no objective has it write", self.backbone.config.model_type)
 
@@ -157,7 +157,7 @@ class Pretraining(L.LightningModule):
 
     def _begin(self, seq_len: int, steps: int) -> None:
         """Set all that is counted over a training to its start."""
-        self.seq_len, self.steps, self.seed = seq_len, steps, torch.initial_seed()
+        self.seq_len, self.steps, self.seed = plain(seq_len), plain(steps), torch.initial_seed()
         self.activity, self.tokens_read, self.steps_skipped = ActivityLog(), 0, 0
         for step in range(ACTIVITY_DELAY + 1):
             self._log_activity(step)
@@ -300,7 +300,8 @@ class Pretraining(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self, self.vocabulary.size)
-        optimizer = self.optimizer(groups) if self.optimizer else AdamW(groups, lr=1e-3, weight_decay=0.1)
+        made = self.optimizer(groups) if self.optimizer else AdamW(groups, lr=1e-3, weight_decay=0.1)
+        optimizer = with_plain_settings(made)
         scheduler = self.lr_schedule.lr_scheduler(optimizer, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -308,14 +309,13 @@ class Pretraining(L.LightningModule):
         SavedState.of(self).write(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        saved = SavedState.read(checkpoint)
-        if not self._built:
-            self.backbone.load_architecture(saved.architecture)
-            self.build(saved.vocabulary, saved.seq_len, saved.steps, target_counts=saved.target_counts)
-            self.tokenizer = saved.tokenizer
-        check_same_shapes(self.state_dict(), checkpoint["state_dict"])
-        if self._trainer is not None and self.trainer.training and saved.pending is not None:
-            self._ends_epoch = resume_trainer(self.trainer, checkpoint, saved.pending)
-            self._resumed_metrics = saved.pending.callback_metrics
-        self.seed, self.tokens_read, self.steps_skipped = saved.seed, saved.tokens_read, saved.steps_skipped
-        self.activity.entries = ActivityLog(saved.activity).entries
+        restore(self, checkpoint)
+
+    @classmethod
+    def load_from_checkpoint(
+        cls, checkpoint_path: Any, *args: Any, import_module: str | Sequence[str] = (), **kwargs: Any
+    ) -> "Pretraining":
+        """Lightning's own, with `weights_only`, once all that it reads is checked; see `training.run.load_run`."""
+        import_modules(import_module)
+        parts = make_parts(read_checkpoint(checkpoint_path)[0], checkpoint_path)
+        return super().load_from_checkpoint(checkpoint_path, *args, **{"weights_only": True} | parts | kwargs)

@@ -7,6 +7,7 @@ import lightning.pytorch as L
 from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
 from torch import Tensor
 
+from lm_objectives.plugin import plain
 from lm_objectives.training.loggers import RunCSVLogger
 
 
@@ -40,7 +41,7 @@ def find_pending(trainer: L.Trainer) -> PendingWork:
             numbers = convert_tensors_to_scalars(connector.metrics["log"])
             row = {**numbers, "epoch": trainer.current_epoch, "step": loop._batches_that_stepped}
         validates = loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
-    return PendingWork(trainer.accumulate_grad_batches, logged, row, validates, dict(trainer.callback_metrics))
+    return PendingWork(plain(trainer.accumulate_grad_batches), logged, row, validates, dict(trainer.callback_metrics))
 
 
 def resume_trainer(trainer: L.Trainer, checkpoint: dict[str, Any], pending: PendingWork) -> bool:
@@ -54,7 +55,7 @@ def resume_trainer(trainer: L.Trainer, checkpoint: dict[str, Any], pending: Pend
     Returns:
         Whether all of an epoch was trained on but the epoch was not ended, as `end_epoch` does once training starts.
     """
-    accumulate = trainer.accumulate_grad_batches
+    accumulate = plain(trainer.accumulate_grad_batches)  # Lightning takes numpy's numbers, and would save them
     ends = align_loops(checkpoint["loops"], pending.accumulate, accumulate, pending.validates)
     step = checkpoint["global_step"]
     for logger in trainer.loggers if trainer.is_global_zero else []:

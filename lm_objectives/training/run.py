@@ -1,13 +1,15 @@
 """Load a trained model from its checkpoint, without a Trainer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lm_objectives.data.tokenizer import tokenizer_from_files
 from lm_objectives.errors import InputError
-from lm_objectives.plugin import from_config
-from lm_objectives.training.checkpoint import read_checkpoint
+from lm_objectives.plugin import import_modules
+from lm_objectives.training.checkpoint import made_from, make_parts, read_checkpoint
 from lm_objectives.training.module import Pretraining
 
 if TYPE_CHECKING:
@@ -29,24 +31,22 @@ class LoadedRun:
     cache: Path | None
 
 
-def load_run(path: str) -> LoadedRun:
+def load_run(path: str | PathLike[str], import_module: str | Sequence[str] = ()) -> LoadedRun:
     """Load a checkpoint's model without a Trainer.
+
+    Args:
+        path: the checkpoint.
+        import_module: modules of yours to import before, whose classes it names; no others are imported for it.
 
     Raises:
         InputError: when there is none, it is not one of this version, or its classes cannot be made.
     """
-    try:
-        checkpoint, saved = read_checkpoint(path)
-        config = checkpoint["hyper_parameters"]
-        module = Pretraining(**{name: from_config(config[name]) for name in ("backbone", "objectives", "balancer")})
-        module.on_load_checkpoint(checkpoint)
+    import_modules(import_module)
+    checkpoint, saved = read_checkpoint(path)
+    module = Pretraining(**make_parts(checkpoint, path))
+    module.on_load_checkpoint(checkpoint)
+    with made_from("state_dict", path):
         module.load_state_dict(checkpoint["state_dict"])
-    except (ImportError, AttributeError, TypeError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"expected a checkpoint whose classes can be made, found {path} with others ({reason}): "
-            "run where your own classes can be imported"
-        ) from error
     if saved.tokenizer is None or saved.cache is None:
         raise InputError(
             f"expected a checkpoint that holds its tokenizer at {path}, found none in it: "
