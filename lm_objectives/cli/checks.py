@@ -16,8 +16,9 @@ from torch.optim import Optimizer
 
 from lm_objectives.balancers import Balancer
 from lm_objectives.cli.arguments import Setting
-from lm_objectives.data.datamodule import TextDataModule, training_steps
+from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.tokenizer import load_tokenizer, read_tokenizer_files
+from lm_objectives.data.trainer import training_steps
 from lm_objectives.errors import InputError, expect
 from lm_objectives.objectives import Objective
 from lm_objectives.plugin import to_config

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from torch import nn
+
 from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.objectives.base import LossOutput, Objective
 from lm_objectives.training.gradients import GradientStore
@@ -43,6 +45,14 @@ def forward(
         for name, hidden in zip(names, states, strict=True):
             outputs[name] = objectives[name].compute_loss(hidden, filled[name], backbone.embedding)
     return outputs
+
+
+def idle_parameters(
+    backbone: Backbone, objectives: Mapping[str, Objective], views: Mapping[str, View]
+) -> list[nn.Parameter]:
+    """Parameters that a micro-batch of these views gives no gradient."""
+    idle = [p for name, objective in objectives.items() if name not in views for p in objective.parameters()]
+    return idle + backbone.unused_parameters(views.values())
 
 
 def _forward_separate(

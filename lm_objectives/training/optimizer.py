@@ -1,0 +1,32 @@
+"""Make a module's optimizer and its learning rate schedule."""
+
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch.callbacks import LearningRateFinder
+from torch.optim import AdamW
+
+from lm_objectives.errors import expect
+from lm_objectives.optim import parameter_groups
+
+if TYPE_CHECKING:
+    from lm_objectives.training.module import Pretraining
+
+
+def make_optimizer(module: "Pretraining") -> dict[str, Any]:
+    """The optimizer of a built module and its schedule, as Lightning's `configure_optimizers` returns them.
+
+    Raises:
+        InputError: for an optimizer of several rates where `module.lr` sets one, or a finder looks for one.
+    """
+    groups = parameter_groups(module, module.vocabulary.size)
+    optimizer = module.optimizer(groups) if module.optimizer else AdamW(groups, lr=1e-3, weight_decay=0.1)
+    finds = module._trainer is not None and any(isinstance(c, LearningRateFinder) for c in module.trainer.callbacks)  # type: ignore[attr-defined]
+    if finds or module.lr is not None:
+        rates = sorted({float(group["lr"]) for group in optimizer.param_groups})
+        expected = "an optimizer of one learning rate to find, or to set by module.lr"
+        expect(len(rates) == 1, expected, " and ".join(map(str, rates)), "set both in the optimizer, and module.lr to None")
+    if module.lr is not None:
+        for group in optimizer.param_groups:
+            group["lr"] = module.lr
+    scheduler = module.lr_schedule.lr_scheduler(optimizer, module.steps)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
