@@ -2,13 +2,15 @@
 
 import logging
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 import pytest
 import torch
+from utils.small_corpus import write_corpus
 
 from lm_objectives import Backbone, Pretraining, TextDataModule
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken, SentenceOrder
@@ -34,6 +36,20 @@ def paragraph(number: int) -> str:
 def as_before_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command logs to the stderr of its test, which is closed for the tests that follow."""
     monkeypatch.setattr(logging.getLogger("lm_objectives"), "handlers", [])
+
+
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    """The process hears Ctrl-C afterwards as before; Lightning leaves it deaf."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The corpus of `utils.callback_runs`; the first run makes its token cache beside it."""
+    return write_corpus(tmp_path_factory.mktemp("text") / "corpus.jsonl")
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,8 @@ from lm_objectives.data.target_counts import check_scored, count_targets
 from lm_objectives.data.trainer import (
     check_callbacks,
     check_whole_steps,
+    prepare_dev_run,
     repeated_steps,
-    take_whole_steps,
     training_steps,
     validate_each_objective,
 )
@@ -178,7 +178,7 @@ class TextDataModule(L.LightningDataModule):
         expect(found >= wanted, expected, f"{found:,}", mend)  # a step would read the corpus more than once
         steps = -1
         if trainer is not None:
-            take_whole_steps(trainer)
+            prepare_dev_run(trainer)
             steps = training_steps(trainer, self.steps_per_epoch)
         tokens = np.diff(self.text.training.corpora).tolist()
         rates = mixing_rates(tokens, self.corpus_weights, self.corpus_temperature, self.corpus_cap)

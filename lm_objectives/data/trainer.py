@@ -1,10 +1,12 @@
-"""What a Trainer's limits on batches mean, and which callbacks cannot work, where rows follow from the optimizer step."""
+"""What a Trainer's limits on batches mean where rows follow from the step, and which callbacks are refused."""
 
 from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
     BatchSizeFinder,
+    Checkpoint,
     GradientAccumulationScheduler,
     LearningRateFinder,
     ModelPruning,
@@ -13,6 +15,10 @@ from lightning.pytorch.callbacks import (
 from lm_objectives.errors import InputError, expect
 
 _REFUSED: dict[type[L.Callback], tuple[str, str]] = {  # what is expected instead, and the mend
+    BackboneFinetuning: (
+        "a backbone that learns from the first step, by a schedule of the whole training",
+        "leave it out, or freeze parameters with a callback of your own for the whole run",
+    ),
     BatchSizeFinder: (
         "a data.global_batch_size of your choice, since it is part of the experiment",
         "set it, and raise trainer.accumulate_grad_batches until it fits into memory",
@@ -29,7 +35,7 @@ _REFUSED: dict[type[L.Callback], tuple[str, str]] = {  # what is expected instea
 
 
 def check_callbacks(trainer: L.Trainer) -> None:
-    """Raise for callbacks of Lightning's that would change rows, weights or the learning rate in the middle of a run."""
+    """Raise for callbacks of Lightning's that would change rows, weights or the rate in the middle of a run."""
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     for callback in list(callbacks):
         kind = next((kind for kind in _REFUSED if isinstance(callback, kind)), None)
@@ -78,11 +84,15 @@ def check_whole_steps(trainer: L.Trainer, steps_per_epoch: int) -> None:
     expect(not batches % accumulate, expected, trainer.limit_train_batches, mend)
 
 
-def take_whole_steps(trainer: L.Trainer) -> None:
-    """Round the batches of `fast_dev_run` up to whole optimizer steps: a batch is a micro-batch here."""
-    if trainer.fast_dev_run and not trainer.overfit_batches:  # type: ignore[attr-defined]
+def prepare_dev_run(trainer: L.Trainer) -> None:
+    """Let a `fast_dev_run` take whole optimizer steps, since its batches are micro-batches here, and write nothing."""
+    quick, callbacks = trainer.fast_dev_run, trainer.callbacks  # type: ignore[attr-defined]
+    if quick:
+        # Lightning saves nothing along the way, but a last checkpoint at the end all the same.
+        trainer.callbacks = [c for c in callbacks if not isinstance(c, Checkpoint)]  # type: ignore[attr-defined]
+    if quick and not trainer.overfit_batches:  # type: ignore[attr-defined]
         accumulate = trainer.accumulate_grad_batches
-        trainer.limit_train_batches = -(-int(trainer.fast_dev_run) // accumulate) * accumulate  # type: ignore[attr-defined]
+        trainer.limit_train_batches = -(-int(quick) // accumulate) * accumulate
 
 
 def validate_each_objective(trainer: L.Trainer, batches: int, objectives: int) -> None:

@@ -1,8 +1,9 @@
 """Run the backbone and the objectives' heads on a micro-batch, with or without per-objective gradients."""
 
 from collections.abc import Mapping
+from typing import Literal
 
-from torch import nn
+from torch import Tensor
 
 from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.objectives.base import LossOutput, Objective
@@ -47,12 +48,13 @@ def forward(
     return outputs
 
 
-def idle_parameters(
+def zero_of_idle(
     backbone: Backbone, objectives: Mapping[str, Objective], views: Mapping[str, View]
-) -> list[nn.Parameter]:
-    """Parameters that a micro-batch of these views gives no gradient."""
+) -> Tensor | Literal[0]:
+    """0, which gives the parameters that no view reaches a gradient of 0: DDP expects one of every parameter."""
     idle = [p for name, objective in objectives.items() if name not in views for p in objective.parameters()]
-    return idle + backbone.unused_parameters(views.values())
+    idle += backbone.unused_parameters(views.values())
+    return sum(0 * parameter.sum() for parameter in idle)
 
 
 def _forward_separate(

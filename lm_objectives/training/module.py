@@ -26,7 +26,7 @@ from lm_objectives.plugin import from_config, to_config
 from lm_objectives.training.build import build_model, check_objectives, check_weights
 from lm_objectives.training.checkpoint import SavedState, check_same_shapes
 from lm_objectives.training.compiling import Compiler, compile_backbones
-from lm_objectives.training.forward import forward, idle_parameters
+from lm_objectives.training.forward import forward, zero_of_idle
 from lm_objectives.training.gradients import GradientStore, gradient_norm
 from lm_objectives.training.optimizer import make_optimizer
 from lm_objectives.training.resume import resume_trainer
@@ -210,8 +210,7 @@ class Pretraining(L.LightningModule):
         total = self._step.add(losses, batch.totals, batch.tokens)
         # Lightning divides by the micro-batches and DDP by the ranks; the counts are those of the whole step already.
         total = total * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
-        idle = idle_parameters(self.backbone, objectives, batch.views)
-        return total + sum(0 * parameter.sum() for parameter in idle)  # DDP expects a gradient of every parameter
+        return total + zero_of_idle(self.backbone, objectives, batch.views)
 
     def forward_views(self, views: Mapping[str, View], store: GradientStore | None = None) -> dict[str, LossOutput]:
         """Losses of views, in as few passes of the backbone as the gradients that a store collects allow."""

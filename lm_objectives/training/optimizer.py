@@ -1,6 +1,6 @@
 """Make a module's optimizer and its learning rate schedule."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning.pytorch.callbacks import LearningRateFinder
 from torch.optim import AdamW
@@ -8,12 +8,9 @@ from torch.optim import AdamW
 from lm_objectives.errors import expect
 from lm_objectives.optim import parameter_groups
 
-if TYPE_CHECKING:
-    from lm_objectives.training.module import Pretraining
 
-
-def make_optimizer(module: "Pretraining") -> dict[str, Any]:
-    """The optimizer of a built module and its schedule, as Lightning's `configure_optimizers` returns them.
+def make_optimizer(module: Any) -> dict[str, Any]:
+    """The optimizer of a built `Pretraining` and its schedule, as Lightning's `configure_optimizers` returns them.
 
     Raises:
         InputError: for an optimizer of several rates where `module.lr` sets one, or a finder looks for one.
@@ -23,8 +20,9 @@ def make_optimizer(module: "Pretraining") -> dict[str, Any]:
     finds = module._trainer is not None and any(isinstance(c, LearningRateFinder) for c in module.trainer.callbacks)  # type: ignore[attr-defined]
     if finds or module.lr is not None:
         rates = sorted({float(group["lr"]) for group in optimizer.param_groups})
+        mend = "set each in the optimizer, and neither module.lr nor a LearningRateFinder"
         expected = "an optimizer of one learning rate to find, or to set by module.lr"
-        expect(len(rates) == 1, expected, " and ".join(map(str, rates)), "set both in the optimizer, and module.lr to None")
+        expect(len(rates) == 1, expected, " and ".join(map(str, rates)), mend)
     if module.lr is not None:
         for group in optimizer.param_groups:
             group["lr"] = module.lr
