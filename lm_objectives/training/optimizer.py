@@ -17,8 +17,8 @@ def make_optimizer(module: Any) -> dict[str, Any]:
     """
     groups = parameter_groups(module, module.vocabulary.size)
     optimizer = module.optimizer(groups) if module.optimizer else AdamW(groups, lr=1e-3, weight_decay=0.1)
-    finds = module._trainer is not None and any(isinstance(c, LearningRateFinder) for c in module.trainer.callbacks)  # type: ignore[attr-defined]
-    if finds or module.lr is not None:
+    callbacks = [] if module._trainer is None else module.trainer.callbacks
+    if module.lr is not None or any(isinstance(callback, LearningRateFinder) for callback in callbacks):
         rates = sorted({float(group["lr"]) for group in optimizer.param_groups})
         mend = "set each in the optimizer, and neither module.lr nor a LearningRateFinder"
         expected = "an optimizer of one learning rate to find, or to set by module.lr"

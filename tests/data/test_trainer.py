@@ -32,9 +32,7 @@ def trainer(root: Path, **settings: Any) -> L.Trainer:
     "settings",
     [{}, {"limit_train_batches": 0.3}, {"limit_train_batches": 4}, {"limit_train_batches": 99}, {"overfit_batches": 6}],
 )
-def test_batches_are_counted_as_lightning_counts_them(
-    accumulate: int, settings: dict[str, Any], tmp_path: Path
-) -> None:
+def test_batches_are_counted_as_lightning_does(accumulate: int, settings: dict[str, Any], tmp_path: Path) -> None:
     made = trainer(tmp_path, accumulate_grad_batches=accumulate, **settings)
     expected = _parse_num_batches(RunningStage.TRAINING, STEPS * accumulate, made.limit_train_batches)
     assert batches_of_epoch(made, STEPS) == expected

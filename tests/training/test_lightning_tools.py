@@ -6,6 +6,7 @@ The oracle of most is the plain run of six steps.
 import logging
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,7 @@ def test_overfitting_reads_the_same_rows_each_epoch(
     """Oracle: the rows of the plain run's first steps."""
     settings = {"overfit_batches": batches, "accumulate_grad_batches": accumulate, "max_steps": 5}
     _, module, seen = validating(text, tmp_path, **settings)
-    whole = [sorted(sum(seen.rows[at : at + accumulate], [])) for at in range(0, 5 * accumulate, accumulate)]
+    whole = [sorted(chain(*seen.rows[at : at + accumulate])) for at in range(0, 5 * accumulate, accumulate)]
     assert whole == [plain[1].rows[step % steps] for step in range(5)]
     assert set(seen.validated) == set(module.names)  # each objective, however few batches
     if accumulate == 1:
