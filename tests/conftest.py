@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import jaxtyping
 import lightning.pytorch as L
 import pytest
 import torch
+from utils.small_corpus import write_corpus
 
 from lm_objectives import Backbone, Pretraining, TextDataModule
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, ReplacedToken, SentenceOrder
@@ -43,6 +45,20 @@ def unchecked_signatures() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    """The process hears Ctrl-C afterwards as before; Lightning leaves it deaf."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The corpus of `utils.callback_runs`; the first run makes its token cache beside it."""
+    return write_corpus(tmp_path_factory.mktemp("text") / "corpus.jsonl")
 
 
 @pytest.fixture(scope="session")

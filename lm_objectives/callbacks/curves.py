@@ -14,7 +14,7 @@ class Curves(L.Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         table = Path(trainer.log_dir or trainer.default_root_dir) / "metrics.csv"  # asks all ranks
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         for logger in trainer.loggers:
             logger.save()

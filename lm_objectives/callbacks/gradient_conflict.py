@@ -65,7 +65,7 @@ class GradientConflict(L.Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         picture = Path(trainer.log_dir or trainer.default_root_dir) / "gradient_conflict.png"  # asks all ranks
-        if not self._measured or not trainer.is_global_zero:
+        if not self._measured or not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         picture.parent.mkdir(parents=True, exist_ok=True)
         cosines, norms = (np.array(values) for values in zip(*self._measured.values(), strict=True))

@@ -16,7 +16,7 @@ class GracefulInterrupt(L.Callback):
     """
 
     def __init__(self) -> None:
-        self._interrupted = self._saved = False
+        self._interrupted = self._stops = False
         self._handler: Any = None
 
     def on_train_start(self, *_: Any) -> None:
@@ -32,6 +32,9 @@ class GracefulInterrupt(L.Callback):
         # Ranks get the signal at different steps, and must save at the same one.
         if not trainer.strategy.reduce_boolean_decision(self._interrupted, all=False):
             return
+        self._stops = True
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
         path = last_checkpoint(trainer)
         trainer.save_checkpoint(path)
         if trainer.is_global_zero:
@@ -40,10 +43,9 @@ class GracefulInterrupt(L.Callback):
                 f"from {os.path.relpath(path)}",
                 file=sys.stderr,
             )
-        self._saved = True
 
     def on_train_batch_start(self, *_: Any) -> None:
-        if self._saved:  # and the loggers have the step's numbers, which they get after `on_train_batch_end`
+        if self._stops:  # and the loggers have the step's numbers, which they get after `on_train_batch_end`
             raise KeyboardInterrupt
 
     def on_validation_start(self, *_: Any) -> None:

@@ -37,7 +37,7 @@ class Throughput(L.Callback):
             return
         self._flops, self._of_step = self._flops + self._of_step, 0
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if pl_module.last_step is None or trainer.global_step % every:
+        if pl_module.last_step is None or not every or trainer.global_step % every:
             return
         assert self._mark is not None
         now, tokens = time.monotonic(), pl_module.tokens_read

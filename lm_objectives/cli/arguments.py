@@ -1,6 +1,7 @@
 """The settings of a command line, read before its parser reads them, and that parser."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
 from inspect import signature
 from itertools import accumulate
 from pathlib import Path
@@ -13,6 +14,9 @@ from torch.optim import Optimizer
 
 from lm_objectives.cli.messages import nearest, with_hint
 from lm_objectives.errors import InputError, expect
+
+# Lightning's `Timer` has one by default, and config.yaml could not be written.
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
 
 _OFTEN = """
 settings that are given most often:

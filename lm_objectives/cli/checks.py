@@ -16,8 +16,9 @@ from torch.optim import Optimizer
 
 from lm_objectives.balancers import Balancer
 from lm_objectives.cli.arguments import Setting
-from lm_objectives.data.datamodule import TextDataModule, training_steps
+from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.tokenizer import load_tokenizer
+from lm_objectives.data.trainer import training_steps
 from lm_objectives.errors import InputError, expect
 from lm_objectives.objectives import Objective
 from lm_objectives.plugin import to_config
@@ -42,9 +43,11 @@ def preflight(
     Raises:
         InputError: where settings do not fit one another, the corpus, or the checkpoint.
     """
-    for name in ("accumulate_grad_batches", "log_every_n_steps", "val_check_interval"):
-        value = getattr(trainer, name)
+    for name in ("accumulate_grad_batches", "val_check_interval"):
+        value = getattr(trainer, name, None)  # an interval of time leaves no val_check_interval
         expect(value is None or value > 0, f"trainer.{name} above 0", value, "raise it")
+    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+    expect(every >= 0, "trainer.log_every_n_steps of at least 0", every, "0 logs nothing")
     expected = "trainer.gradient_clip_val of at least 0"
     expect((trainer.gradient_clip_val or 0) >= 0, expected, trainer.gradient_clip_val, "1.0 is usual")
     read, saved = read_checkpoint(checkpoint, "resume" if goes_on else "file") if checkpoint else (None, None)

@@ -161,6 +161,9 @@ class CLI(LightningCLI):
             return super().instantiate_trainer(**kwargs)
         trainer: Namespace = self._get(self.config_init, "trainer")
         root = trainer.default_root_dir = trainer.default_root_dir or "runs"
+        if trainer.barebones:  # which measures Lightning alone
+            kwargs |= {"logger": False, "log_every_n_steps": 0}
+            return super().instantiate_trainer(**kwargs)
         own: list[Any] = [FinalValidation(), Throughput(), GracefulInterrupt(), FinalCheckpoint()]
         if trainer.enable_progress_bar is not False:
             own.append(Progress())

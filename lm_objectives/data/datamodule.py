@@ -10,9 +10,7 @@ from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.strategies import Strategy
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -24,12 +22,18 @@ from lm_objectives.data.preparation.prepare import prepare
 from lm_objectives.data.preparation.text_files import TxtDocuments
 from lm_objectives.data.sampler import MicroBatches, StepLoader, make_loader, prefetch_factor, validation_batches
 from lm_objectives.data.target_counts import check_scored, count_targets
+from lm_objectives.data.trainer import (
+    check_callbacks,
+    check_whole_steps,
+    prepare_dev_run,
+    repeated_steps,
+    training_steps,
+    validate_each_objective,
+)
 from lm_objectives.errors import InputError, expect
 from lm_objectives.plugin import takes_plain, to_config
 from lm_objectives.schedules import depends_on_length
 from lm_objectives.views import Vocabulary
-
-_SCORING = 2**40  # steps in whose place nothing is trained, so that settings which move over a training have a length
 
 
 class TextDataModule(L.LightningDataModule):
@@ -150,7 +154,9 @@ class TextDataModule(L.LightningDataModule):
                 "`open(sources)`"
             )
         module: Any = trainer.lightning_module
+        check_callbacks(trainer)
         self.open(module.sources, module.backbone.supports_packing, trainer)
+        module.configure_model()  # before callbacks get this hook, which may copy or freeze what the module holds
 
     def open(self, sources: Mapping[str, ObjectiveRows], packs: bool = True, trainer: L.Trainer | None = None) -> None:
         """Prepare the corpus where it is not, and open its token cache.
@@ -171,7 +177,10 @@ class TextDataModule(L.LightningDataModule):
         expected = f"a training text of at least one step, {wanted:,} tokens (data.global_batch_size x data.seq_len)"
         mend = "give a larger corpus, or lower data.global_batch_size"
         expect(found >= wanted, expected, f"{found:,}", mend)  # a step would read the corpus more than once
-        steps = -1 if trainer is None else training_steps(trainer, self.steps_per_epoch)
+        steps = -1
+        if trainer is not None:
+            prepare_dev_run(trainer)
+            steps = training_steps(trainer, self.steps_per_epoch)
         tokens = np.diff(self.text.training.corpora).tolist()
         rates = mixing_rates(tokens, self.corpus_weights, self.corpus_temperature, self.corpus_cap)
         packing = packs if self.packing is None else self.packing
@@ -182,8 +191,9 @@ class TextDataModule(L.LightningDataModule):
         self._checked: RowDataset | None = None  # in which each objective was found to score something
         self.plan = self._plan()
 
-    def _plan(self, activity: ActivityLog | None = None) -> RowPlan:
-        return RowPlan(self._sources, self.global_batch_size, self.batch_multiple, activity, self.settings.steps)
+    def _plan(self, activity: ActivityLog | None = None, repeat: int | None = None) -> RowPlan:
+        rows, multiple = self.global_batch_size, self.batch_multiple
+        return RowPlan(self._sources, rows, multiple, activity, self.settings.steps, repeat)
 
     def identity(self) -> dict[str, Any]:
         """The settings without which a resumed run would read rows twice or never, as plain data."""
@@ -210,26 +220,22 @@ class TextDataModule(L.LightningDataModule):
 
     def check(self, trainer: L.Trainer) -> None:
         """Raise where rows cannot be made in the way that a trainer's settings ask for."""
-        accumulate, limit = trainer.accumulate_grad_batches, trainer.limit_train_batches
-        MicroBatches(self.plan, 0, trainer.global_rank, trainer.world_size, accumulate)
-        batches = limit if isinstance(limit, int) else int(self.steps_per_epoch * accumulate * (limit or 0))
-        expected = f"trainer.limit_train_batches in whole steps of {accumulate} micro-batches"
-        expect(not batches % accumulate, expected, limit, f"{batches - batches % accumulate + accumulate} would do")
-        changes = any(isinstance(callback, GradientAccumulationScheduler) for callback in trainer.callbacks)  # type: ignore[attr-defined]
-        mend = "change data.global_batch_size instead"
-        expect(not changes, "one accumulation for the whole training", "a GradientAccumulationScheduler", mend)
-        prefetch_factor(self.num_workers, accumulate)
+        check_callbacks(trainer)
+        MicroBatches(self.plan, 0, trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches)
+        check_whole_steps(trainer, self.steps_per_epoch)
+        prefetch_factor(self.num_workers, trainer.accumulate_grad_batches)
 
     def train_dataloader(self) -> StepLoader:
         """Micro-batches of this rank from the trainer's step on."""
         trainer = self.trainer
-        accumulate, world, rank, activity = 1, 1, 0, None
+        accumulate, world, rank, activity, repeat = 1, 1, 0, None, None
         if trainer is not None:
             accumulate, world, rank = trainer.accumulate_grad_batches, trainer.world_size, trainer.global_rank
             module: Any = trainer.lightning_module
             activity = module.activity
             self.check(trainer)
-        self.plan = plan = self._plan(activity)
+            repeat = repeated_steps(trainer, self.steps_per_epoch)
+        self.plan = plan = self._plan(activity, repeat)
         self.check_scored()
 
         def batches() -> DataLoader[Batch]:
@@ -269,28 +275,13 @@ class TextDataModule(L.LightningDataModule):
         settings = RowSettings(self.seq_len, self.split_seed, self.settings.packing)
         dataset = RowDataset(self.text.validation, self._validation_sources(), self.vocabulary, settings, "validation")
         batches = validation_batches(dataset, self.validation_rows, min(self.global_batch_size, 64), rank, world)
+        if self.trainer is not None:
+            validate_each_objective(self.trainer, len(batches), len(dataset.windows))
         return StepLoader(lambda: self._loader(dataset, batches, 1), len(batches), 1, None)
 
     def _loader(self, dataset: RowDataset, keys: Iterable[list[RowKey]], accumulate: int) -> DataLoader[Batch]:
         pin_memory = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return make_loader(dataset, keys, self.num_workers, accumulate, pin_memory)
-
-
-def training_steps(trainer: L.Trainer, steps_per_epoch: int) -> int:
-    """Optimizer steps in the whole training, -1 where nothing bounds it; more than any where a Trainer only scores."""
-    if trainer.state.fn not in (None, TrainerFn.FITTING):
-        return _SCORING
-    bounds = []
-    if trainer.max_steps is not None and trainer.max_steps >= 0:
-        bounds.append(trainer.max_steps)
-    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
-        accumulate, limit = trainer.accumulate_grad_batches, trainer.limit_train_batches
-        if isinstance(limit, float):
-            steps_per_epoch = int(steps_per_epoch * accumulate * limit) // accumulate
-        elif limit is not None:
-            steps_per_epoch = min(steps_per_epoch, limit // accumulate)
-        bounds.append(trainer.max_epochs * steps_per_epoch)
-    return min(bounds, default=-1)
 
 
 def _sum_over_ranks(strategy: Strategy, tensor: Tensor) -> Tensor:

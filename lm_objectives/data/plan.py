@@ -104,6 +104,7 @@ class RowPlan:
             `ShareSchedule.default_multiple`.
         activity: which objectives read; by default all from the start.
         steps: optimizer steps in the whole training, -1 where nothing bounds it.
+        repeat: the first steps, whose rows are read again and again; `None` for new rows in each step.
 
     Raises:
         InputError: where a step cannot be shared out as the settings ask for.
@@ -116,12 +117,14 @@ class RowPlan:
         batch_multiple: int | None,
         activity: ActivityLog | None = None,
         steps: int = -1,
+        repeat: int | None = None,
     ) -> None:
         check_row_sharing(sources)
         if batch_multiple:
             left = global_batch_size % batch_multiple
             expected = f"a data.global_batch_size that data.batch_multiple ({batch_multiple}) divides"
             expect(not left, expected, global_batch_size, f"{global_batch_size - left + batch_multiple} would do")
+        self._repeat = repeat
         self._owners = {name: row_owner(name, sources) for name in sources}
         self.shares = {name: sources[name].share for name in sorted(sources) if sources[name].shares_rows_with is None}
         self.schedule = ShareSchedule(self.shares, steps)
@@ -130,8 +133,13 @@ class RowPlan:
         self.activity = activity if activity is not None else ActivityLog([(0, tuple(sources))])
         self._known = {0: _Progress((0,) * len(self.shares), (0,) * len(self.shares))}
 
+    def source_step(self, step: int) -> int:
+        """The step whose rows are read at `step`: itself, or where rows repeat one of the first."""
+        return step % self._repeat if self._repeat else step
+
     def rows(self, step: int) -> dict[str, int]:
         """Rows at `step` by objective, in the order of names, those without any left out."""
+        step = self.source_step(step)
         before, after = self.before(step), self.before(step + 1)
         return {name: after[name] - before[name] for name in self.shares if after[name] > before[name]}
 

@@ -28,7 +28,7 @@ class MicroBatches(Sampler[list[RowKey]]):
         self.plan, self.start, self.rank, self.world, self.accumulate = plan, start, rank, world, accumulate
 
     def __iter__(self) -> Iterator[list[RowKey]]:
-        for step in count(self.start):
+        for step in map(self.plan.source_step, count(self.start)):
             rows, before = self.plan.rows(step), self.plan.before(step)
             for micro in range(self.accumulate):
                 keys = []

@@ -1,6 +1,6 @@
 """Check a set of objectives, make the backbone and their heads, and hold them against data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import lightning.pytorch as L
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.backbone.config import check_seq_len
+from lm_objectives.balancers.base import Balancer
 from lm_objectives.corruptions.random import derive_seed
 from lm_objectives.data.plan import ObjectiveRows, check_row_sharing
 from lm_objectives.errors import InputError, expect
@@ -39,6 +40,14 @@ def check_objectives(objectives: Mapping[str, Objective]) -> dict[str, Objective
                 f"{objective.shares_rows_with}, one of which has a generator: give {name} rows of its own"
             )
     return sources
+
+
+def check_weights(weights: Tensor, balancer: Balancer, names: Sequence[str]) -> Tensor:
+    """A balancer's weights, checked to be one for each objective."""
+    expected = f"a weight for each of {', '.join(names)} from {type(balancer).__name__}.weights"
+    mend = f"return {len(names)} numbers"
+    expect(weights.shape == (len(names),), expected, f"shape {tuple(weights.shape)}", mend)
+    return weights
 
 
 def build_model(

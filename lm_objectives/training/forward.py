@@ -1,6 +1,9 @@
 """Run the backbone and the objectives' heads on a micro-batch, with or without per-objective gradients."""
 
 from collections.abc import Mapping
+from typing import Literal
+
+from torch import Tensor
 
 from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.objectives.base import LossOutput, Objective
@@ -43,6 +46,15 @@ def forward(
         for name, hidden in zip(names, states, strict=True):
             outputs[name] = objectives[name].compute_loss(hidden, filled[name], backbone.embedding)
     return outputs
+
+
+def zero_of_idle(
+    backbone: Backbone, objectives: Mapping[str, Objective], views: Mapping[str, View]
+) -> Tensor | Literal[0]:
+    """0, which gives the parameters that no view reaches a gradient of 0: DDP expects one of every parameter."""
+    idle = [p for name, objective in objectives.items() if name not in views for p in objective.parameters()]
+    idle += backbone.unused_parameters(views.values())
+    return sum(0 * parameter.sum() for parameter in idle)
 
 
 def _forward_separate(

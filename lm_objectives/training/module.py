@@ -11,23 +11,26 @@ from typing import Any, Literal, Optional
 import lightning.pytorch as L
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 
 from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.balancers.base import Balancer, StepStatistics
 from lm_objectives.balancers.fixed import Fixed
 from lm_objectives.corruptions.random import derive_seed
-from lm_objectives.data.datamodule import TextDataModule, training_steps
+from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.dataset import Batch
 from lm_objectives.data.plan import ACTIVITY_DELAY, ActivityLog, row_owner
+from lm_objectives.data.trainer import training_steps
 from lm_objectives.errors import expect
 from lm_objectives.objectives.base import LossOutput, Objective, combine_losses
-from lm_objectives.optim import LRSchedule, OptimizerFactory, parameter_groups, with_plain_settings
+from lm_objectives.optim import LRSchedule, OptimizerFactory
 from lm_objectives.plugin import from_config, import_modules, plain, to_config
-from lm_objectives.training.build import begins, build_model, check_data, check_objectives
+from lm_objectives.training.build import begins, build_model, check_data, check_objectives, check_weights
 from lm_objectives.training.checkpoint import SavedState, make_parts, read_checkpoint, restore
-from lm_objectives.training.forward import forward
+from lm_objectives.training.compiling import Compiler, compile_backbones
+from lm_objectives.training.forward import forward, zero_of_idle
 from lm_objectives.training.gradients import GradientStore, gradient_norm
+from lm_objectives.training.optimizer import make_optimizer
 from lm_objectives.training.resume import end_epoch
 from lm_objectives.training.step import StepAccumulator, StepMetrics
 from lm_objectives.training.validation import ValidationMetrics
@@ -60,6 +63,7 @@ class Pretraining(L.LightningModule):
 
     Attributes:
         last_step: what the last optimizer step measured; `None` before the first.
+        lr: learning rate in place of the optimizer's own, which Lightning's `Tuner` sets; by default `None`.
 
     >>> from lm_objectives import Backbone, CausalLM, GradNorm, MaskedLM, Pretraining, Vocabulary
     >>> config = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -97,6 +101,8 @@ class Pretraining(L.LightningModule):
         self.save_hyperparameters(to_config(hyperparameters), logger=False)
         self.watch_every: int | None = None
         self.tokenizer_files: dict[str, str] | None = None
+        self.lr: float | None = None
+        self._compiler: Compiler | None = None
         self._built = False
 
     # Building: the vocabulary is known only when the data is, so heads are made here.
@@ -175,7 +181,12 @@ class Pretraining(L.LightningModule):
         active = zip(self.names, self.balancer.active(step).tolist(), strict=True)
         self.activity.append(step, [name for name, reads in active if reads])
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the shared model as `torch.compile` does, from the next `fit` on."""
+        self._compiler = partial(torch.compile, *args, **kwargs)
+
     def on_fit_start(self) -> None:
+        compile_backbones(self, self._compiler)
         self.trainer.callback_metrics.update({name: n.to(self.device) for name, n in self._resumed_metrics.items()})
 
     def on_train_start(self) -> None:
@@ -199,11 +210,7 @@ class Pretraining(L.LightningModule):
 
     def weights(self, step: int) -> Tensor:
         """The balancer's weights of a step, one for each objective, `(objectives,)`."""
-        weights = self.balancer.weights(step)
-        expected = f"a weight for each of {', '.join(self.names)} from {type(self.balancer).__name__}.weights"
-        mend = f"return {len(self.names)} numbers"
-        expect(weights.shape == (len(self.names),), expected, f"shape {tuple(weights.shape)}", mend)
-        return weights
+        return check_weights(self.balancer.weights(step), self.balancer, self.names)
 
     def _empty_store(self) -> GradientStore | None:
         """What collects per-objective gradients, if anything reads them."""
@@ -215,6 +222,7 @@ class Pretraining(L.LightningModule):
     def _last_layer(self) -> list[str]:
         return self.backbone.layer_parameters(self.balancer.layer)
 
+    @torch.compiler.disable
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         del batch_idx
         word = derive_seed(self.seed, self.trainer.global_step, self._step.micro_batches, self.global_rank)
@@ -227,9 +235,7 @@ class Pretraining(L.LightningModule):
         total = self._step.add(losses, batch.totals, batch.tokens)
         # Lightning divides by the micro-batches and DDP by the ranks; the counts are those of the whole step already.
         total = total * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
-        idle = [p for name, objective in objectives.items() if name not in batch.views for p in objective.parameters()]
-        idle += self.backbone.unused_parameters(batch.views.values())
-        return total + sum(0 * parameter.sum() for parameter in idle)  # DDP expects a gradient of every parameter
+        return total + zero_of_idle(self.backbone, objectives, batch.views)
 
     def forward_views(self, views: Mapping[str, View], store: GradientStore | None = None) -> dict[str, LossOutput]:
         """Losses of views, in as few passes of the backbone as the gradients that a store collects allow."""
@@ -253,7 +259,7 @@ class Pretraining(L.LightningModule):
         watched = whole.unweighted_gradients(self._last_layer()).clone() if self._watched else None
         self.last_step = StepMetrics(step, whole.losses, whole.weights, norm, finite, whole.has_rows, watched)
         # Not a callback: these get this hook before the module does, and the next one after the learning rate moved.
-        if (step + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        if (every := trainer.log_every_n_steps) and (step + 1) % every == 0:  # type: ignore[attr-defined]
             self._log(self.last_step)
 
     def _balance(self, step: int, norm: Tensor) -> Tensor:
@@ -290,6 +296,7 @@ class Pretraining(L.LightningModule):
         values["train/learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.log_dict(values, batch_size=1, rank_zero_only=True)
 
+    @torch.compiler.disable
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         del batch_idx
         self.validation.update(batch.views, self.forward_views(batch.views))
@@ -299,11 +306,7 @@ class Pretraining(L.LightningModule):
         self.log_dict(values, batch_size=1)
 
     def configure_optimizers(self) -> Any:
-        groups = parameter_groups(self, self.vocabulary.size)
-        made = self.optimizer(groups) if self.optimizer else AdamW(groups, lr=1e-3, weight_decay=0.1)
-        optimizer = with_plain_settings(made)
-        scheduler = self.lr_schedule.lr_scheduler(optimizer, self.steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return make_optimizer(self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         SavedState.of(self).write(checkpoint)

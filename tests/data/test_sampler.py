@@ -63,6 +63,17 @@ def test_a_start_in_the_middle_goes_on_where_it_was() -> None:
     assert list(islice(MicroBatches(plan, 5, 1, 2, 2), 6)) == whole[10:]
 
 
+@pytest.mark.parametrize(("world", "accumulate"), [(1, 1), (2, 4)])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_rows_that_repeat_are_those_of_the_first_steps(world: int, accumulate: int, steps: int) -> None:
+    """Oracle: a plan without repetition, from the start and from the middle of a round."""
+    plan, first = RowPlan(SOURCES, 80, 8, repeat=steps), RowPlan(SOURCES, 80, 8)
+    for step in range(3 * steps):
+        keys = Counter(keys_of_step(plan, step, world, accumulate))
+        assert keys == Counter(keys_of_step(first, step % steps, world, accumulate))
+        assert plan.rows(step) == first.rows(step % steps)
+
+
 def test_an_arrangement_that_does_not_divide_the_unit() -> None:
     message = r"divide data.batch_multiple \(8\), found 3 x 2: set data.batch_multiple to 6 or a multiple of it"
     with pytest.raises(ValueError, match=message):

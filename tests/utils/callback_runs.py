@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +32,37 @@ def fit(
     objectives: Mapping[str, Objective] | None = None,
     balancer: Balancer | None = None,
     resume: Path | None = None,
+    compiler: Callable[[Pretraining], Any] = lambda module: module,
     **settings: Any,
 ) -> tuple[L.Trainer, Pretraining]:
-    """Train on the corpus in `text`, whose cache lies beside it, in the run's folder `root`."""
+    """Train on the corpus in `text`, whose cache lies beside it, in the run's folder `root`.
+
+    `compiler` makes of the module what the Trainer gets.
+    """
+    module, data = new_module(objectives, balancer), new_data(text)
+    trainer = new_trainer(root, callbacks, **settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(compiler(module), data, ckpt_path=None if resume is None else str(resume), weights_only=True)
+    return trainer, module
+
+
+def new_module(objectives: Mapping[str, Objective] | None = None, balancer: Balancer | None = None) -> Pretraining:
     torch.manual_seed(0)
-    module = Pretraining(
+    return Pretraining(
         Backbone("llama", BACKBONE), dict(objectives or three()), balancer, lr_schedule=LRSchedule("constant", warmup=0)
     )
-    data = TextDataModule(
+
+
+def new_data(text: Path) -> TextDataModule:
+    return TextDataModule(
         str(text), tokenizer=TOKENS, seq_len=WINDOW, global_batch_size=ROWS, batch_multiple=2, cache=str(text.parent)
     )
+
+
+def new_trainer(root: Path, callbacks: Sequence[Callback] = (), **settings: Any) -> L.Trainer:
     defaults: dict[str, Any] = {"max_steps": STEPS, "logger": False, "log_every_n_steps": 1, "limit_val_batches": 0}
-    trainer = L.Trainer(
+    return L.Trainer(
         default_root_dir=root,
         accelerator="cpu",
         callbacks=list(callbacks),
@@ -53,10 +72,6 @@ def fit(
         num_sanity_val_steps=0,
         **defaults | settings,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        trainer.fit(module, data, ckpt_path=None if resume is None else str(resume), weights_only=True)
-    return trainer, module
 
 
 def state(module: L.LightningModule) -> dict[str, Tensor]:

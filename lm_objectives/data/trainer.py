@@ -1,0 +1,113 @@
+"""What a Trainer's limits on batches mean where rows follow from the step, and which callbacks are refused."""
+
+from typing import Any
+
+import lightning.pytorch as L
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    BatchSizeFinder,
+    Checkpoint,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    ModelPruning,
+)
+from lightning.pytorch.trainer.states import TrainerFn
+
+from lm_objectives.errors import InputError, expect
+
+_SCORING = 2**40  # steps in whose place nothing is trained, so that settings which move over a training have a length
+
+_REFUSED: dict[type[L.Callback], tuple[str, str]] = {  # what is expected instead, and the mend
+    BackboneFinetuning: (
+        "a backbone that learns from the first step, by a schedule of the whole training",
+        "leave it out, or freeze parameters with a callback of your own for the whole run",
+    ),
+    BatchSizeFinder: (
+        "a data.global_batch_size of your choice, since it is part of the experiment",
+        "set it, and raise trainer.accumulate_grad_batches until it fits into memory",
+    ),
+    GradientAccumulationScheduler: (
+        "one accumulation for the whole training",
+        "change data.global_batch_size instead",
+    ),
+    ModelPruning: (
+        "weights that stay parameters of their layers, which heads and balancers share",
+        "prune the exported model",
+    ),
+}
+
+
+def check_callbacks(trainer: L.Trainer) -> None:
+    """Raise for callbacks of Lightning's that would change rows, weights or the rate in the middle of a run."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    for callback in list(callbacks):
+        kind = next((kind for kind in _REFUSED if isinstance(callback, kind)), None)
+        of_tuner = getattr(callback, "_early_exit", False)
+        if kind is not None:
+            if of_tuner:
+                callbacks.remove(callback)  # or the next fit of this trainer would be refused, too
+            expected, mend = _REFUSED[kind]
+            raise InputError(f"expected {expected}, found a {kind.__name__}: {mend}")
+        if isinstance(callback, LearningRateFinder) and not of_tuner:
+            expected = "a LearningRateFinder that measures alone, since the rate is part of the experiment"
+            mend = "give it update_attr=False, or call Tuner(trainer).lr_find, which sets module.lr"
+            expect(not callback._update_attr, expected, "one that sets the rate", mend)
+
+
+def batches_of_epoch(trainer: L.Trainer, steps_per_epoch: int) -> int:
+    """Micro-batches of an epoch under a Trainer's limits, as Lightning counts them."""
+    whole, limit = steps_per_epoch * trainer.accumulate_grad_batches, trainer.limit_train_batches
+    return int(whole * limit) if isinstance(limit, float) else min(whole, limit or 0)
+
+
+def training_steps(trainer: L.Trainer, steps_per_epoch: int) -> int:
+    """Optimizer steps in the whole training, -1 where nothing bounds it; more than any where a Trainer only scores."""
+    if trainer.state.fn not in (None, TrainerFn.FITTING):
+        return _SCORING
+    bounds = []
+    if trainer.max_steps is not None and trainer.max_steps >= 0:
+        bounds.append(trainer.max_steps)
+    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        steps_per_epoch = batches_of_epoch(trainer, steps_per_epoch) // trainer.accumulate_grad_batches
+        bounds.append(trainer.max_epochs * steps_per_epoch)
+    return min(bounds, default=-1)
+
+
+def repeated_steps(trainer: L.Trainer, steps_per_epoch: int) -> int | None:
+    """Optimizer steps whose rows every epoch reads again, under `overfit_batches`; else `None`."""
+    if not trainer.overfit_batches:  # type: ignore[attr-defined]
+        return None
+    return batches_of_epoch(trainer, steps_per_epoch) // trainer.accumulate_grad_batches
+
+
+def check_whole_steps(trainer: L.Trainer, steps_per_epoch: int) -> None:
+    """Raise where an epoch would end in the middle of an optimizer step."""
+    accumulate, batches = trainer.accumulate_grad_batches, batches_of_epoch(trainer, steps_per_epoch)
+    name = "overfit_batches" if trainer.overfit_batches else "limit_train_batches"  # type: ignore[attr-defined]
+    expected = f"trainer.{name} in whole steps of {accumulate} micro-batches"
+    mend = f"{batches - batches % accumulate + accumulate} would do"
+    expect(not batches % accumulate, expected, trainer.limit_train_batches, mend)
+
+
+def prepare_dev_run(trainer: L.Trainer) -> None:
+    """Let a `fast_dev_run` take whole optimizer steps, since its batches are micro-batches here, and write nothing."""
+    quick, callbacks = trainer.fast_dev_run, trainer.callbacks  # type: ignore[attr-defined]
+    if quick:
+        # Lightning saves nothing along the way, but a last checkpoint at the end all the same.
+        trainer.callbacks = [c for c in callbacks if not isinstance(c, Checkpoint)]  # type: ignore[attr-defined]
+    if quick and not trainer.overfit_batches:  # type: ignore[attr-defined]
+        accumulate = trainer.accumulate_grad_batches
+        trainer.limit_train_batches = -(-int(quick) // accumulate) * accumulate
+
+
+def validate_each_objective(trainer: L.Trainer, batches: int, objectives: int) -> None:
+    """Give `fast_dev_run` and `overfit_batches` a validation batch of each objective: a batch is of one alone here.
+
+    Args:
+        trainer: the one that validates.
+        batches: validation batches of this rank.
+        objectives: with rows of their own.
+    """
+    limit = trainer.limit_val_batches
+    if limit and (trainer.fast_dev_run or trainer.overfit_batches):  # type: ignore[attr-defined]
+        trainer.limit_val_batches = max(int(batches * limit) if isinstance(limit, float) else limit, objectives)
