@@ -24,8 +24,6 @@ from lm_objectives.data.preparation.text_files import TxtDocuments
 from lm_objectives.data.sampler import MicroBatches, StepLoader, make_loader, prefetch_factor, validation_batches
 from lm_objectives.data.target_counts import check_scored, count_targets
 from lm_objectives.errors import InputError, expect
-from lm_objectives.plugin import to_config
-from lm_objectives.schedules import depends_on_length
 from lm_objectives.views import Vocabulary
 
 
@@ -180,29 +178,6 @@ class TextDataModule(L.LightningDataModule):
 
     def _plan(self, activity: ActivityLog | None = None) -> RowPlan:
         return RowPlan(self._sources, self.global_batch_size, self.batch_multiple, activity, self.settings.steps)
-
-    def identity(self) -> dict[str, Any]:
-        """The settings without which a resumed run would read rows twice or never, as plain data."""
-        settings, shares = self.settings, self.plan.shares
-        return dict(
-            to_config(
-                {
-                    "data.global_batch_size": self.global_batch_size,
-                    "data.batch_multiple": self.plan.batch_multiple,
-                    "data.seed": self.seed,
-                    "data.split_seed": self.split_seed,
-                    "data.validation_share": self.validation_share,
-                    "data.language": self.language,
-                    "data.corpus": self.text.identity,
-                    "data.seq_len": self.seq_len_schedule,
-                    "data.packing": settings.packing,
-                    "data.corpus_weights": settings.rates,
-                    "shares": shares,
-                    "rows of an epoch": {name: len(windows) for name, windows in self.training_rows().windows.items()},
-                    "trainer.max_steps": settings.steps if any(map(depends_on_length, shares.values())) else None,
-                }
-            )
-        )
 
     def check(self, trainer: L.Trainer) -> None:
         """Raise where rows cannot be made in the way that a trainer's settings ask for."""

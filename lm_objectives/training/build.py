@@ -1,6 +1,8 @@
 """Check a set of objectives, and make the backbone and their heads."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,28 @@ from lm_objectives.corruptions.random import derive_seed
 from lm_objectives.data.plan import ObjectiveRows, check_row_sharing
 from lm_objectives.errors import InputError, expect
 from lm_objectives.objectives.base import Objective, load_pretrained_heads
+from lm_objectives.optim import LRSchedule
+from lm_objectives.optim.factory import factory_from_config
+from lm_objectives.plugin import from_config
 from lm_objectives.views import Vocabulary
+
+
+def accept_configs(init: Callable[..., None]) -> Callable[..., None]:
+    """Let a constructor take its arguments as a checkpoint's hyperparameters have them, too: `load_from_checkpoint` of
+    Lightning hands these over."""
+
+    @wraps(init)
+    def rebuild(self: Any, *args: Any, **kwargs: Any) -> None:
+        for name, value in kwargs.items():
+            if name == "optimizer":
+                kwargs[name] = factory_from_config(value)
+            elif name == "lr_schedule":
+                kwargs[name] = LRSchedule(**value) if isinstance(value, dict) else value
+            else:
+                kwargs[name] = from_config(value)
+        init(self, *args, **kwargs)
+
+    return rebuild
 
 
 def check_objectives(objectives: Mapping[str, Objective]) -> dict[str, ObjectiveRows]:

@@ -11,7 +11,6 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 
-from lm_objectives.data.tokenizer import read_tokenizer_files
 from lm_objectives.errors import InputError, expect
 from lm_objectives.files import atomic_write
 from lm_objectives.training.resume import PendingWork, find_pending
@@ -36,9 +35,9 @@ class SavedState:
         target_counts: by objective, how often each target is right in training rows, for those that have baselines.
         activity: from which steps on which objectives read rows, see `data.plan.ActivityLog`.
         pending: what Lightning had still to do, `None` without a Trainer.
-        tokenizer: files of the tokenizer, `None` without a data module.
+        tokenizer: files of the tokenizer, `None` where there never was a data module.
         cache: folder of the token cache, `None` without a data module.
-        rows: what rows depend on, see `TextDataModule.identity`; `None` without a data module.
+        experiment: its settings, see `training.experiment`; `None` before any training.
     """
 
     architecture: dict[str, Any]
@@ -53,22 +52,21 @@ class SavedState:
     pending: PendingWork | None = None
     tokenizer: dict[str, str] | None = None
     cache: str | None = None
-    rows: dict[str, Any] | None = None
+    experiment: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, module: Any) -> "SavedState":
         """The state of a `Pretraining` module and of its Trainer, if it has one."""
         trainer, data = module._trainer, getattr(module._trainer, "datamodule", None)
-        own = ("vocabulary", "seq_len", "steps", "seed", "tokens_read", "steps_skipped")
+        own = ("vocabulary", "seq_len", "steps", "seed", "tokens_read", "steps_skipped", "experiment")
         return cls(
             **{name: getattr(module, name) for name in own},
             architecture=module.backbone.architecture(),
             target_counts={n: o.target_counts for n, o in module.objectives.items() if o.target_counts is not None},
             activity=module.activity.entries,
             pending=None if trainer is None else find_pending(trainer),
-            tokenizer=None if data is None else read_tokenizer_files(data.text.folder / "tokenizer"),
+            tokenizer=module.tokenizer_files,
             cache=None if data is None else str(data.text.folder),
-            rows=None if data is None else data.identity(),
         )
 
     def write(self, checkpoint: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, Optional
 import lightning.pytorch as L
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 
 from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.balancers.base import Balancer, StepStatistics
@@ -19,15 +19,18 @@ from lm_objectives.corruptions.random import derive_seed
 from lm_objectives.data.datamodule import training_steps
 from lm_objectives.data.dataset import Batch
 from lm_objectives.data.plan import ACTIVITY_DELAY, ActivityLog, row_owner
+from lm_objectives.data.tokenizer import read_tokenizer_files, tokenizer_from_files
 from lm_objectives.errors import expect
 from lm_objectives.objectives.base import LossOutput, Objective, combine_losses
 from lm_objectives.optim import LRSchedule, OptimizerFactory, parameter_groups
-from lm_objectives.plugin import from_config, to_config
-from lm_objectives.training.build import build_model, check_objectives
-from lm_objectives.training.checkpoint import SavedState, check_same_shapes
+from lm_objectives.optim.factory import DEFAULT, factory_to_config
+from lm_objectives.plugin import to_config
+from lm_objectives.training.build import accept_configs, build_model, check_objectives
+from lm_objectives.training.checkpoint import SavedState
+from lm_objectives.training.experiment import describe_experiment
 from lm_objectives.training.forward import forward
 from lm_objectives.training.gradients import GradientStore, gradient_norm
-from lm_objectives.training.resume import resume_trainer
+from lm_objectives.training.restore import restore
 from lm_objectives.training.step import StepAccumulator, StepMetrics
 from lm_objectives.training.validation import ValidationMetrics
 from lm_objectives.views import View, Vocabulary
@@ -69,6 +72,7 @@ class Pretraining(L.LightningModule):
     [1.0, 1.0]
     """
 
+    @accept_configs
     def __init__(
         self,
         backbone: Backbone,
@@ -79,22 +83,23 @@ class Pretraining(L.LightningModule):
         on_nonfinite: Literal["skip", "stop"] = "skip",
     ) -> None:
         super().__init__()
-        self.backbone: Backbone = from_config(backbone)
-        objectives = dict(sorted(from_config(objectives).items()))
+        self.backbone, objectives = backbone, dict(sorted(objectives.items()))
         self.objectives = nn.ModuleDict(objectives)
-        self.balancer: Balancer = from_config(balancer) if balancer is not None else Fixed()
-        self.optimizer, self.on_nonfinite = optimizer, on_nonfinite
-        self.lr_schedule = LRSchedule(**lr_schedule) if isinstance(lr_schedule, dict) else lr_schedule
-        self.names = tuple(objectives)
-        self.sources = check_objectives(objectives)
+        self.balancer: Balancer = Fixed() if balancer is None else balancer
+        self.optimizer: Any = DEFAULT if optimizer is None else optimizer
+        self.lr_schedule, self.on_nonfinite = lr_schedule, on_nonfinite
+        self.names, self.sources = tuple(objectives), check_objectives(objectives)
         hyperparameters = {"backbone": self.backbone, "objectives": objectives, "balancer": self.balancer}
-        hyperparameters |= {"lr_schedule": asdict(self.lr_schedule), "on_nonfinite": on_nonfinite}
+        hyperparameters |= {"lr_schedule": asdict(lr_schedule), "on_nonfinite": on_nonfinite}
+        hyperparameters |= {"optimizer": factory_to_config(self.optimizer)}
         self.save_hyperparameters(to_config(hyperparameters), logger=False)
         self.activity = ActivityLog()
         self.tokens_read = self.steps_skipped = 0
         self.watch_every: int | None = None
         self._watched = self._built = False
         self._resumed_metrics: dict[str, Tensor] = {}
+        self.experiment: dict[str, Any] | None = None
+        self.tokenizer_files: dict[str, str] | None = None
         self.last_step: StepMetrics | None = None
         self._store: GradientStore | None = None
 
@@ -109,6 +114,7 @@ class Pretraining(L.LightningModule):
         with torch.device("cpu"):  # the Trainer's device would draw other numbers; it moves the module itself
             steps = training_steps(self.trainer, data.steps_per_epoch)
             self.build(data.vocabulary, data.seq_len, steps, target_counts=data.target_counts())
+        self.tokenizer_files = read_tokenizer_files(data.text.folder / "tokenizer")
         if self.backbone.has_frozen_decoder:
             log.info("the decoder of %s does not learn: no objective has it write", self.backbone.config.model_type)
 
@@ -154,8 +160,15 @@ class Pretraining(L.LightningModule):
         active = zip(self.names, self.balancer.active(step).tolist(), strict=True)
         self.activity.append(step, [name for name, reads in active if reads])
 
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer that it is trained with; `None` before it has met data or a checkpoint."""
+        return None if self.tokenizer_files is None else tokenizer_from_files(self.tokenizer_files)
+
     def on_fit_start(self) -> None:
-        self.trainer.callback_metrics.update({name: n.to(self.device) for name, n in self._resumed_metrics.items()})
+        trainer: Any = self.trainer
+        self.experiment = describe_experiment(self, trainer, trainer.datamodule, trainer.optimizers[0])
+        trainer.callback_metrics.update({name: n.to(self.device) for name, n in self._resumed_metrics.items()})
 
     def on_train_start(self) -> None:
         self._begin_step()
@@ -275,8 +288,7 @@ class Pretraining(L.LightningModule):
         self.log_dict(values, batch_size=1)
 
     def configure_optimizers(self) -> Any:
-        groups = parameter_groups(self, self.vocabulary.size)
-        optimizer = self.optimizer(groups) if self.optimizer else AdamW(groups, lr=1e-3, weight_decay=0.1)
+        optimizer = self.optimizer(parameter_groups(self, self.vocabulary.size))
         scheduler = self.lr_schedule.lr_scheduler(optimizer, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -284,13 +296,4 @@ class Pretraining(L.LightningModule):
         SavedState.of(self).write(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        saved = SavedState.read(checkpoint)
-        if not self._built:
-            self.backbone.load_architecture(saved.architecture)
-            self.build(saved.vocabulary, saved.seq_len, saved.steps, target_counts=saved.target_counts)
-        check_same_shapes(self.state_dict(), checkpoint["state_dict"])
-        if self._trainer is not None and self.trainer.training and saved.pending is not None:
-            resume_trainer(self.trainer, checkpoint, saved.pending)
-            self._resumed_metrics = saved.pending.callback_metrics
-        self.seed, self.tokens_read, self.steps_skipped = saved.seed, saved.tokens_read, saved.steps_skipped
-        self.activity.entries = ActivityLog(saved.activity).entries
+        restore(self, checkpoint)
