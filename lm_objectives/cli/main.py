@@ -13,7 +13,7 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.trainer import Trainer
@@ -33,13 +33,12 @@ from lm_objectives.cli.checkpoints import check_beginning, find_checkpoint
 from lm_objectives.cli.checks import check_user_classes, preflight
 from lm_objectives.cli.configs import resolve_names
 from lm_objectives.cli.messages import user_message
+from lm_objectives.cli.save_config import SaveConfig
 from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.preparation.summary import summary
 from lm_objectives.errors import expect
-from lm_objectives.files import atomic_write
-from lm_objectives.plugin import to_config
 from lm_objectives.training.checkpoint import AtomicCheckpointIO
-from lm_objectives.training.loggers import RunCSVLogger, Tracking, archive_previous_run, save_run_id
+from lm_objectives.training.loggers import Tracking
 from lm_objectives.training.module import Pretraining
 
 PROGRAM = "lm-objectives"
@@ -225,31 +224,6 @@ class CLI(LightningCLI):
                 logger.experiment.finish()  # or the next run of this process would go on in it
         if self.trainer.is_global_zero and not self.trainer.interrupted:
             print(f"run folder: {self.trainer.default_root_dir}", file=sys.stderr)
-
-
-class SaveConfig(SaveConfigCallback):
-    """Begins a run's folder once nothing can refuse it any more: sets a previous run aside and writes `config.yaml`,
-    without the checkpoint that was resumed from, and gives it to the loggers."""
-
-    def setup(self, *_: Any, **__: Any) -> None:
-        """Nothing: a run that is refused leaves the folder as it is."""
-
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        super().setup(trainer, pl_module, "fit")
-
-    def save_config(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        root = Path(trainer.default_root_dir)
-        if not trainer.ckpt_path:
-            archive_previous_run(root)
-        config = self.config.clone()
-        config.ckpt_path = None
-        config.pop("config", None)
-        with atomic_write(root / self.config_filename) as file:
-            file.write(self.parser.dump(config, skip_unset=False).encode())
-        save_run_id(str(root), trainer.loggers)
-        for logger in trainer.loggers:
-            if not isinstance(logger, RunCSVLogger):  # which has config.yaml next to its file
-                logger.log_hyperparams(to_config(config.as_dict()))
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from torch.optim import AdamW, Optimizer
 
@@ -30,6 +31,14 @@ class UnknownFactory:
             f"expected the optimizer of a run that was trained with a function, {self.name}, which a checkpoint cannot "
             "hold, found none: give it as load_from_checkpoint(path, optimizer=...)"
         )
+
+
+def make_optimizer(factory: Any, groups: list[dict[str, Any]]) -> Optimizer:
+    """The optimizer that a factory makes of groups of parameters; a checkpoint holds its settings as plain numbers."""
+    optimizer: Optimizer = factory(groups)
+    for settings in (optimizer.defaults, *optimizer.param_groups):
+        settings |= {name: value.item() for name, value in settings.items() if isinstance(value, np.generic)}
+    return optimizer
 
 
 def factory_to_config(factory: Any) -> dict[str, Any] | str:

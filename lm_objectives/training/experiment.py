@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as L
 from torch.optim import Optimizer
 
-from lm_objectives.data.datamodule import TextDataModule
+from lm_objectives.data.datamodule import TextDataModule, training_steps
 from lm_objectives.errors import InputError
 from lm_objectives.optim.factory import optimizer_path
 from lm_objectives.plugin import Plugin, all_arguments, class_path, to_config
@@ -57,7 +57,7 @@ def describe_experiment(module: Any, trainer: L.Trainer, data: TextDataModule, o
         "trainer.gradient_clip_val": trainer.gradient_clip_val or None,
         "trainer.gradient_clip_algorithm": str(getattr(algorithm, "value", algorithm)),
         "trainer.overfit_batches": trainer.overfit_batches,  # type: ignore[attr-defined]
-        _STEPS: module.steps,
+        _STEPS: training_steps(trainer, data.steps_per_epoch),
         "seed_everything": module.seed,
         _IN_PARTS: list(_in_parts(module, data)),
         **{f"windows of {name}": len(windows) for name, windows in data.training_rows().windows.items()},

@@ -23,7 +23,7 @@ from lm_objectives.data.tokenizer import read_tokenizer_files, tokenizer_from_fi
 from lm_objectives.errors import expect
 from lm_objectives.objectives.base import LossOutput, Objective, combine_losses
 from lm_objectives.optim import LRSchedule, OptimizerFactory, parameter_groups
-from lm_objectives.optim.factory import DEFAULT, factory_to_config
+from lm_objectives.optim.factory import DEFAULT, factory_to_config, make_optimizer
 from lm_objectives.plugin import to_config
 from lm_objectives.training.build import accept_configs, build_model, check_objectives
 from lm_objectives.training.checkpoint import SavedState
@@ -288,7 +288,7 @@ class Pretraining(L.LightningModule):
         self.log_dict(values, batch_size=1)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(parameter_groups(self, self.vocabulary.size))
+        optimizer = make_optimizer(self.optimizer, parameter_groups(self, self.vocabulary.size))
         scheduler = self.lr_schedule.lr_scheduler(optimizer, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
