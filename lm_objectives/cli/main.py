@@ -205,7 +205,7 @@ class CLI(LightningCLI):
         self._preflight(None)
         if self._checkpoint is None and self.trainer.is_global_zero:
             folder = self.model.backbone.pretrained
-            what = f"the weights of {folder}, untrained" if folder else "an untrained model"
+            what = f"the weights of {folder}, as they are" if folder else "an untrained model"
             _log.info("no --ckpt_path: what is scored is %s", what)
 
     def _weights(self) -> str | None:

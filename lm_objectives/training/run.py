@@ -47,10 +47,11 @@ def load_run(path: str) -> LoadedRun:
             f"expected a checkpoint whose classes can be made, found {path} with others ({reason}): "
             "run where your own classes can be imported"
         ) from error
-    if saved.tokenizer is None or saved.cache is None:
+    if saved.tokenizer is None:
         raise InputError(
             f"expected a checkpoint that holds its tokenizer at {path}, found none in it: "
             "save it from a Trainer that has the TextDataModule"
         )
-    cache = Path(saved.cache)
-    return LoadedRun(module.eval(), tokenizer_from_files(saved.tokenizer), cache if cache.is_dir() else None)
+    cache = Path(saved.cache) if saved.cache else None
+    tokenizer = tokenizer_from_files(saved.tokenizer)
+    return LoadedRun(module.eval(), tokenizer, cache if cache and cache.is_dir() else None)
