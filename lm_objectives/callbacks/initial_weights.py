@@ -54,7 +54,8 @@ class InitialWeights(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         expected, mend = "either a checkpoint to go on from or InitialWeights", "leave one out"
-        expect(not trainer.ckpt_path, expected, "both", mend)
+        resumes = bool(trainer._checkpoint_connector._loaded_checkpoint)  # `ckpt_path` also names a finder's own
+        expect(not resumes, expected, "both", mend)
         if trainer.global_step:  # fit is called again
             return
         checkpoint, saved = read_checkpoint(self.path)

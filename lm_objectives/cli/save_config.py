@@ -23,12 +23,13 @@ class SaveConfig(SaveConfigCallback):
 
     def save_config(self, trainer: Any, pl_module: Any, stage: str) -> None:
         root = Path(trainer.default_root_dir)
-        archive = None if trainer.ckpt_path else archive_previous_run(root)
+        archive = archive_previous_run(root) if trainer.global_step == 0 and not self.config.ckpt_path else None
         config = self.config.clone()
         config.ckpt_path = None
         config.pop("config", None)
-        if archive and config.weights and Path(config.weights).resolve().is_relative_to(root.resolve()):
-            config.weights = str(archive / Path(config.weights).resolve().relative_to(root.resolve()))
+        weights = Path(config.weights or "").expanduser().resolve()
+        if archive and not weights.exists():  # it was of the previous run
+            config.weights = str(archive / weights.relative_to(root.resolve()))
         with atomic_write(root / self.config_filename) as file:
             file.write(self.parser.dump(config, skip_unset=False).encode())
         save_run_id(str(root), trainer.loggers)

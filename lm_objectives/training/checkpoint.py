@@ -37,7 +37,7 @@ class SavedState:
         pending: what Lightning had still to do, `None` without a Trainer.
         tokenizer: files of the tokenizer, `None` where there never was a data module.
         cache: folder of the token cache, `None` without a data module.
-        experiment: its settings, see `training.experiment`; `None` before any training.
+        experiment: its settings, see `training.experiment`; `None` outside of a training.
     """
 
     architecture: dict[str, Any]

@@ -51,8 +51,8 @@ class Pretraining(L.LightningModule):
         backbone: the shared model.
         objectives: what it learns, by names of your choice.
         balancer: decides the weights; all 1 by default.
-        optimizer: AdamW, Adam, SGD, Adafactor, Muon or any other of torch; by default AdamW with a learning rate of
-            0.001 and weight decay 0.1. Norms and biases are not decayed.
+        optimizer: AdamW, Adam, SGD, Adafactor, Muon or any other of torch, as a class or a `functools.partial`; by
+            default AdamW with a learning rate of 0.001 and weight decay 0.1. Norms and biases are not decayed.
         lr_schedule: warmup and decay of the learning rate.
         on_nonfinite: what a step does in which a loss or a gradient is infinite or NaN: skip leaves weights, optimizer
             and balancer as they are; stop ends the training with an error.
@@ -89,10 +89,14 @@ class Pretraining(L.LightningModule):
         self.optimizer: Any = DEFAULT if optimizer is None else optimizer
         self.lr_schedule, self.on_nonfinite = lr_schedule, on_nonfinite
         self.names, self.sources = tuple(objectives), check_objectives(objectives)
-        hyperparameters = {"backbone": self.backbone, "objectives": objectives, "balancer": self.balancer}
-        hyperparameters |= {"lr_schedule": asdict(lr_schedule), "on_nonfinite": on_nonfinite}
-        hyperparameters |= {"optimizer": factory_to_config(self.optimizer)}
-        self.save_hyperparameters(to_config(hyperparameters), logger=False)
+        parts = {
+            "backbone": backbone,
+            "objectives": objectives,
+            "balancer": self.balancer,
+            "on_nonfinite": on_nonfinite,
+        }
+        settings = {"optimizer": factory_to_config(self.optimizer), "lr_schedule": asdict(lr_schedule)}
+        self.save_hyperparameters(to_config(parts | settings), logger=False)
         self.activity = ActivityLog()
         self.tokens_read = self.steps_skipped = 0
         self.watch_every: int | None = None
@@ -107,6 +111,7 @@ class Pretraining(L.LightningModule):
 
     def configure_model(self) -> None:
         """Make backbone, heads and balancer from the data module's vocabulary; from the same seed on every rank."""
+        self.experiment = None  # of another fit, from which a learning-rate finder would not go on
         if self._built or self._trainer is None:
             return
         data = self.trainer.datamodule  # type: ignore[attr-defined]

@@ -35,8 +35,7 @@ def restore(module: Any, checkpoint: dict[str, Any]) -> None:
     if resumes and saved.pending is not None:
         resume_trainer(trainer, checkpoint, saved.pending)
         module._resumed_metrics = saved.pending.callback_metrics
-    for name in ("experiment", "tokens_read", "steps_skipped"):
-        setattr(module, name, getattr(saved, name))
+    module.tokens_read, module.steps_skipped = saved.tokens_read, saved.steps_skipped
     module.tokenizer_files = saved.tokenizer or module.tokenizer_files
     module.activity.entries = ActivityLog(saved.activity).entries
     for name in module.names:  # baselines are those of the text that it was trained on, whatever it was built for
