@@ -89,14 +89,9 @@ class Pretraining(L.LightningModule):
         self.optimizer: Any = DEFAULT if optimizer is None else optimizer
         self.lr_schedule, self.on_nonfinite = lr_schedule, on_nonfinite
         self.names, self.sources = tuple(objectives), check_objectives(objectives)
-        parts = {
-            "backbone": backbone,
-            "objectives": objectives,
-            "balancer": self.balancer,
-            "on_nonfinite": on_nonfinite,
-        }
-        settings = {"optimizer": factory_to_config(self.optimizer), "lr_schedule": asdict(lr_schedule)}
-        self.save_hyperparameters(to_config(parts | settings), logger=False)
+        kept = {"backbone": backbone, "objectives": objectives, "balancer": self.balancer, "on_nonfinite": on_nonfinite}
+        kept |= {"optimizer": factory_to_config(self.optimizer), "lr_schedule": asdict(lr_schedule)}
+        self.save_hyperparameters(to_config(kept), logger=False)
         self.activity = ActivityLog()
         self.tokens_read = self.steps_skipped = 0
         self.watch_every: int | None = None
