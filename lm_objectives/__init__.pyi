@@ -47,7 +47,12 @@ from .balancers import (
 from .balancers import (
     Uncertainty as Uncertainty,
 )
-from .callbacks import GradientConflict as GradientConflict
+from .callbacks import (
+    GradientConflict as GradientConflict,
+)
+from .callbacks import (
+    InitialWeights as InitialWeights,
+)
 from .corruptions.base import Corruption as Corruption
 from .corruptions.causal_lm import NextToken as NextToken
 from .corruptions.causal_lm import next_token_labels as next_token_labels

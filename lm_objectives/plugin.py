@@ -6,6 +6,7 @@ Checkpoints hold this instead of pickled objects, so that they load with `weight
 import functools
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
@@ -17,6 +18,8 @@ from torch import Tensor
 
 import lm_objectives
 from lm_objectives.errors import InputError, expect
+
+_MEND = "give a checkpoint as it was written, with classes from modules, not from a script"
 
 
 def plain(value: Any) -> Any:
@@ -115,12 +118,7 @@ def to_config(value: Any) -> Any:
     {'class_path': 'lm_objectives.CausalLM', 'init_args': {'share': 2.0}}
     """
     if isinstance(value, Plugin):
-        kind, arguments = type(value), value.__dict__.get("_arguments", {})
-        if is_dataclass(value):
-            arguments = {field.name: getattr(value, field.name) for field in fields(value) if field.init}
-        public = getattr(lm_objectives, kind.__name__, None) is kind
-        path = f"lm_objectives.{kind.__name__}" if public else f"{kind.__module__}.{kind.__qualname__}"
-        return {"class_path": path, "init_args": to_config(arguments)}
+        return {"class_path": class_path(type(value)), "init_args": to_config(_given(value))}
     value = plain(value)
     if isinstance(value, dict):
         return {str(key): to_config(item) for key, item in value.items()}
@@ -129,7 +127,34 @@ def to_config(value: Any) -> Any:
     for number in (bool, int, float):
         if isinstance(value, number):
             return number(value)  # also of a class derived from it, such as an enumeration
-    return value if value is None else str.__str__(value) if isinstance(value, str) else str(value)
+    if value is None or isinstance(value, str):
+        return value if value is None else str.__str__(value)
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))  # which another process has elsewhere
+
+
+def class_path(kind: type) -> str:
+    """The import path of a class, by which `find_class` finds it."""
+    public = getattr(lm_objectives, kind.__name__, None) is kind
+    return f"lm_objectives.{kind.__name__}" if public else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def all_arguments(plugin: Plugin) -> dict[str, Any]:
+    """The arguments that a plug-in was made with, and the defaults of those that were left out."""
+    defaults: dict[str, Any] = {}
+    for kind in type(plugin).__mro__:
+        if "__init__" in vars(kind):
+            parameters = inspect.signature(kind).parameters.values()
+            found = {p.name: p.default for p in parameters if p.default is not p.empty}
+            defaults = found | defaults
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):  # hands nothing on to the next class
+                break
+    return defaults | _given(plugin)
+
+
+def _given(plugin: Plugin) -> dict[str, Any]:
+    if is_dataclass(plugin):
+        return {field.name: getattr(plugin, field.name) for field in fields(plugin) if field.init}
+    return dict(plugin.__dict__.get("_arguments", {}))
 
 
 def from_config(description: Any, kind: type = Plugin) -> Any:
@@ -147,10 +172,8 @@ def from_config(description: Any, kind: type = Plugin) -> Any:
     """
     if isinstance(description, dict) and set(description) == {"class_path", "init_args"}:
         path, arguments = description["class_path"], from_config(description["init_args"])
-        found = _find_class(path)
-        mend = "give a checkpoint as it was written, with classes from modules, not from a script"
-        expect(issubclass(found, kind), f"a class that inherits from {kind.__name__}", path, mend)
-        expect(isinstance(arguments, dict), f"arguments of {path} by name", repr(arguments), mend)
+        found = find_class(path, kind)
+        expect(isinstance(arguments, dict), f"arguments of {path} by name", repr(arguments), _MEND)
         try:
             return found(**arguments)
         except InputError as error:
@@ -158,7 +181,7 @@ def from_config(description: Any, kind: type = Plugin) -> Any:
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             raise InputError(
-                f"expected arguments that {path} can be made with, found others ({reason}): {mend}"
+                f"expected arguments that {path} can be made with, found others ({reason}): {_MEND}"
             ) from error
     if isinstance(description, dict):
         return {key: from_config(item, kind) for key, item in description.items()}
@@ -184,8 +207,12 @@ def import_modules(names: str | Iterable[str]) -> None:
             ) from error
 
 
-def _find_class(path: Any) -> type:
-    """The class of a path, from this package or from a module that is imported already; `object` where it is none."""
+def find_class(path: Any, kind: type) -> Any:
+    """The class of a path, from this package or from a module that is imported already.
+
+    Raises:
+        InputError: when it names anything but a subclass of `kind`, or is of a module that is not imported.
+    """
     module, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")
     if module.split(".")[0] == lm_objectives.__name__:
         try:
@@ -197,4 +224,6 @@ def _find_class(path: Any) -> type:
         mend = f"where you trust it, name it with --import_module {module}, or import it first in Python"
         expect(not module or imported is not None, "classes of modules that are imported", path, mend)
         found = vars(imported).get(name) if imported else None  # `getattr` might import, where a module is lazy
-    return found if isinstance(found, type) else object
+    valid = isinstance(found, type) and issubclass(found, kind)
+    expect(valid, f"a class that inherits from {kind.__name__}", path, _MEND)
+    return found

@@ -76,11 +76,6 @@ def interpolate(points: Sequence[tuple[float, float]], step: int, between: Inter
     return points[-1][1]
 
 
-def depends_on_length(value: Schedulable) -> bool:
-    """Whether a value depends on how long the training is."""
-    return any(isinstance(when, float) and when > 0 for when, _ in _as_points(value))
-
-
 def check_schedulable(value: Schedulable, check: Callable[[float], None], what: str) -> None:
     """Raise for a number, or points, out of range; the arguments are those of `check_points`."""
     check_points(_as_points(value), check, what)

@@ -7,7 +7,6 @@ import pytest
 from lm_objectives.errors import InputError
 from lm_objectives.schedules import (
     check_schedulable,
-    depends_on_length,
     fraction_to_step,
     interpolate,
     points_at_steps,
@@ -54,14 +53,6 @@ def test_a_number_stays_and_points_are_followed_in_a_line() -> None:
         [0.3, 0.2, 0.1]
     )
     assert value_at([[0, 128], [0.5, 512]], 99, 200, "share", "step") == 128
-
-
-@pytest.mark.parametrize(
-    ("value", "depends"),
-    [(0.3, False), (2.0, False), ([[0, 0.3], [50, 0.1]], False), ([[0.0, 0.3]], False), ([[0, 0.3], [0.5, 0.1]], True)],
-)
-def test_only_fractions_above_zero_depend_on_the_length(value: object, depends: bool) -> None:
-    assert depends_on_length(value) is depends
 
 
 @pytest.mark.parametrize("value", [0.5, 1.0, [[0, 0.5]], [[0, 0.0], [0.5, 1.0], [1.0, 0.5]]])

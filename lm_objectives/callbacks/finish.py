@@ -7,9 +7,12 @@ import lightning.pytorch as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lm_objectives.callbacks.interrupt import last_checkpoint
+from lm_objectives.training.experiment import settings_in_parts
 from lm_objectives.training.resume import end_epoch
 
 _log = logging.getLogger("lm_objectives")
+
+_HIGHER = "a higher trainer.max_steps goes on from them"
 
 
 class FinalCheckpoint(L.Callback):
@@ -25,11 +28,13 @@ class FinalCheckpoint(L.Callback):
 class FinalValidation(L.Callback):
     """Validates and ends the epoch where a run that is resumed at its last step had not; the Trainer just returns."""
 
-    def on_fit_end(self, trainer: L.Trainer, *_: Any) -> None:
+    def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         loop: Any = trainer.fit_loop
         if not loop.restarting:  # something was trained
             return
-        _log.info("all %d steps are done: a higher trainer.max_steps goes on from them", trainer.global_step)
+        parts = ", ".join(settings_in_parts(pl_module.experiment))
+        further = f"--weights begins a new run, since {parts} goes by parts of them" if parts else _HIGHER
+        _log.info("all %d steps are done: %s", trainer.global_step, further)
         trainer.strategy.model_to_device()  # the Trainer has moved it to the CPU
         validation, epoch = loop.epoch_loop.val_loop, loop.epoch_progress.current
         if validation.batch_progress.total.ready > validation.batch_progress.total.processed:

@@ -8,6 +8,8 @@ from typing import Any
 
 import lightning.pytorch as L
 
+from lm_objectives.callbacks.initial_weights import InitialWeights
+
 
 class GracefulInterrupt(L.Callback):
     """The first Ctrl-C ends the step that is running, saves `checkpoints/last.ckpt` and prints how to resume.
@@ -38,8 +40,10 @@ class GracefulInterrupt(L.Callback):
         path = last_checkpoint(trainer)
         trainer.save_checkpoint(path)
         if trainer.is_global_zero:
+            begun = any(isinstance(callback, InitialWeights) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+            place = " in place of --weights" if begun else ""
             print(
-                f"\nstopped after step {trainer.global_step}; the same command with --ckpt_path last goes on "
+                f"\nstopped after step {trainer.global_step}; the same command with --ckpt_path last{place} goes on "
                 f"from {os.path.relpath(path)}",
                 file=sys.stderr,
             )
@@ -58,6 +62,6 @@ class GracefulInterrupt(L.Callback):
 
 
 def last_checkpoint(trainer: L.Trainer) -> Path:
-    """The path of the checkpoint that `--ckpt_path last` resumes from."""
+    """Where a run that is stopped, or done, leaves the checkpoint that `--ckpt_path last` resumes from."""
     folder = getattr(trainer.checkpoint_callback, "dirpath", None)
     return Path(folder or Path(trainer.default_root_dir) / "checkpoints") / "last.ckpt"

@@ -28,6 +28,7 @@ settings that are given most often:
   --model.backbone.model_type TYPE            --model.backbone.config.hidden_size, …
   --trainer.max_steps N                       --trainer.devices, --trainer.precision, --trainer.default_root_dir
   --ckpt_path last                            go on from the run's last checkpoint
+  --weights PATH                              begin a new run with the weights of a checkpoint
   --print_config                              write all settings as YAML
 
 All settings follow, by group: options, model, backbone, lr_schedule, data, tracking, and last Lightning's Trainer.

@@ -15,6 +15,7 @@ import lightning.pytorch as L
 from torch.optim import Optimizer
 
 from lm_objectives.balancers import Balancer
+from lm_objectives.callbacks.initial_weights import match_weights
 from lm_objectives.cli.arguments import Setting
 from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.tokenizer import load_tokenizer
@@ -22,22 +23,29 @@ from lm_objectives.data.trainer import training_steps
 from lm_objectives.errors import InputError, expect
 from lm_objectives.objectives import Objective
 from lm_objectives.plugin import to_config
-from lm_objectives.training.checkpoint import SavedState, check_same_shapes, read_checkpoint
+from lm_objectives.training.checkpoint import check_same_shapes, read_checkpoint
+from lm_objectives.training.experiment import check_backbone, check_experiment, check_tokenizer, describe_experiment
 from lm_objectives.training.module import Pretraining
 
 _log = logging.getLogger("lm_objectives")
 
 
 def preflight(
-    module: Pretraining, data: TextDataModule, trainer: L.Trainer, checkpoint: str | None, goes_on: bool
+    module: Pretraining,
+    data: TextDataModule,
+    trainer: L.Trainer,
+    checkpoint: str | None,
+    weights: str | None,
+    goes_on: bool,
 ) -> None:
-    """Build a copy of everything, in shapes alone, and read the checkpoint that a run goes on from.
+    """Build a copy of everything, in shapes alone, and read the checkpoint that a run goes on from or begins with.
 
     Args:
         module: the module that will be trained or scored.
         data: its data module.
         trainer: its trainer.
         checkpoint: the checkpoint that is read, if any.
+        weights: the checkpoint whose weights a new run begins with, if any.
         goes_on: whether it trains, from the checkpoint on if there is one.
 
     Raises:
@@ -74,15 +82,29 @@ def preflight(
     trial.lr_schedule.factor(0, trial.steps)
     trial.weights(0)
     _check_monitors(trial, trainer)
+    optimizer = _make_optimizer(trial)
+    files = data.text.tokenizer_files
+    if checkpoint and read and saved:
+        check_tokenizer(saved, files, data.vocabulary, checkpoint)
+        if goes_on and saved.experiment is not None:
+            now = describe_experiment(trial, trainer, data, optimizer)
+            check_experiment(now, saved.experiment, f"--weights {checkpoint} in place of --ckpt_path")
+        check_backbone(trial.backbone.architecture(), saved.architecture)
+        check_same_shapes(trial.state_dict(), read["state_dict"])
+    if weights:
+        read, saved = read_checkpoint(weights)
+        check_tokenizer(saved, files, data.vocabulary, weights)
+        match_weights(trial.state_dict(), read["state_dict"], weights)
+
+
+def _make_optimizer(trial: Pretraining) -> Optimizer:
     try:
-        trial.configure_optimizers()
+        optimizer: Optimizer = trial.configure_optimizers()["optimizer"]
     except (TypeError, ValueError) as error:
         if isinstance(error, InputError) or not _raised_in_torch(error):
             raise
         raise InputError(f"expected an optimizer that can be made, found {error}: change model.optimizer") from error
-    if checkpoint and read and saved:
-        check_same_shapes(trial.state_dict(), read["state_dict"])
-        _check_rows(saved, data, checkpoint, goes_on)
+    return optimizer
 
 
 def _check_tokens(pretrained: str, folder: Path) -> None:
@@ -96,25 +118,6 @@ def _check_tokens(pretrained: str, folder: Path) -> None:
                 f"expected the tokenizer in {pretrained}, found another one, whose token {number} is not {token!r}: "
                 f"set data.tokenizer to {pretrained}"
             )
-
-
-def _check_rows(saved: SavedState, data: TextDataModule, checkpoint: str, goes_on: bool) -> None:
-    """Raise where a checkpoint was trained on other tokens, or would go on with other rows than it began with."""
-    file, files = "tokenizer.json", data.text.tokenizer_files
-    if ((saved.tokenizer or files)[file], saved.vocabulary) != (
-        files[file],
-        data.vocabulary,
-    ):  # the other files tell where it was loaded from, too
-        raise InputError(
-            f"expected the tokenizer that {checkpoint} was trained with, found another one: give the corpus, "
-            "data.tokenizer and data.split_seed of its run, or the folder of its tokenizer as data.tokenizer"
-        )
-    if not goes_on:
-        return
-    now = data.identity()
-    for name, value in (saved.rows or now).items():
-        mend = "with another one rows would be read twice or never"
-        expect(now.get(name) == value, f"the {name} of the run that goes on, {value}", now.get(name), mend)
 
 
 def _check_monitors(module: Pretraining, trainer: L.Trainer) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.trainer import Trainer
@@ -23,24 +23,27 @@ import lm_objectives.balancers
 import lm_objectives.objectives  # noqa: F401 (makes short class names known)
 from lm_objectives.callbacks.curves import Curves
 from lm_objectives.callbacks.finish import FinalCheckpoint, FinalValidation
-from lm_objectives.callbacks.interrupt import GracefulInterrupt, last_checkpoint
+from lm_objectives.callbacks.initial_weights import InitialWeights
+from lm_objectives.callbacks.interrupt import GracefulInterrupt
 from lm_objectives.callbacks.progress import Progress
 from lm_objectives.callbacks.throughput import Throughput
 from lm_objectives.callbacks.validation_table import ValidationTable
 from lm_objectives.cli.arguments import Parser, check_known, read_settings, reset_changed_plugins
+from lm_objectives.cli.checkpoints import check_beginning, find_checkpoint
 from lm_objectives.cli.checks import check_user_classes, preflight
 from lm_objectives.cli.configs import resolve_names
 from lm_objectives.cli.messages import user_message
+from lm_objectives.cli.save_config import SaveConfig
 from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.preparation.summary import summary
-from lm_objectives.errors import InputError, expect
-from lm_objectives.files import atomic_write
-from lm_objectives.plugin import to_config
+from lm_objectives.errors import expect
 from lm_objectives.training.checkpoint import AtomicCheckpointIO
-from lm_objectives.training.loggers import RunCSVLogger, Tracking, archive_previous_run, save_run_id
+from lm_objectives.training.loggers import Tracking
 from lm_objectives.training.module import Pretraining
 
 PROGRAM = "lm-objectives"
+
+_log = logging.getLogger("lm_objectives")
 
 _DEFAULTS: dict[str, Any] = {  # of the trainer, where Lightning's own suit epochs and vision
     "log_every_n_steps": 10,
@@ -49,6 +52,11 @@ _DEFAULTS: dict[str, Any] = {  # of the trainer, where Lightning's own suit epoc
     "num_sanity_val_steps": 0,
     "enable_model_summary": False,
 }
+
+_WEIGHTS = (
+    "Checkpoint whose weights a new run begins with: the backbone, and heads by their objectives' names; fit alone. "
+    "Steps, schedule, optimizer, balancer and rows begin anew."
+)
 
 _USAGE = {"usage": "%(prog)s [--config FILE ...] [--SETTING VALUE ...]"}
 
@@ -130,16 +138,20 @@ class CLI(LightningCLI):
         settings = list(read_settings(rest))
         check_known(settings, self._parser(command).keys())  # type: ignore[attr-defined]
         check_user_classes(settings)
+        check_beginning(command, settings)
         self.config = parser.parse_args([command, *reset_changed_plugins(rest, settings)])
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_class_arguments(Tracking, "tracking")
+        parser.add_argument("--weights", type=str | None, help=_WEIGHTS)
 
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration to the user: a checkpoint's is not mixed in."""
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        if subcommand != "prepare":
+            kwargs["ckpt_path"] = self._checkpoint
         return {**kwargs, "verbose": False} if subcommand == "validate" else kwargs  # `ValidationTable`'s is enough
 
     def _set_seed(self) -> None:
@@ -172,6 +184,8 @@ class CLI(LightningCLI):
             kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
         if self.subcommand == "fit":
             own.append(Curves())
+            if weights := self._weights():
+                own.append(InitialWeights(weights))
             keeps = trainer.enable_checkpointing is not False and not trainer.fast_dev_run
             if keeps and not any(isinstance(c, ModelCheckpoint) for c in given):
                 own.append(ModelCheckpoint(save_last=True, enable_version_counter=False))
@@ -188,29 +202,24 @@ class CLI(LightningCLI):
             raise MisconfigurationException(str(error)) from error
 
     def before_fit(self) -> None:
-        self._preflight()
-        root = self.trainer.default_root_dir
-        quick = self._get(self.config, "trainer").fast_dev_run
-        if self.trainer.is_global_zero and not quick:
-            if not self._get(self.config, "ckpt_path"):
-                archive_previous_run(Path(root))
-            Path(root).mkdir(parents=True, exist_ok=True)
-            save_run_id(root, self.trainer.loggers)
+        self._preflight(self._weights())
 
     def before_validate(self) -> None:
-        self._preflight()
+        self._preflight(None)
+        if self._checkpoint is None and self.trainer.is_global_zero:
+            folder = self.model.backbone.pretrained
+            what = f"the weights of {folder}, as they are" if folder else "an untrained model"
+            _log.info("no --ckpt_path: what is scored is %s", what)
 
-    def _preflight(self) -> None:
-        path = self._get(self.config, "ckpt_path")
-        last = last_checkpoint(self.trainer)
-        if path == "last" and last.is_file():
-            path = str(last)
-        elif path == "last" and not any(Path(self.trainer.default_root_dir).glob("**/last*.ckpt")):
-            raise InputError(
-                f"expected a checkpoint to go on from at {last}, found none: leave --ckpt_path out to start"
-            )
-        checkpoint = None if path in (None, "last", "hpc", "registry") else path  # Lightning finds these itself
-        preflight(self.model, self.datamodule, self.trainer, checkpoint, goes_on=self.subcommand == "fit")
+    def _weights(self) -> str | None:
+        """The checkpoint that a new run begins with."""
+        return None if self._get(self.config, "ckpt_path") else self._get(self.config, "weights")
+
+    def _preflight(self, weights: str | None) -> None:
+        trains = self.subcommand == "fit"
+        self._checkpoint = find_checkpoint(self._get(self.config, "ckpt_path"), self.trainer, trains)
+        read = None if self._checkpoint in ("hpc", "registry") else self._checkpoint  # Lightning finds these itself
+        preflight(self.model, self.datamodule, self.trainer, read, weights, goes_on=trains)
 
     def after_fit(self) -> None:
         for logger in self.trainer.loggers:
@@ -218,20 +227,6 @@ class CLI(LightningCLI):
                 logger.experiment.finish()  # or the next run of this process would go on in it
         if self.trainer.is_global_zero and not self.trainer.interrupted:
             print(f"run folder: {self.trainer.default_root_dir}", file=sys.stderr)
-
-
-class SaveConfig(SaveConfigCallback):
-    """Writes `config.yaml`, without the checkpoint that was resumed from, and gives it to the loggers."""
-
-    def save_config(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        config = self.config.clone()
-        config.ckpt_path = None
-        config.pop("config", None)
-        with atomic_write(Path(trainer.default_root_dir, self.config_filename)) as file:
-            file.write(self.parser.dump(config, skip_unset=False).encode())
-        for logger in trainer.loggers:
-            if not isinstance(logger, RunCSVLogger):  # which has config.yaml next to its file
-                logger.log_hyperparams(to_config(config.as_dict()))
 
 
 def _as_list(value: Any) -> list[Any]:

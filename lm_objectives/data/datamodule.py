@@ -31,8 +31,7 @@ from lm_objectives.data.trainer import (
     validate_each_objective,
 )
 from lm_objectives.errors import InputError, expect
-from lm_objectives.plugin import takes_plain, to_config
-from lm_objectives.schedules import depends_on_length
+from lm_objectives.plugin import takes_plain
 from lm_objectives.views import Vocabulary
 
 
@@ -194,29 +193,6 @@ class TextDataModule(L.LightningDataModule):
     def _plan(self, activity: ActivityLog | None = None, repeat: int | None = None) -> RowPlan:
         rows, multiple = self.global_batch_size, self.batch_multiple
         return RowPlan(self._sources, rows, multiple, activity, self.settings.steps, repeat)
-
-    def identity(self) -> dict[str, Any]:
-        """The settings without which a resumed run would read rows twice or never, as plain data."""
-        settings, shares = self.settings, self.plan.shares
-        return dict(
-            to_config(
-                {
-                    "data.global_batch_size": self.global_batch_size,
-                    "data.batch_multiple": self.plan.batch_multiple,
-                    "data.seed": self.seed,
-                    "data.split_seed": self.split_seed,
-                    "data.validation_share": self.validation_share,
-                    "data.language": self.language,
-                    "data.corpus": self.text.identity,
-                    "data.seq_len": self.seq_len_schedule,
-                    "data.packing": settings.packing,
-                    "data.corpus_weights": settings.rates,
-                    "shares": shares,
-                    "rows of an epoch": {name: len(windows) for name, windows in self.training_rows().windows.items()},
-                    "trainer.max_steps": settings.steps if any(map(depends_on_length, shares.values())) else None,
-                }
-            )
-        )
 
     def check(self, trainer: L.Trainer) -> None:
         """Raise where rows cannot be made in the way that a trainer's settings ask for."""

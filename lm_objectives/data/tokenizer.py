@@ -246,6 +246,12 @@ def read_tokenizer_files(folder: str | Path) -> dict[str, str]:
     return {path.name: path.read_text(encoding="utf-8") for path in files if path.is_file()}
 
 
+def same_tokens(one: Mapping[str, str] | None, other: Mapping[str, str] | None) -> bool:
+    """Whether the files of two tokenizers make the same tokens of text, as far as both are known."""
+    file = TOKENIZER_FILES[0]  # the others tell where it was loaded from, too
+    return one is None or other is None or one.get(file) == other.get(file)
+
+
 def tokenizer_from_files(files: Mapping[str, str]) -> "PreTrainedTokenizerFast":
     """The tokenizer that `read_tokenizer_files` wrote down.
 

@@ -7,9 +7,9 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from lm_objectives.optim.adafactor import Adafactor
 from lm_objectives.optim.lr_schedule import LRSchedule
 from lm_objectives.optim.muon import Muon
-from lm_objectives.optim.param_groups import parameter_groups, with_plain_settings
+from lm_objectives.optim.param_groups import parameter_groups
 
-__all__ = ["Adafactor", "LRSchedule", "Muon", "OptimizerFactory", "parameter_groups", "with_plain_settings"]
+__all__ = ["Adafactor", "LRSchedule", "Muon", "OptimizerFactory", "parameter_groups"]
 
 TESTED_OPTIMIZERS = (AdamW, Adam, SGD, Adafactor, Muon)
 """Optimizers that the package is tested with. Any other of torch, or a class of the user's own, can be set as well."""

@@ -142,7 +142,7 @@ class LRSchedule:
 
     def lr_scheduler(self, optimizer: Optimizer, steps: int) -> LambdaLR:
         """A scheduler that multiplies each group's own learning rate; step it once an optimizer step."""
-        return LambdaLR(optimizer, lambda step: self.factor(step, steps))
+        return LambdaLR(optimizer, lambda step: float(self.factor(step, steps)))
 
 
 def _check_length(name: str, value: int | float) -> None:

@@ -4,14 +4,12 @@ from collections.abc import Iterator
 from operator import attrgetter
 from typing import Any
 
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.errors import InputError
 from lm_objectives.objectives.base import Objective
-from lm_objectives.plugin import plain
 
 
 def parameter_groups(module: nn.Module, vocabulary: int) -> list[dict[str, Any]]:
@@ -76,15 +74,6 @@ def parameter_groups(module: nn.Module, vocabulary: int) -> list[dict[str, Any]]
             group = "transposed" if id(parameter) in transposed else "matrix"
         groups[group]["params"].append(parameter)
     return [group for group in groups.values() if group["params"]]
-
-
-def with_plain_settings(optimizer: Optimizer) -> Optimizer:
-    """The optimizer, numbers of numpy in its settings made Python's own, so that its state is plain data."""
-    for group in optimizer.param_groups:
-        group |= {
-            name: plain(value) for name, value in group.items() if name != "params" and not isinstance(value, Tensor)
-        }
-    return optimizer
 
 
 def _outputs(part: nn.Module) -> Iterator[nn.Parameter]:

@@ -12,6 +12,7 @@ from lm_objectives.backbone.config import check_seq_len
 from lm_objectives.balancers.base import Balancer
 from lm_objectives.corruptions.random import derive_seed
 from lm_objectives.data.plan import ObjectiveRows, check_row_sharing
+from lm_objectives.data.tokenizer import same_tokens
 from lm_objectives.errors import InputError, expect
 from lm_objectives.objectives.base import Objective, load_pretrained_heads
 from lm_objectives.views import Vocabulary
@@ -19,8 +20,6 @@ from lm_objectives.views import Vocabulary
 if TYPE_CHECKING:
     from lm_objectives.data.datamodule import TextDataModule
     from lm_objectives.training.module import Pretraining
-
-_TOKENS = "tokenizer.json"  # the other files tell where it was loaded from, too
 
 
 def check_objectives(objectives: Mapping[str, Objective]) -> dict[str, ObjectiveRows]:
@@ -72,10 +71,8 @@ def build_model(
 
 def check_data(module: "Pretraining", data: "TextDataModule") -> None:
     """Raise where a module that is made cannot read data: of another tokenizer, or of rows that are too long for it."""
-    found = data.text.tokenizer_files
-    own = module.tokenizer_files or found
     expect(
-        (own.get(_TOKENS), module.vocabulary) == (found.get(_TOKENS), data.vocabulary),
+        same_tokens(module.tokenizer_files, data.text.tokenizer_files) and module.vocabulary == data.vocabulary,
         f"data with the tokenizer that the module was made for, of {module.vocabulary.size} tokens",
         f"another one, of {data.vocabulary.size}",
         "give its folder as data.tokenizer, or make a new module",

@@ -2,8 +2,7 @@
 
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +12,9 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 
-from lm_objectives.backbone.backbone import Backbone
-from lm_objectives.balancers.base import Balancer
-from lm_objectives.data.plan import ActivityLog
 from lm_objectives.errors import InputError, expect
 from lm_objectives.files import atomic_write
-from lm_objectives.objectives.base import Objective
-from lm_objectives.optim import LRSchedule
-from lm_objectives.plugin import from_config
-from lm_objectives.training.resume import PendingWork, find_pending, resume_trainer
+from lm_objectives.training.resume import PendingWork, find_pending
 from lm_objectives.views import Vocabulary
 
 if TYPE_CHECKING:
@@ -46,9 +39,9 @@ class SavedState:
         target_counts: by objective, how often each target is right in training rows, for those that have baselines.
         activity: from which steps on which objectives read rows, see `data.plan.ActivityLog`.
         pending: what Lightning had still to do, `None` without a Trainer.
-        tokenizer: files of the tokenizer, `None` without a data module.
+        tokenizer: files of the tokenizer, `None` where there never was a data module.
         cache: folder of the token cache, `None` without a data module.
-        rows: what rows depend on, see `TextDataModule.identity`; `None` without a data module.
+        experiment: its settings, see `training.experiment`; `None` outside of a training.
     """
 
     architecture: dict[str, Any]
@@ -63,13 +56,13 @@ class SavedState:
     pending: PendingWork | None
     tokenizer: dict[str, str] | None
     cache: str | None
-    rows: dict[str, Any] | None
+    experiment: dict[str, Any] | None
 
     @classmethod
     def of(cls, module: Any) -> "SavedState":
         """The state of a `Pretraining` module and of its Trainer, if it has one."""
         trainer, data = module._trainer, getattr(module._trainer, "datamodule", None)
-        own = ("vocabulary", "seq_len", "steps", "seed", "tokens_read", "steps_skipped")
+        own = ("vocabulary", "seq_len", "steps", "seed", "tokens_read", "steps_skipped", "experiment")
         return cls(
             **{name: getattr(module, name) for name in own},
             architecture=module.backbone.architecture(),
@@ -78,7 +71,6 @@ class SavedState:
             pending=None if trainer is None else find_pending(trainer),
             tokenizer=module.tokenizer_files,
             cache=None if data is None else str(data.text.folder),
-            rows=None if data is None else data.identity(),
         )
 
     def write(self, checkpoint: dict[str, Any]) -> None:
@@ -143,57 +135,6 @@ def read_checkpoint(path: Any, use: "Use" = "file") -> tuple[dict[str, Any], Sav
 def _is_cut(file: Path) -> bool:
     with file.open("rb") as start:
         return start.read(2) == b"PK" and not zipfile.is_zipfile(file)
-
-
-@contextmanager
-def made_from(key: str, path: Any = "") -> Iterator[None]:
-    """Turn what a model raises that is made of a checkpoint into one line, which names the key that it is made of."""
-    where = f"{key} in the checkpoint{f' at {path}' if path else ''}"
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
-    except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise InputError(
-            f"expected {where} that a model can be made of, found another ({reason}): use one as it was written, with "
-            "classes of yours as they were then"
-        ) from error
-
-
-def make_parts(checkpoint: Mapping[str, Any], path: Any = "") -> dict[str, Any]:
-    """What a checkpoint's hyperparameters make a `Pretraining` module of: plug-ins and schedule.
-
-    Raises:
-        InputError: where they cannot be made, or are of modules that are not imported (see `plugin.from_config`).
-    """
-    settings = checkpoint["hyper_parameters"]
-    kinds: dict[str, type] = {"backbone": Backbone, "objectives": Objective, "balancer": Balancer}
-    with made_from("hyper_parameters", path):
-        parts = {name: from_config(settings[name], kind) for name, kind in kinds.items()}
-    return parts | {"lr_schedule": LRSchedule(**settings["lr_schedule"])}
-
-
-def restore(module: Any, checkpoint: dict[str, Any]) -> None:
-    """Give a `Pretraining` module what a checkpoint holds besides its weights; build it where it is not.
-
-    Raises:
-        InputError: where the checkpoint is none of this model, or not as it was written.
-    """
-    trainer = module._trainer
-    goes_on = trainer is not None and trainer.training
-    saved = SavedState.read(checkpoint, use="resume" if goes_on else "module" if trainer is None else "file")
-    if not module._built:
-        with made_from("lm_objectives.architecture"):
-            module.backbone.load_architecture(saved.architecture)
-            module.build(saved.vocabulary, saved.seq_len, saved.steps, target_counts=saved.target_counts)
-        module.tokenizer_files = saved.tokenizer
-    check_same_shapes(module.state_dict(), checkpoint["state_dict"])
-    if goes_on and saved.pending is not None:
-        module._ends_epoch = resume_trainer(trainer, checkpoint, saved.pending)
-        module._resumed_metrics = saved.pending.callback_metrics
-    module.seed, module.tokens_read, module.steps_skipped = saved.seed, saved.tokens_read, saved.steps_skipped
-    module.activity.entries = ActivityLog(saved.activity).entries
 
 
 def check_same_shapes(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:

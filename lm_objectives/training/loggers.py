@@ -99,16 +99,21 @@ def save_run_id(root: str, loggers: list[Logger]) -> None:
                 file.write(f"{logger.version}\n".encode())
 
 
-def archive_previous_run(root: Path) -> None:
-    """Move the files of a previous run in the folder into `previous/N`, so that runs are neither mixed nor lost."""
+def archive_previous_run(root: Path) -> Path | None:
+    """Move the files of a previous run in the folder into `previous/N`, so that runs are neither mixed nor lost.
+
+    Returns:
+        The folder that they are in now, if there was one.
+    """
     if not (root / "metrics.csv").exists() and not (root / "checkpoints").exists():
-        return
+        return None
     archive = next(path for n in count(1) if not (path := root / "previous" / str(n)).exists())
     archive.mkdir(parents=True)
     for name in _FILES:
         if (root / name).exists():
             shutil.move(root / name, archive / name)
     _log.info("the previous run in %s is now in %s", root, archive)
+    return archive
 
 
 Row = dict[str, Any]

@@ -20,17 +20,21 @@ from lm_objectives.corruptions.random import derive_seed
 from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.dataset import Batch
 from lm_objectives.data.plan import ACTIVITY_DELAY, ActivityLog, row_owner
+from lm_objectives.data.tokenizer import tokenizer_from_files
 from lm_objectives.data.trainer import training_steps
 from lm_objectives.errors import expect
 from lm_objectives.objectives.base import LossOutput, Objective, combine_losses
 from lm_objectives.optim import LRSchedule, OptimizerFactory
-from lm_objectives.plugin import from_config, import_modules, plain, to_config
+from lm_objectives.optim.factory import DEFAULT, factory_to_config
+from lm_objectives.plugin import import_modules, plain, to_config
 from lm_objectives.training.build import begins, build_model, check_data, check_objectives, check_weights
-from lm_objectives.training.checkpoint import SavedState, make_parts, read_checkpoint, restore
+from lm_objectives.training.checkpoint import SavedState, read_checkpoint
 from lm_objectives.training.compiling import Compiler, compile_backbones
+from lm_objectives.training.experiment import describe_experiment
 from lm_objectives.training.forward import forward, zero_of_idle
 from lm_objectives.training.gradients import GradientStore, gradient_norm
-from lm_objectives.training.optimizer import make_optimizer
+from lm_objectives.training.optimizer import configure_optimizer
+from lm_objectives.training.restore import make_parts, restore
 from lm_objectives.training.resume import end_epoch
 from lm_objectives.training.step import StepAccumulator, StepMetrics
 from lm_objectives.training.validation import ValidationMetrics
@@ -55,8 +59,8 @@ class Pretraining(L.LightningModule):
         backbone: the shared model.
         objectives: what it learns, by names of your choice.
         balancer: decides the weights; all 1 by default.
-        optimizer: AdamW, Adam, SGD, Adafactor, Muon or any other of torch; by default AdamW with a learning rate of
-            0.001 and weight decay 0.1. Norms and biases are not decayed.
+        optimizer: AdamW, Adam, SGD, Adafactor, Muon or any other of torch, as a class or a `functools.partial`; by
+            default AdamW with a learning rate of 0.001 and weight decay 0.1. Norms and biases are not decayed.
         lr_schedule: warmup and decay of the learning rate.
         on_nonfinite: what a step does in which a loss or a gradient is infinite or NaN: skip leaves weights, optimizer
             and balancer as they are; stop ends the training with an error.
@@ -88,18 +92,17 @@ class Pretraining(L.LightningModule):
     ) -> None:
         super().__init__()
         # Copies: another module that is made of the same parts has weights and state of its own.
-        self.backbone: Backbone = from_config(copy.deepcopy(backbone), Backbone)
-        objectives = {plain(name): from_config(copy.deepcopy(o), Objective) for name, o in sorted(objectives.items())}
+        self.backbone, self.balancer = copy.deepcopy(backbone), Fixed() if balancer is None else copy.deepcopy(balancer)
+        objectives = {plain(name): copy.deepcopy(objective) for name, objective in sorted(objectives.items())}
         self.objectives = nn.ModuleDict(objectives)
-        self.balancer: Balancer = Fixed() if balancer is None else from_config(copy.deepcopy(balancer), Balancer)
-        self.optimizer, self.on_nonfinite = plain(optimizer), on_nonfinite
-        self.lr_schedule = LRSchedule(**lr_schedule) if isinstance(lr_schedule, dict) else lr_schedule
-        self.names = tuple(objectives)
-        self.sources = check_objectives(objectives)
-        hyperparameters = {"backbone": self.backbone, "objectives": objectives, "balancer": self.balancer}
-        hyperparameters |= {"lr_schedule": asdict(self.lr_schedule), "on_nonfinite": on_nonfinite}
-        self.save_hyperparameters(to_config(hyperparameters), logger=False)
+        self.optimizer: Any = DEFAULT if optimizer is None else plain(optimizer)
+        self.lr_schedule, self.on_nonfinite = lr_schedule, on_nonfinite
+        self.names, self.sources = tuple(objectives), check_objectives(objectives)
+        kept = {"backbone": backbone, "objectives": objectives, "balancer": self.balancer, "on_nonfinite": on_nonfinite}
+        kept |= {"optimizer": factory_to_config(self.optimizer), "lr_schedule": asdict(lr_schedule)}
+        self.save_hyperparameters(to_config(kept), logger=False)
         self.watch_every: int | None = None
+        self.experiment: dict[str, Any] | None = None
         self.tokenizer_files: dict[str, str] | None = None
         self.lr: float | None = None
         self._compiler: Compiler | None = None
@@ -112,6 +115,7 @@ class Pretraining(L.LightningModule):
 
         A module that is made already is held against the data, and begins a new training where it is fitted.
         """
+        self.experiment = None  # of another fit, from which a learning-rate finder would not go on
         if self._trainer is None:
             return
         trainer, data = self.trainer, self.trainer.datamodule  # type: ignore[attr-defined]
@@ -181,13 +185,20 @@ class Pretraining(L.LightningModule):
         active = zip(self.names, self.balancer.active(step).tolist(), strict=True)
         self.activity.append(step, [name for name, reads in active if reads])
 
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer that it is trained with; `None` before it has met data or a checkpoint."""
+        return None if self.tokenizer_files is None else tokenizer_from_files(self.tokenizer_files)
+
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile the shared model as `torch.compile` does, from the next `fit` on."""
         self._compiler = partial(torch.compile, *args, **kwargs)
 
     def on_fit_start(self) -> None:
+        trainer: Any = self.trainer
+        self.experiment = describe_experiment(self, trainer, trainer.datamodule, trainer.optimizers[0])
         compile_backbones(self, self._compiler)
-        self.trainer.callback_metrics.update({name: n.to(self.device) for name, n in self._resumed_metrics.items()})
+        trainer.callback_metrics.update({name: n.to(self.device) for name, n in self._resumed_metrics.items()})
 
     def on_train_start(self) -> None:
         if self._ends_epoch:
@@ -306,7 +317,7 @@ class Pretraining(L.LightningModule):
         self.log_dict(values, batch_size=1)
 
     def configure_optimizers(self) -> Any:
-        return make_optimizer(self)
+        return configure_optimizer(self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         SavedState.of(self).write(checkpoint)

@@ -3,21 +3,19 @@
 from typing import Any
 
 from lightning.pytorch.callbacks import LearningRateFinder
-from torch.optim import AdamW
 
 from lm_objectives.errors import expect
-from lm_objectives.optim import parameter_groups, with_plain_settings
+from lm_objectives.optim import parameter_groups
+from lm_objectives.optim.factory import make_optimizer
 
 
-def make_optimizer(module: Any) -> dict[str, Any]:
+def configure_optimizer(module: Any) -> dict[str, Any]:
     """The optimizer of a built `Pretraining` and its schedule, as Lightning's `configure_optimizers` returns them.
 
     Raises:
         InputError: for an optimizer of several rates where `module.lr` sets one, or a finder looks for one.
     """
-    groups = parameter_groups(module, module.vocabulary.size)
-    made = module.optimizer(groups) if module.optimizer else AdamW(groups, lr=1e-3, weight_decay=0.1)
-    optimizer = with_plain_settings(made)
+    optimizer = make_optimizer(module.optimizer, parameter_groups(module, module.vocabulary.size))
     callbacks = [] if module._trainer is None else module.trainer.callbacks
     if module.lr is not None or any(isinstance(callback, LearningRateFinder) for callback in callbacks):
         rates = sorted({float(group["lr"]) for group in optimizer.param_groups})

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from lm_objectives.data.tokenizer import tokenizer_from_files
 from lm_objectives.errors import InputError
 from lm_objectives.plugin import import_modules
-from lm_objectives.training.checkpoint import made_from, make_parts, read_checkpoint
+from lm_objectives.training.checkpoint import read_checkpoint
 from lm_objectives.training.module import Pretraining
+from lm_objectives.training.restore import made_from, make_parts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -47,10 +48,11 @@ def load_run(path: str | PathLike[str], import_module: str | Sequence[str] = ())
     module.on_load_checkpoint(checkpoint)
     with made_from("state_dict", path):
         module.load_state_dict(checkpoint["state_dict"])
-    if saved.tokenizer is None or saved.cache is None:
+    if saved.tokenizer is None:
         raise InputError(
             f"expected a checkpoint that holds its tokenizer at {path}, found none in it: "
             "save it from a Trainer that has the TextDataModule"
         )
-    cache = Path(saved.cache)
-    return LoadedRun(module.eval(), tokenizer_from_files(saved.tokenizer), cache if cache.is_dir() else None)
+    cache = Path(saved.cache) if saved.cache else None
+    tokenizer = tokenizer_from_files(saved.tokenizer)
+    return LoadedRun(module.eval(), tokenizer, cache if cache and cache.is_dir() else None)

@@ -120,7 +120,7 @@ class _Saved(TypedDict):
     pending: _Pending | None
     tokenizer: Annotated[dict[str, str], AfterValidator(_check_files)] | None
     cache: str | None
-    rows: dict[str, Any] | None
+    experiment: dict[str, Any] | None
 
 
 class _Plugin(TypedDict):
@@ -132,6 +132,7 @@ class _HyperParameters(TypedDict):
     backbone: _Plugin
     objectives: dict[str, _Plugin]
     balancer: _Plugin
+    optimizer: _Plugin | str  # a function's name
     lr_schedule: Annotated[dict[str, Any], AfterValidator(_check_schedule)]
     on_nonfinite: Literal["skip", "stop"]
     _instantiator: NotRequired[None]  # a function by its path, which Lightning would call

@@ -134,11 +134,11 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "checkpoint of another model": (
         ["--ckpt_path", "{trained}/checkpoints/last.ckpt", "--model.backbone.config.intermediate_size", "48"],
-        r"expected a checkpoint of this model, found one of another: .*\(48, 32\).*\(64, 32\).*; give",
+        r"the settings of the run that goes on, found model.backbone.config.intermediate_size 48, was 64: give",
     ),
     "checkpoint of another family": (
         ["--ckpt_path", "{trained}/checkpoints/last.ckpt", "--model.backbone", "{{model_type: qwen3}}"],
-        r"expected a checkpoint of this model, found one of another: backbone.* in the model and .*; give",
+        r"the settings of the run that goes on, found model.backbone.model_type qwen3, was llama; .* more: give",
     ),
     "no encoder to permute sentences for": (
         ["--model.objectives.more", "TextDenoising"],
@@ -166,7 +166,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "checkpoint of other objectives": (
         ["--ckpt_path", "{trained}/checkpoints/last.ckpt", "--model.objectives.more", "SentenceOrder"],
-        r"expected a checkpoint of this model, found one of another: .*more",
+        r"run that goes on, found model.objectives.more lm_objectives.SentenceOrder, was nothing: give",
     ),
     "corpus missing": (["--data.corpus", "{tmp}/nope.txt"], r"expected .*found .*nope.txt|nope.txt.*found"),
     "corpus empty": (["--data.corpus", "{tmp}/empty.txt"], r"expected .*found .*"),
@@ -283,7 +283,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "strategy": (["--trainer.strategy", "foo"], r"expected .*found: .*foo.*: change"),
     "no last checkpoint": (
         ["--ckpt_path", "last"],
-        r"expected a checkpoint to go on from at .*last.ckpt, found none: leave",
+        r"expected a checkpoint of this run at .*last.ckpt, found none: leave --ckpt_path out to start",
     ),
     "no best checkpoint": (["--ckpt_path", "best"], r"expected a checkpoint at best, found no such file"),
     "abbreviation": (

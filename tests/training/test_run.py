@@ -30,9 +30,14 @@ def test_a_run_that_is_opened_without_a_corpus_has_its_baselines(tiny_run: Path)
 
 
 def test_a_checkpoint_without_its_tokenizer_is_refused(tiny_run: Path, tmp_path: Path) -> None:
-    """As a module without a Trainer and data writes it."""
+    """As a module without a Trainer and data writes it; one that was loaded still has it."""
     checkpoint = torch.load(tiny_run, weights_only=True)
-    load_run(str(tiny_run)).module.on_save_checkpoint(checkpoint)
+    module = load_run(str(tiny_run)).module
+    module.on_save_checkpoint(checkpoint)
+    torch.save(checkpoint, tmp_path / "a.ckpt")
+    assert load_run(str(tmp_path / "a.ckpt")).cache is None
+    module.tokenizer_files = None
+    module.on_save_checkpoint(checkpoint)
     torch.save(checkpoint, tmp_path / "a.ckpt")
     with pytest.raises(ValueError, match=r"found none in it: save it from a Trainer that has the TextDataModule"):
         load_run(str(tmp_path / "a.ckpt"))

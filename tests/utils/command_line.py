@@ -41,6 +41,11 @@ def same_weights(one: Path, other: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+def contents(root: Path) -> dict[str, bytes]:
+    """All files in a folder, byte for byte."""
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
 def printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:
     capsys.readouterr()
     assert run(*arguments, "--print_config") == 0

@@ -1,0 +1,84 @@
+"""Make a module of a checkpoint, and restore what it holds besides weights."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from lm_objectives.backbone.backbone import Backbone
+from lm_objectives.balancers.base import Balancer
+from lm_objectives.data.plan import ActivityLog
+from lm_objectives.errors import InputError
+from lm_objectives.objectives.base import Objective
+from lm_objectives.optim import LRSchedule
+from lm_objectives.optim.factory import factory_from_config
+from lm_objectives.plugin import from_config
+from lm_objectives.training.checkpoint import SavedState, check_same_shapes
+from lm_objectives.training.experiment import check_backbone, check_experiment, check_tokenizer, describe_experiment
+from lm_objectives.training.resume import resume_trainer
+from lm_objectives.training.validation import ValidationMetrics
+
+
+@contextmanager
+def made_from(key: str, path: Any = "") -> Iterator[None]:
+    """Turn what a model raises that is made of a checkpoint into one line, which names the key that it is made of."""
+    where = f"{key} in the checkpoint{f' at {path}' if path else ''}"
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise InputError(
+            f"expected {where} that a model can be made of, found another ({reason}): use one as it was written, with "
+            "classes of yours as they were then"
+        ) from error
+
+
+def make_parts(checkpoint: Mapping[str, Any], path: Any = "") -> dict[str, Any]:
+    """What a checkpoint's hyperparameters make a `Pretraining` module of: plug-ins, optimizer and schedule.
+
+    Raises:
+        InputError: where they cannot be made, or are of modules that are not imported (see `plugin.from_config`).
+    """
+    settings = checkpoint["hyper_parameters"]
+    kinds: dict[str, type] = {"backbone": Backbone, "objectives": Objective, "balancer": Balancer}
+    with made_from("hyper_parameters", path):
+        parts = {name: from_config(settings[name], kind) for name, kind in kinds.items()}
+        parts |= {"optimizer": factory_from_config(settings["optimizer"])}
+    return parts | {"lr_schedule": LRSchedule(**settings["lr_schedule"]), "on_nonfinite": settings["on_nonfinite"]}
+
+
+def restore(module: Any, checkpoint: dict[str, Any]) -> None:
+    """Build a `Pretraining` module as it was saved, or check one that its Trainer has built, and restore its state.
+
+    Args:
+        module: without a Trainer where it is loaded to be used.
+        checkpoint: as Lightning loads it, which restores weights, optimizer and loops afterwards.
+
+    Raises:
+        InputError: where it is another model's, or a training would go on from it as another experiment.
+    """
+    trainer = module._trainer
+    resumes = trainer is not None and trainer.training
+    saved = SavedState.read(checkpoint, use="resume" if resumes else "module" if trainer is None else "file")
+    if not module._built:
+        with made_from("lm_objectives.architecture"):
+            module.backbone.load_architecture(saved.architecture)
+            module.build(saved.vocabulary, saved.seq_len, saved.steps, target_counts=saved.target_counts)
+    elif trainer is not None:
+        check_tokenizer(saved, module.tokenizer_files, module.vocabulary, trainer.ckpt_path)
+    module.seed = saved.seed  # before they are compared: Python has no setting of it
+    if resumes and saved.experiment is not None:
+        now = describe_experiment(module, trainer, trainer.datamodule, module.configure_optimizers()["optimizer"])
+        check_experiment(now, saved.experiment, f"InitialWeights({str(trainer.ckpt_path)!r}) among the callbacks")
+    check_backbone(module.backbone.architecture(), saved.architecture)
+    check_same_shapes(module.state_dict(), checkpoint["state_dict"])
+    if resumes and saved.pending is not None:
+        module._ends_epoch = resume_trainer(trainer, checkpoint, saved.pending)
+        module._resumed_metrics = saved.pending.callback_metrics
+    module.tokens_read, module.steps_skipped = saved.tokens_read, saved.steps_skipped
+    module.tokenizer_files = saved.tokenizer or module.tokenizer_files
+    module.activity.entries = ActivityLog(saved.activity).entries
+    for name in module.names:  # baselines are those of the text that it was trained on, whatever it was built for
+        module.objectives[name].target_counts = saved.target_counts.get(name)
+    module.validation = ValidationMetrics(dict(module.objectives.items())).to(module.device)
