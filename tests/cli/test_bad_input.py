@@ -138,7 +138,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "checkpoint of another family": (
         ["--ckpt_path", "{trained}/checkpoints/last.ckpt", "--model.backbone", "{{model_type: qwen3}}"],
-        r"the settings of the run that goes on, found model.backbone.model_type qwen3, was llama; .* more: give",
+        r"the settings of the run that goes on, found model.backbone.model_type qwen3, was llama; .*: give",
     ),
     "no encoder to permute sentences for": (
         ["--model.objectives.more", "TextDenoising"],

@@ -24,10 +24,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "masking unit": (["--model.objectives.masked.unit", "word"], r"model.objectives.masked.unit word, was token"),
     "pairs": (["--model.objectives.order.within", "document"], r"order.within document, was paragraph: give"),
     "activation": (["--model.backbone.config.hidden_act", "gelu"], r"backbone.config.hidden_act gelu, was silu: give"),
-    "positions": (
-        ["--model.backbone.config.rope_theta", "99.0"],
-        r"backbone.config.rope_parameters \{'rope_theta': 99",
-    ),
+    "norm": (["--model.backbone.config.rms_norm_eps", "1e-3"], r"backbone.config.rms_norm_eps 0.001, was 1e-06: give"),
     "balancer": (
         ["--model.balancer", "GradNorm"],
         r"model.balancer lm_objectives.GradNorm, was lm_objectives.Fixed: g",
