@@ -55,7 +55,7 @@ def factory_to_config(factory: Any) -> dict[str, Any] | str:
     """
     if isinstance(factory, UnknownFactory):
         return factory.name
-    kind, arguments = _unwrap(factory)
+    kind, arguments = _unwrap(plain(factory))
     if isinstance(kind, type) and issubclass(kind, Optimizer) and _is_plain(arguments):
         return {"class_path": optimizer_path(kind), "init_args": to_config(arguments)}
     function = kind.func if isinstance(kind, partial) else kind

@@ -1,7 +1,7 @@
 """Check a set of objectives, make the backbone and their heads, and hold them against data."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import lightning.pytorch as L
 import torch
@@ -11,15 +11,12 @@ from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.backbone.config import check_seq_len
 from lm_objectives.balancers.base import Balancer
 from lm_objectives.corruptions.random import derive_seed
+from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.plan import ObjectiveRows, check_row_sharing
 from lm_objectives.data.tokenizer import same_tokens
 from lm_objectives.errors import InputError, expect
 from lm_objectives.objectives.base import Objective, load_pretrained_heads
 from lm_objectives.views import Vocabulary
-
-if TYPE_CHECKING:
-    from lm_objectives.data.datamodule import TextDataModule
-    from lm_objectives.training.module import Pretraining
 
 
 def check_objectives(objectives: Mapping[str, Objective]) -> dict[str, ObjectiveRows]:
@@ -69,7 +66,15 @@ def build_model(
             load_pretrained_heads(backbone, objectives)
 
 
-def check_data(module: "Pretraining", data: "TextDataModule") -> None:
+def data_of(trainer: Any) -> TextDataModule:
+    """The data module that a Trainer was given; raises where there is none, or another kind."""
+    data = trainer.datamodule
+    found, mend = "none" if data is None else type(data).__name__, "pass datamodule= to the Trainer"
+    expect(isinstance(data, TextDataModule), "a TextDataModule for the module", found, mend)
+    return data
+
+
+def check_data(module: Any, data: TextDataModule) -> None:
     """Raise where a module that is made cannot read data: of another tokenizer, or of rows that are too long for it."""
     expect(
         same_tokens(module.tokenizer_files, data.text.tokenizer_files) and module.vocabulary == data.vocabulary,

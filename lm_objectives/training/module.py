@@ -14,25 +14,24 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lm_objectives.backbone.backbone import Backbone
-from lm_objectives.balancers.base import Balancer, StepStatistics
+from lm_objectives.balancers.base import Balancer
 from lm_objectives.balancers.fixed import Fixed
 from lm_objectives.corruptions.random import derive_seed
-from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.dataset import Batch
 from lm_objectives.data.plan import ACTIVITY_DELAY, ActivityLog, row_owner
 from lm_objectives.data.tokenizer import tokenizer_from_files
 from lm_objectives.data.trainer import training_steps
-from lm_objectives.errors import expect
 from lm_objectives.objectives.base import LossOutput, Objective, combine_losses
 from lm_objectives.optim import LRSchedule, OptimizerFactory
 from lm_objectives.optim.factory import DEFAULT, factory_to_config
 from lm_objectives.plugin import import_modules, plain, to_config
-from lm_objectives.training.build import begins, build_model, check_data, check_objectives, check_weights
+from lm_objectives.training.build import begins, build_model, check_data, check_objectives, check_weights, data_of
 from lm_objectives.training.checkpoint import SavedState, read_checkpoint
 from lm_objectives.training.compiling import Compiler, compile_backbones
+from lm_objectives.training.end_step import end_step
 from lm_objectives.training.experiment import describe_experiment
 from lm_objectives.training.forward import forward, zero_of_idle
-from lm_objectives.training.gradients import GradientStore, gradient_norm
+from lm_objectives.training.gradients import GradientStore
 from lm_objectives.training.optimizer import configure_optimizer
 from lm_objectives.training.restore import make_parts, restore
 from lm_objectives.training.resume import end_epoch
@@ -108,23 +107,19 @@ class Pretraining(L.LightningModule):
         self._compiler: Compiler | None = None
         self._built = False
 
-    # Building: the vocabulary is known only when the data is, so heads are made here.
-
     def configure_model(self) -> None:
-        """Make backbone, heads and balancer from the data module's vocabulary; from the same seed on every rank.
+        """Make backbone, heads and balancer from the data module's vocabulary, from the same seed on every rank.
 
         A module that is made already is held against the data, and begins a new training where it is fitted.
         """
         self.experiment = None  # of another fit, from which a learning-rate finder would not go on
         if self._trainer is None:
             return
-        trainer, data = self.trainer, self.trainer.datamodule  # type: ignore[attr-defined]
-        found, mend = "none" if data is None else type(data).__name__, "pass datamodule= to the Trainer"
-        expect(isinstance(data, TextDataModule), "a TextDataModule for the module", found, mend)
-        steps = training_steps(trainer, data.steps_per_epoch)
+        data = data_of(self.trainer)
+        steps = training_steps(self.trainer, data.steps_per_epoch)
         if self._built:
             check_data(self, data)
-            if trainer.training and begins(trainer):
+            if self.trainer.training and begins(self.trainer):
                 self.balancer.restart(steps)
                 self._begin(data.seq_len, steps)
             return
@@ -254,45 +249,14 @@ class Pretraining(L.LightningModule):
         return forward(self.backbone, self._objectives, views, store, layer)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """After the last micro-batch: update the balancer, or skip the step where it is not finite."""
         del optimizer
-        trainer, step, whole = self.trainer, self.trainer.global_step, self._step
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        scale = scaler.get_scale() if scaler is not None else 1.0
-        whole.reduce(trainer.world_size, partial(trainer.strategy.reduce, reduce_op="sum"), scale)
-        norm = gradient_norm(self.parameters())
-        if finite := whole.is_finite(norm):
-            norm = self._balance(step, norm)
-        else:
-            self._skip(step, scaler is not None and scaler.get_scale() > 1)
-        self._log_activity(step + 1 + ACTIVITY_DELAY)
-        self.tokens_read += whole.tokens
-        watched = whole.unweighted_gradients(self._last_layer()).clone() if self._watched else None
-        self.last_step = StepMetrics(step, whole.losses, whole.weights, norm, finite, whole.has_rows, watched)
+        self.last_step = end_step(self, self._step, self._last_layer() if self._watched else [])
+        self._log_activity(self.last_step.step + 1 + ACTIVITY_DELAY)
+        self.tokens_read += self._step.tokens
         # Not a callback: these get this hook before the module does, and the next one after the learning rate moved.
-        if (every := trainer.log_every_n_steps) and (step + 1) % every == 0:  # type: ignore[attr-defined]
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and (self.last_step.step + 1) % every == 0:
             self._log(self.last_step)
-
-    def _balance(self, step: int, norm: Tensor) -> Tensor:
-        """Update the balancer; returns the norm of the total's gradient, which it may have changed."""
-        gradients = None
-        if self.balancer.needs != "losses" and self._store is not None:
-            gradients = self._step.unweighted_gradients(self.backbone.within_layers(self._store.parameters))
-        weights = self.balancer.update(StepStatistics(step, self._step.losses, self._step.trained(), gradients))
-        if weights is None:
-            return norm
-        self._step.apply_weights(weights, self._objectives.values())
-        return gradient_norm(self.parameters())
-
-    def _skip(self, step: int, scaled: bool) -> None:
-        """Leave everything as it was before this step, or stop."""
-        expected = scaled and bool(self._step.losses.isfinite().all())  # a gradient scaler finds its scale by overflows
-        if self.on_nonfinite == "stop" and not expected:
-            self._step.raise_nonfinite(step)
-        if not expected and not self.steps_skipped:
-            log.warning("step %d is skipped: a loss or a gradient is not finite (train/skipped counts them)", step)
-        self.steps_skipped += 1
-        self.zero_grad()
 
     def on_train_batch_end(self, *_: Any) -> None:
         if self._step.is_complete():

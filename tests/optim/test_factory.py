@@ -85,7 +85,7 @@ def test_of_a_function_the_name_is_kept_and_the_function_asked_for(factory: Any,
 
 @pytest.mark.parametrize("path", ["pathlib.Path", "lm_objectives.CausalLM", "os.system", "AdamW", "torch.optim"])
 def test_only_optimizers_are_made(path: str, tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="expected the class path of a subclass of Optimizer, found"):
+    with pytest.raises(InputError, match="expected a class that inherits from Optimizer, found"):
         factory_from_config({"class_path": path, "init_args": {}})
 
 

@@ -1,0 +1,58 @@
+"""End an optimizer step after its last micro-batch: update the balancer, or skip the step where it is not finite."""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from lm_objectives.balancers.base import StepStatistics
+from lm_objectives.training.gradients import gradient_norm
+from lm_objectives.training.step import StepAccumulator, StepMetrics
+
+log = logging.getLogger("lm_objectives")
+
+
+def end_step(module: Any, whole: StepAccumulator, watched: Sequence[str]) -> StepMetrics:
+    """Make gradients and balancer ready for the optimizer; returns what the step measured.
+
+    Args:
+        module: a `Pretraining` module in training, whose gradients are those of the weighted total.
+        whole: its step, of this rank.
+        watched: shared parameters over which each objective's gradient is kept, for callbacks.
+    """
+    trainer, step = module.trainer, module.trainer.global_step
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    scale = scaler.get_scale() if scaler is not None else 1.0
+    whole.reduce(trainer.world_size, partial(trainer.strategy.reduce, reduce_op="sum"), scale)
+    norm = gradient_norm(module.parameters())
+    if finite := whole.is_finite(norm):
+        norm = _balance(module, whole, step, norm)
+    else:
+        _skip(module, whole, step, scaler is not None and scaler.get_scale() > 1)
+    gradients = whole.unweighted_gradients(watched).clone() if watched else None
+    return StepMetrics(step, whole.losses, whole.weights, norm, finite, whole.has_rows, gradients)
+
+
+def _balance(module: Any, whole: StepAccumulator, step: int, norm: Tensor) -> Tensor:
+    """Update the balancer; returns the norm of the total's gradient, which it may have changed."""
+    gradients = None
+    if module.balancer.needs != "losses" and whole.store is not None:
+        gradients = whole.unweighted_gradients(module.backbone.within_layers(whole.store.parameters))
+    weights = module.balancer.update(StepStatistics(step, whole.losses, whole.trained(), gradients))
+    if weights is None:
+        return norm
+    whole.apply_weights(weights, [module.objectives[name] for name in module.names])
+    return gradient_norm(module.parameters())
+
+
+def _skip(module: Any, whole: StepAccumulator, step: int, scaled: bool) -> None:
+    """Leave everything as it was before this step, or stop."""
+    expected = scaled and bool(whole.losses.isfinite().all())  # a gradient scaler finds its scale by overflows
+    if module.on_nonfinite == "stop" and not expected:
+        whole.raise_nonfinite(step)
+    if not expected and not module.steps_skipped:
+        log.warning("step %d is skipped: a loss or a gradient is not finite (train/skipped counts them)", step)
+    module.steps_skipped += 1
+    module.zero_grad()
