@@ -48,7 +48,11 @@ class GradientConflict(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         del trainer
         if stage == "fit":
-            pl_module.watch_every = self.every_n_steps
+            pl_module.watch_every, self._measured = self.every_n_steps, {}
+
+    def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        del trainer, stage
+        pl_module.watch_every = None
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *_: Any) -> None:
         last = pl_module.last_step

@@ -22,6 +22,7 @@ class GracefulInterrupt(L.Callback):
         self._handler: Any = None
 
     def on_train_start(self, *_: Any) -> None:
+        self._interrupted = self._stops = False  # another fit begins
         self._handler = signal.signal(signal.SIGINT, self._interrupt)
 
     def _interrupt(self, *_: Any) -> None:

@@ -21,6 +21,10 @@ class Throughput(L.Callback):
         self._of_step = 0  # kept apart, since a step that is cut short is repeated as a whole
         self._mark: tuple[float, int] | None = None
 
+    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        if stage == "fit":
+            Throughput.__init__(self)  # another fit counts anew
+
     def state_dict(self) -> dict[str, Any]:
         return {"flops": self._flops}
 

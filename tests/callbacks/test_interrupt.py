@@ -43,6 +43,14 @@ def test_the_step_is_finished_and_a_resume_ends_in_the_same_bits(
     assert resumed.tokens_read == whole.tokens_read
 
 
+def test_it_serves_another_fit(text: Path, tmp_path: Path) -> None:
+    graceful = GracefulInterrupt()
+    with interrupted():
+        fit(text, tmp_path, [graceful, PressCtrlC(1)])
+    trainer, _ = fit(text, tmp_path, [graceful])
+    assert trainer.global_step == STEPS
+
+
 def test_a_second_one_stops_at_once(text: Path, tmp_path: Path) -> None:
     with interrupted():
         fit(text, tmp_path, [GracefulInterrupt(), PressCtrlC(1, times=2)])

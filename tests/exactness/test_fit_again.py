@@ -13,6 +13,7 @@ from utils.callback_runs import different
 from utils.exactness_runs import Recorder, Run, make_data, make_module, make_trainer, model_state, quiet, tensors_in
 
 from lm_objectives import Pretraining
+from lm_objectives.callbacks.gradient_conflict import GradientConflict
 from lm_objectives.callbacks.throughput import Throughput
 from lm_objectives.errors import InputError
 from lm_objectives.training.run import load_run
@@ -108,6 +109,20 @@ def test_validation_before_and_between_changes_nothing(folder: Path) -> None:
             torch.manual_seed(1)
             scorer.validate(scored, make_data(run, folder), verbose=False)
         equal(fit(scored, run, folder, steps), fit(plain, run, folder, steps))
+
+
+def test_callbacks_serve_another_fit(folder: Path) -> None:
+    """Oracle: new ones; and what one asks of the module ends with the fit."""
+    run = Run("GradNorm", steps=3)
+    kept = [Throughput(), GradientConflict(every_n_steps=1)]
+    module, states = make_module(run), []
+    for callbacks in (kept, kept, [Throughput(), GradientConflict(every_n_steps=1)]):
+        with quiet():
+            make_trainer(run, 1, callbacks).fit(module, make_data(run, folder))
+        states.append([callback.state_dict() for callback in callbacks])
+    assert states[1][0] == states[2][0] == states[0][0]
+    assert [len(state[1]["measured"]) for state in states] == [3, 3, 3]
+    assert module.watch_every is None
 
 
 def test_a_trainer_in_the_middle_is_refused(folder: Path) -> None:

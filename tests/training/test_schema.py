@@ -177,7 +177,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, train: Train) -> Path:
         "trainer: {accelerator: cpu, max_steps: 2, default_root_dir: runs/a, limit_val_batches: 0, "
         "enable_progress_bar: false}\ntracking: {wandb: 'off'}\n"
         "model: {backbone: {model_type: llama, config: {hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, "
-        "intermediate_size: 16}}, objectives: {causal: CausalLM}, lr_schedule: {kind: constant}}\n"
+        "intermediate_size: 16}}, objectives: {causal: CausalLM}, lr_schedule: {kind: constant, warmup: 0}}\n"
         f"data: {{corpus: {folder}/corpus.txt, tokenizer: 300, seq_len: 16, global_batch_size: 4, "
         f"cache: {folder}/cache, txt_documents: blank-line}}\n",
         encoding="utf-8",
