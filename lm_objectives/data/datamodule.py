@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as L
 import numpy as np
 from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.trainer.call import _call_configure_model
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -155,7 +156,7 @@ class TextDataModule(L.LightningDataModule):
         module: Any = trainer.lightning_module
         check_callbacks(trainer)
         self.open(module.sources, module.backbone.supports_packing, trainer)
-        module.configure_model()  # before callbacks get this hook, which may copy or freeze what the module holds
+        _call_configure_model(trainer)  # before callbacks get this hook, which may copy what the module holds
 
     def open(self, sources: Mapping[str, ObjectiveRows], packs: bool = True, trainer: L.Trainer | None = None) -> None:
         """Prepare the corpus where it is not, and open its token cache.
