@@ -362,7 +362,7 @@ def test_a_balancers_weights_are_tried_before_anything_is_written(
         (["demo", "--ckpt_path", "nope.ckpt"], r"expected a checkpoint at nope.ckpt, found no such file: check"),
         (
             ["export", "nope.ckpt", "--folder", "x"],
-            r"unrecognized arguments: .*--folder x: there are ckpt_path, output, objective\n",
+            r"unrecognized arguments: .*--folder x: there are ckpt_path, output, objective, import_module\n",
         ),
         (["export", "--ckpt_path", "nope.ckpt"], r"arguments are required: output"),
     ],

@@ -101,10 +101,10 @@ def lively(family: str, changes: dict[str, Any], objective: Any) -> tuple[Pretra
     name = family.split()[0]
     module = Pretraining(Backbone(name, (FAMILIES | SEQ2SEQ)[name] | changes), {"it": objective})
     module.build(VOCABULARY, WINDOW, 1)
-    for parameter in [*module.backbone.parameters(), *objective.parameters()]:
+    for parameter in module.parameters():
         if parameter.ndim > 1:
             nn.init.normal_(parameter, std=0.5)
-    return module.eval(), objective
+    return module.eval(), module.objectives["it"]
 
 
 def reference(kind: Any, backbone: Backbone, head: nn.Linear | None) -> Any:

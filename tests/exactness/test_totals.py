@@ -11,11 +11,10 @@ from torch import Tensor
 from utils.exactness_objectives import GivenNats
 from utils.exactness_runs import Run, make_data, make_module, make_trainer, quiet
 
-from lm_objectives import Backbone, LRSchedule, Pretraining
+from lm_objectives import Backbone, LRSchedule, Pretraining, TextDataModule
 from lm_objectives.data.dataset import Batch
-from lm_objectives.data.plan import RowPlan
 from lm_objectives.data.sampler import StepLoader
-from lm_objectives.views import View, Vocabulary
+from lm_objectives.views import View
 
 
 def given_view(count: int, nats: int) -> View:
@@ -24,27 +23,26 @@ def given_view(count: int, nats: int) -> View:
     return View(ids, lengths, "causal", torch.arange(count), torch.full((count,), nats), {"loss": count})
 
 
-class GivenBatches(L.LightningDataModule):
-    """Micro-batches made by hand: each a number of scored positions and the nats of every one of them."""
+class GivenBatches(TextDataModule):
+    """Micro-batches made by hand in place of a text's: each a number of scored positions, and the nats of each."""
 
-    vocabulary, seq_len, global_batch_size, steps_per_epoch = Vocabulary(300, 0, 1, 2, 3), 40, 2, 1
-
-    def __init__(self, *batches: tuple[int, int]) -> None:
-        super().__init__()
+    def __init__(self, folder: Path, *batches: tuple[int, int]) -> None:
+        super().__init__(
+            str(folder / "corpus.txt"),
+            txt_documents="blank-line",
+            tokenizer=300,
+            seq_len=40,
+            global_batch_size=2,
+            batch_multiple=2,
+            cache=str(folder),
+        )
         self.batches = [Batch({"given": given_view(count, nats)}, tokens=40) for count, nats in batches]
-
-    def setup(self, stage: str | None = None) -> None:
-        del stage
-        self.plan = RowPlan(self.trainer.lightning_module.sources, 2, 1)
-
-    def target_counts(self) -> dict[str, torch.Tensor]:
-        return {}
 
     def train_dataloader(self) -> StepLoader:
         return StepLoader(lambda: self.batches, len(self.batches), len(self.batches), None)
 
 
-def test_micro_batches_of_30_and_10_positions_with_means_2_and_4_give_2_5() -> None:
+def test_micro_batches_of_30_and_10_positions_with_means_2_and_4_give_2_5(folder: Path) -> None:
     small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1}
     module = Pretraining(
         Backbone("llama", small | {"intermediate_size": 8}),
@@ -52,7 +50,7 @@ def test_micro_batches_of_30_and_10_positions_with_means_2_and_4_give_2_5() -> N
         optimizer=lambda groups: torch.optim.SGD(groups, lr=1.0),
         lr_schedule=LRSchedule("constant", warmup=0),
     )
-    data = GivenBatches((30, 2), (10, 4))
+    data = GivenBatches(folder, (30, 2), (10, 4))
     with quiet():
         make_trainer(Run(precision="32-true", accumulate=2, steps=1, optimizer="plain"), 1).fit(module, data)
     assert module.last_step.losses.tolist() == [2.5]  # 3.0, the mean of the means, is the usual bug

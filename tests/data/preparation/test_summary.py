@@ -45,7 +45,7 @@ def test_numbers() -> None:
     training, validation = text([[[3, 4], [20], [2]], [[5, 5, 5, 5]]]), text([[[2]]])
     training = replace(training, pairs=training)
     statistics = CorpusStatistics(20, 244, 200, 44, 12, 6, 2, 0, 0.5, 1.25)
-    found = TokenCache(Path("caches/a"), training, validation, VOCABULARY, statistics, "")
+    found = TokenCache(Path("caches/a"), training, validation, VOCABULARY, statistics, "", {})
     sources = {
         "causal": ObjectiveRows(NextToken()),
         "masked": ObjectiveRows(TokenMasking(rate=0.25)),
@@ -89,7 +89,7 @@ def test_numbers() -> None:
 def test_words_of_scripts_without_spaces_are_not_counted() -> None:
     split = text([[[8]]])
     found = TokenCache(
-        Path("caches/a"), split, split, VOCABULARY, CorpusStatistics(2, 20, 40, 0, 11, 0, 0, 0, 1.0, 0.0), ""
+        Path("caches/a"), split, split, VOCABULARY, CorpusStatistics(2, 20, 40, 0, 11, 0, 0, 0, 1.0, 0.0), "", {}
     )
     lines = summary(
         found, RowDataset(split, {"causal": ObjectiveRows(NextToken())}, VOCABULARY, RowSettings(8), "training")
