@@ -37,7 +37,12 @@ def test_no_leak_is_found_and_nothing_changes(family: str, training: bool) -> No
         ("bert-generation", FAMILIES["bert"], "a causal view sees what follows"),
         ("nemotron", _SMALL, "a bidirectional view does not see what follows"),
         ("stablelm", _SMALL, "a bidirectional view does not see what follows"),
-        ("recurrent_gemma", _SMALL | {"lru_width": 32}, "a bidirectional view does not see what follows"),
+        # which is found first depends on the version of transformers
+        (
+            "recurrent_gemma",
+            _SMALL | {"lru_width": 32},
+            "a (bidirectional view does not see what follows|causal view sees beyond its windows)",
+        ),
         ("jamba", _SMALL | {"use_mamba_kernels": False}, "a bidirectional view does not see what follows"),
         ("qwen3_next", _SMALL | {"num_hidden_layers": 4}, ""),
         ("falcon", {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "alibi": True}, ""),
