@@ -35,7 +35,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return (tuple if isinstance(value, tuple) else list)(map(plain, value))
+        items = list(map(plain, value))
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items) if isinstance(value, tuple) else items
     if isinstance(value, functools.partial):
         made = type(value)(value.func, *plain(value.args), **plain(value.keywords))
         vars(made).update(vars(value))

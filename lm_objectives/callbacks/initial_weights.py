@@ -53,10 +53,8 @@ class InitialWeights(L.Callback):
         self.path = path
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        expected, mend = "either a checkpoint to go on from or InitialWeights", "leave one out"
         resumes = bool(trainer._checkpoint_connector._loaded_checkpoint)  # `ckpt_path` also names a finder's own
-        expect(not resumes, expected, "both", mend)
-        if trainer.global_step:  # fit is called again
+        if resumes or trainer.global_step:  # a run that goes on has weights of its own
             return
         checkpoint, saved = read_checkpoint(self.path)
         check_tokenizer(saved, pl_module.tokenizer_files, pl_module.vocabulary, self.path)

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 import re
 import traceback
 from collections.abc import Iterable
@@ -82,11 +83,14 @@ def preflight(
     trial.lr_schedule.factor(0, trial.steps)
     trial.weights(0)
     _check_monitors(trial, trainer)
+    trial.lr = saved.lr if saved else None
     optimizer = _make_optimizer(trial)
     files = data.text.tokenizer_files
     if checkpoint and read and saved:
         check_tokenizer(saved, files, data.vocabulary, checkpoint)
         if goes_on and saved.experiment is not None:
+            if "PL_GLOBAL_SEED" not in os.environ:  # with seed_everything false the seed is the checkpoint's
+                trial.seed = saved.seed
             now = describe_experiment(trial, trainer, data, optimizer)
             check_experiment(now, saved.experiment, f"--weights {checkpoint} in place of --ckpt_path")
         check_backbone(trial.backbone.architecture(), saved.architecture)

@@ -28,7 +28,7 @@ class SaveConfig(SaveConfigCallback):
         config.ckpt_path = None
         config.pop("config", None)
         weights = Path(config.weights or "").expanduser().resolve()
-        if archive and not weights.exists():  # it was of the previous run
+        if archive and weights.is_relative_to(root.resolve()) and not weights.exists():  # it was of the previous run
             config.weights = str(archive / weights.relative_to(root.resolve()))
         with atomic_write(root / self.config_filename) as file:
             file.write(self.parser.dump(config, skip_unset=False).encode())

@@ -156,6 +156,7 @@ class TextDataModule(L.LightningDataModule):
         module: Any = trainer.lightning_module
         check_callbacks(trainer)
         self.open(module.sources, module.backbone.supports_packing, trainer)
+        module.meet_data(self)
         _call_configure_model(trainer)  # before callbacks get this hook, which may copy what the module holds
 
     def open(self, sources: Mapping[str, ObjectiveRows], packs: bool = True, trainer: L.Trainer | None = None) -> None:

@@ -46,6 +46,12 @@ def check_weights(weights: Tensor, balancer: Balancer, names: Sequence[str]) -> 
     return weights
 
 
+def training_seed(trainer: L.Trainer | None) -> int:
+    """The seed of a module's random numbers, the same on every rank of a Trainer."""
+    seed = torch.initial_seed()
+    return seed if trainer is None else int(trainer.strategy.broadcast(seed))
+
+
 def build_model(
     backbone: Backbone,
     objectives: Mapping[str, Objective],
@@ -91,8 +97,8 @@ def begins(trainer: L.Trainer) -> bool:
     Raises:
         InputError: where the Trainer is in the middle of another training, whose optimizer is gone.
     """
-    done, most = trainer.global_step, trainer.max_steps
+    done = trainer.global_step
     fresh = done == 0 or trainer.ckpt_path is not None
     expected, mend = "a new Trainer for another fit", "make one, or go on from a checkpoint by ckpt_path"
-    expect(fresh or trainer.fit_loop.done, expected, f"one that has done {done} of {most} steps", mend)
+    expect(fresh or trainer.fit_loop.done, expected, f"one that has done {done} steps of another", mend)
     return fresh

@@ -34,6 +34,7 @@ class SavedState:
         seq_len: tokens in a row, at most.
         steps: optimizer steps in the whole training, -1 where nothing bounds it.
         seed: of all random numbers.
+        lr: learning rate in place of the optimizer's own, `None` where that holds.
         tokens_read: tokens of all steps so far.
         steps_skipped: steps so far that were not finite.
         target_counts: by objective, how often each target is right in training rows, for those that have baselines.
@@ -49,6 +50,7 @@ class SavedState:
     seq_len: int
     steps: int
     seed: int
+    lr: float | None
     tokens_read: int
     steps_skipped: int
     target_counts: dict[str, Tensor]
@@ -62,7 +64,7 @@ class SavedState:
     def of(cls, module: Any) -> "SavedState":
         """The state of a `Pretraining` module and of its Trainer, if it has one."""
         trainer, data = module._trainer, getattr(module._trainer, "datamodule", None)
-        own = ("vocabulary", "seq_len", "steps", "seed", "tokens_read", "steps_skipped", "experiment")
+        own = ("vocabulary", "seq_len", "steps", "seed", "lr", "tokens_read", "steps_skipped", "experiment")
         return cls(
             **{name: getattr(module, name) for name in own},
             architecture=module.backbone.architecture(),

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lm_objectives.balancers.base import StepStatistics
+from lm_objectives.data.plan import row_owner
 from lm_objectives.training.gradients import gradient_norm
 from lm_objectives.training.step import StepAccumulator, StepMetrics
 
@@ -33,6 +34,17 @@ def end_step(module: Any, whole: StepAccumulator, watched: Sequence[str]) -> Ste
         _skip(module, whole, step, scaler is not None and scaler.get_scale() > 1)
     gradients = whole.unweighted_gradients(watched).clone() if watched else None
     return StepMetrics(step, whole.losses, whole.weights, norm, finite, whole.has_rows, gradients)
+
+
+def log_step(module: Any, metrics: StepMetrics) -> None:
+    """Hand a step's numbers to Lightning, which logs them at the end of its last micro-batch."""
+    trainer, data = module.trainer, module.trainer.datamodule
+    read = data.plan.rows(metrics.step)
+    rows = {name: read.get(row_owner(name, module.sources), 0) for name in module.names}
+    values = metrics.to_log(rows, data.global_batch_size)
+    values |= {"train/tokens": float(module.tokens_read), "train/skipped": float(module.steps_skipped)}
+    values["train/learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
+    module.log_dict(values, batch_size=1, rank_zero_only=True)
 
 
 def _balance(module: Any, whole: StepAccumulator, step: int, norm: Tensor) -> Tensor:

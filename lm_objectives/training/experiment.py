@@ -30,7 +30,8 @@ _NO_PART_OF_A_MODEL = {  # fields of every configuration of transformers
 
 _BACKBONE = "model.backbone."
 _STEPS, _IN_PARTS = "trainer.max_steps", "settings in parts of trainer.max_steps"
-_DERIVED = (_IN_PARTS, "windows of ")  # which follow from other settings, and are named where these are the same
+_DERIVED = "windows of "  # follow from other settings, and are named where these are the same
+_CARRIED_OUT = {"foreach", "fused", "capturable", "differentiable"}  # settings of how an optimizer steps
 _MOST, _LONGEST = 8, 60  # differences in a line, characters of a value
 
 
@@ -52,7 +53,6 @@ def describe_experiment(module: Any, trainer: L.Trainer, data: TextDataModule, o
         **{f"model.objectives.{name}": objective for name, objective in module.objectives.items()},
         "model.balancer": module.balancer,
         **{f"model.lr_schedule.{name}": value for name, value in asdict(module.lr_schedule).items()},
-        "model.on_nonfinite": module.on_nonfinite,
         **_describe_optimizer(optimizer),
         **_describe_data(data),
         "trainer.precision": trainer.precision,
@@ -77,7 +77,7 @@ def describe_backbone(architecture: Mapping[str, Any]) -> Experiment:
 
 def settings_in_parts(experiment: Experiment) -> list[str]:
     """Names of settings that go by parts of the training's length, which then cannot change while a run goes on."""
-    return list(experiment[_IN_PARTS])
+    return list(experiment.get(_IN_PARTS, []))
 
 
 def differences(now: Experiment, saved: Experiment) -> list[str]:
@@ -92,7 +92,7 @@ def differences(now: Experiment, saved: Experiment) -> list[str]:
     """
     found: dict[str, str] = {}
     for name in [*now, *(name for name in saved if name not in now)]:
-        if (name in now and name in saved and now[name] == saved[name]) or _one_may_lack(name, now, saved):
+        if name == _IN_PARTS or _agree(name, now, saved) or _one_may_lack(name, now, saved):
             continue
         if any(name.startswith(f"{other}.") for other in found):
             continue
@@ -147,12 +147,13 @@ def check_tokenizer(saved: SavedState, files: Mapping[str, str] | None, vocabula
 def _describe_optimizer(optimizer: Optimizer) -> Experiment:
     """An optimizer's class and settings, and those in which a group of parameters differs from the others."""
     described: Experiment = {"model.optimizer": optimizer_path(type(optimizer))}
-    described |= {f"model.optimizer.{name}": value for name, value in optimizer.defaults.items()}
+    defaults = {name: value for name, value in optimizer.defaults.items() if name not in _CARRIED_OUT}
+    described |= {f"model.optimizer.{name}": value for name, value in defaults.items()}
     for number, group in enumerate(optimizer.param_groups):
         given = {**group, "lr": group.get("initial_lr", group["lr"])}  # the schedule moves the other
         role = f"{given.pop('role', number)}{' transposed' if given.pop('transposed', False) else ''}"
-        for name in given.keys() - {"params", "initial_lr"}:
-            if name not in optimizer.defaults or given[name] != optimizer.defaults[name]:
+        for name in given.keys() - {"params", "initial_lr", *_CARRIED_OUT}:
+            if name not in defaults or given[name] != defaults[name]:
                 described[f"model.optimizer.{role}.{name}"] = given[name]
     return described
 
@@ -170,7 +171,9 @@ def _describe_data(data: TextDataModule) -> Experiment:
         "data.seed": data.seed,
         "data.seq_len": data.seq_len_schedule,
         "data.packing": data.settings.packing,
-        "data.corpus_weights": data.settings.rates,
+        "data.corpus_weights": data.corpus_weights,
+        "data.corpus_temperature": data.corpus_temperature,
+        "data.corpus_cap": data.corpus_cap,
         "data.global_batch_size": data.global_batch_size,
         "data.batch_multiple": data.plan.batch_multiple,
     }
@@ -178,7 +181,7 @@ def _describe_data(data: TextDataModule) -> Experiment:
 
 def _in_parts(module: Any, data: TextDataModule) -> Iterator[str]:
     """Names of settings that are in parts of the training's length: they refuse a training without an end."""
-    balancer = copy.deepcopy(module.balancer)
+    balancer = copy.deepcopy(module.balancer).cpu()
     tried: dict[str, Callable[[], Any]] = {
         "model.lr_schedule": partial(module.lr_schedule.factor, 0, -1),
         "model.balancer": partial(balancer.setup, module.names, balancer.initial_losses, -1),
@@ -203,6 +206,11 @@ def _flatten(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     yield name, class_path(type(value))
     for argument, given in all_arguments(value).items():
         yield from _flatten(f"{name}.{argument}", given)
+
+
+def _agree(name: str, now: Experiment, saved: Experiment) -> bool:
+    """Whether both have a setting, of one value; as text, since NaN is not itself."""
+    return name in now and name in saved and repr(now[name]) == repr(saved[name])
 
 
 def _one_may_lack(name: str, now: Experiment, saved: Experiment) -> bool:

@@ -18,17 +18,25 @@ from lm_objectives.balancers.base import Balancer
 from lm_objectives.balancers.fixed import Fixed
 from lm_objectives.corruptions.random import derive_seed
 from lm_objectives.data.dataset import Batch
-from lm_objectives.data.plan import ACTIVITY_DELAY, ActivityLog, row_owner
+from lm_objectives.data.plan import ACTIVITY_DELAY, ActivityLog
 from lm_objectives.data.tokenizer import tokenizer_from_files
 from lm_objectives.data.trainer import training_steps
 from lm_objectives.objectives.base import LossOutput, Objective, combine_losses
 from lm_objectives.optim import LRSchedule, OptimizerFactory
 from lm_objectives.optim.factory import DEFAULT, factory_to_config
 from lm_objectives.plugin import import_modules, plain, to_config
-from lm_objectives.training.build import begins, build_model, check_data, check_objectives, check_weights, data_of
+from lm_objectives.training.build import (
+    begins,
+    build_model,
+    check_data,
+    check_objectives,
+    check_weights,
+    data_of,
+    training_seed,
+)
 from lm_objectives.training.checkpoint import SavedState, read_checkpoint
 from lm_objectives.training.compiling import Compiler, compile_backbones
-from lm_objectives.training.end_step import end_step
+from lm_objectives.training.end_step import end_step, log_step
 from lm_objectives.training.experiment import describe_experiment
 from lm_objectives.training.forward import forward, zero_of_idle
 from lm_objectives.training.gradients import GradientStore
@@ -101,29 +109,29 @@ class Pretraining(L.LightningModule):
         kept |= {"optimizer": factory_to_config(self.optimizer), "lr_schedule": asdict(lr_schedule)}
         self.save_hyperparameters(to_config(kept), logger=False)
         self.watch_every: int | None = None
-        self.experiment: dict[str, Any] | None = None
         self.tokenizer_files: dict[str, str] | None = None
         self.lr: float | None = None
         self._compiler: Compiler | None = None
         self._built = False
 
-    def configure_model(self) -> None:
-        """Make backbone, heads and balancer from the data module's vocabulary, from the same seed on every rank.
-
-        A module that is made already is held against the data, and begins a new training where it is fitted.
-        """
-        self.experiment = None  # of another fit, from which a learning-rate finder would not go on
-        if self._trainer is None:
-            return
-        data = data_of(self.trainer)
-        steps = training_steps(self.trainer, data.steps_per_epoch)
+    def meet_data(self, data: TextDataModule) -> None:
+        """Hold a module that is made already against data, and begin a new training where it is fitted."""
         if self._built:
             check_data(self, data)
             if self.trainer.training and begins(self.trainer):
-                self.balancer.restart(steps)
+                steps = training_steps(self.trainer, data.steps_per_epoch)
+                self.balancer.cpu().restart(steps)  # the Trainer moves it back
                 self._begin(data.seq_len, steps)
+
+    def configure_model(self) -> None:
+        """Make backbone, heads and balancer from the data module's vocabulary, from the same seed on every rank."""
+        if self._trainer is None:
+            return
+        data = data_of(self.trainer)
+        if self._built:
             return
         with torch.device("cpu"):  # the Trainer's device would draw other numbers; it moves the module itself
+            steps = training_steps(self.trainer, data.steps_per_epoch)
             self.build(data.vocabulary, data.seq_len, steps, target_counts=data.target_counts())
         self.tokenizer_files = data.text.tokenizer_files
         if self.backbone.has_frozen_decoder:
@@ -146,7 +154,7 @@ class Pretraining(L.LightningModule):
             device: where backbone and heads are made; `meta` makes shapes alone.
             target_counts: how often each target is right in training rows, by objective, for those that have baselines.
         """
-        self.vocabulary, objectives, seed = vocabulary, self._objectives, torch.initial_seed()
+        self.vocabulary, objectives, seed = vocabulary, self._objectives, training_seed(self._trainer)
         with torch.device(device or torch.get_default_device()):
             build_model(self.backbone, objectives, vocabulary, seq_len, seed, target_counts)
         dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
@@ -162,7 +170,9 @@ class Pretraining(L.LightningModule):
 
     def _begin(self, seq_len: int, steps: int) -> None:
         """Set all that is counted over a training to its start."""
-        self.seq_len, self.steps, self.seed = plain(seq_len), plain(steps), torch.initial_seed()
+        self.seq_len, self.steps, self.seed = plain(seq_len), plain(steps), training_seed(self._trainer)
+        self._generator = torch.get_rng_state()  # which each step seeds
+        self.experiment: dict[str, Any] | None = None
         self.activity, self.tokens_read, self.steps_skipped = ActivityLog(), 0, 0
         for step in range(ACTIVITY_DELAY + 1):
             self._log_activity(step)
@@ -195,6 +205,10 @@ class Pretraining(L.LightningModule):
         compile_backbones(self, self._compiler)
         trainer.callback_metrics.update({name: n.to(self.device) for name, n in self._resumed_metrics.items()})
 
+    def teardown(self, stage: str) -> None:
+        if stage == "fit":
+            torch.set_rng_state(self._generator)
+
     def on_train_start(self) -> None:
         if self._ends_epoch:
             end_epoch(self.trainer)
@@ -208,7 +222,11 @@ class Pretraining(L.LightningModule):
     def _begin_step(self) -> None:
         step = self.trainer.global_step
         self._watched = self.watch_every is not None and step % self.watch_every == 0
-        self._store = self._empty_store()
+        store, needs = None, self.balancer.needs
+        if needs != "losses" or self._watched:
+            names = self.backbone.shared_parameters() if needs == "all_layers" else self._last_layer()
+            store = GradientStore.empty(self.backbone.model, names, len(self.names), self._store)
+        self._store = store
         dtype = torch.promote_types(self.backbone.embedding.dtype, torch.float32)
         weights = self.weights(step).to(self.device).clone()  # state may be moved in place
         accumulate = self.trainer.accumulate_grad_batches
@@ -217,13 +235,6 @@ class Pretraining(L.LightningModule):
     def weights(self, step: int) -> Tensor:
         """The balancer's weights of a step, one for each objective, `(objectives,)`."""
         return check_weights(self.balancer.weights(step), self.balancer, self.names)
-
-    def _empty_store(self) -> GradientStore | None:
-        """What collects per-objective gradients, if anything reads them."""
-        if self.balancer.needs == "losses" and not self._watched:
-            return None
-        names = self.backbone.shared_parameters() if self.balancer.needs == "all_layers" else self._last_layer()
-        return GradientStore.empty(self.backbone.model, names, len(self.names), self._store)
 
     def _last_layer(self) -> list[str]:
         return self.backbone.layer_parameters(self.balancer.layer)
@@ -256,20 +267,11 @@ class Pretraining(L.LightningModule):
         # Not a callback: these get this hook before the module does, and the next one after the learning rate moved.
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.last_step.step + 1) % every == 0:
-            self._log(self.last_step)
+            log_step(self, self.last_step)
 
     def on_train_batch_end(self, *_: Any) -> None:
         if self._step.is_complete():
             self._begin_step()
-
-    def _log(self, metrics: StepMetrics) -> None:
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        read = data.plan.rows(metrics.step)
-        rows = {name: read.get(row_owner(name, self.sources), 0) for name in self.names}
-        values = metrics.to_log(rows, data.global_batch_size)
-        values |= {"train/tokens": float(self.tokens_read), "train/skipped": float(self.steps_skipped)}
-        values["train/learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.log_dict(values, batch_size=1, rank_zero_only=True)
 
     @torch.compiler.disable
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -295,5 +297,5 @@ class Pretraining(L.LightningModule):
     ) -> "Pretraining":
         """Lightning's own, with `weights_only`, once all that it reads is checked; see `training.run.load_run`."""
         import_modules(import_module)
-        parts = make_parts(read_checkpoint(checkpoint_path)[0], checkpoint_path)
+        parts = make_parts(read_checkpoint(checkpoint_path)[0], checkpoint_path, given=kwargs)
         return super().load_from_checkpoint(checkpoint_path, *args, **{"weights_only": True} | parts | kwargs)

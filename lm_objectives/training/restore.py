@@ -1,13 +1,15 @@
 """Make a module of a checkpoint, and restore what it holds besides weights."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+
+from lightning.pytorch.callbacks import LearningRateFinder
 
 from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.balancers.base import Balancer
 from lm_objectives.data.plan import ActivityLog
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 from lm_objectives.objectives.base import Objective
 from lm_objectives.optim import LRSchedule
 from lm_objectives.optim.factory import factory_from_config
@@ -34,8 +36,13 @@ def made_from(key: str, path: Any = "") -> Iterator[None]:
         ) from error
 
 
-def make_parts(checkpoint: Mapping[str, Any], path: Any = "") -> dict[str, Any]:
+def make_parts(checkpoint: Mapping[str, Any], path: Any = "", given: Container[str] = ()) -> dict[str, Any]:
     """What a checkpoint's hyperparameters make a `Pretraining` module of: plug-ins, optimizer and schedule.
+
+    Args:
+        checkpoint: as it was read.
+        path: its file, for the message.
+        given: names of those that the caller has, which are not made.
 
     Raises:
         InputError: where they cannot be made, or are of modules that are not imported (see `plugin.from_config`).
@@ -43,8 +50,8 @@ def make_parts(checkpoint: Mapping[str, Any], path: Any = "") -> dict[str, Any]:
     settings = checkpoint["hyper_parameters"]
     kinds: dict[str, type] = {"backbone": Backbone, "objectives": Objective, "balancer": Balancer}
     with made_from("hyper_parameters", path):
-        parts = {name: from_config(settings[name], kind) for name, kind in kinds.items()}
-        parts |= {"optimizer": factory_from_config(settings["optimizer"])}
+        parts = {name: from_config(settings[name], kind) for name, kind in kinds.items() if name not in given}
+        parts |= {} if "optimizer" in given else {"optimizer": factory_from_config(settings["optimizer"])}
     return parts | {"lr_schedule": LRSchedule(**settings["lr_schedule"]), "on_nonfinite": settings["on_nonfinite"]}
 
 
@@ -68,12 +75,17 @@ def restore(module: Any, checkpoint: dict[str, Any]) -> None:
     elif trainer is not None:
         check_tokenizer(saved, module.tokenizer_files, module.vocabulary, trainer.ckpt_path)
     module.seed = saved.seed  # before they are compared: Python has no setting of it
-    if resumes and saved.experiment is not None:
+    module.lr = saved.lr if module.lr is None else module.lr
+    goes_on = resumes and saved.experiment is not None  # not with a learning-rate finder's own checkpoint
+    if goes_on and saved.experiment is not None:
+        finds = any(isinstance(callback, LearningRateFinder) for callback in trainer.callbacks)
+        mend = "find the rate in a run of its own"
+        expect(not finds, "no LearningRateFinder in a run that goes on", "one, which would begin it anew", mend)
         now = describe_experiment(module, trainer, trainer.datamodule, module.configure_optimizers()["optimizer"])
         check_experiment(now, saved.experiment, f"InitialWeights({str(trainer.ckpt_path)!r}) among the callbacks")
     check_backbone(module.backbone.architecture(), saved.architecture)
     check_same_shapes(module.state_dict(), checkpoint["state_dict"])
-    if resumes and saved.pending is not None:
+    if goes_on and saved.pending is not None:
         module._ends_epoch = resume_trainer(trainer, checkpoint, saved.pending)
         module._resumed_metrics = saved.pending.callback_metrics
     module.tokens_read, module.steps_skipped = saved.tokens_read, saved.steps_skipped

@@ -109,7 +109,6 @@ def align_loops(loops: dict[str, Any], saved: int, now: int, validates: bool) ->
     if ended:
         for counts in (ends["current"], ends["total"]):
             counts["completed"] = counts["processed"]
-    if ended:
         for name in ("batch_progress", "scheduler_progress", "automatic_optimization.optim_progress"):
             _begin_anew(epoch[f"epoch_loop.{name}"])
         progress["is_last_batch"] = False

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Annotated, Any, Literal, NotRequired
 
 import torch
-from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, TypeAdapter, ValidationError, with_config
+from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, JsonValue, TypeAdapter, ValidationError, with_config
 from torch import Tensor
 from transformers import CONFIG_MAPPING
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
@@ -113,6 +113,7 @@ class _Saved(TypedDict):
     seq_len: _AtLeastOne
     steps: Annotated[int, Field(ge=-1)]
     seed: Annotated[int, Field(ge=0, lt=2**64)]
+    lr: Annotated[float, Field(gt=0)] | None
     tokens_read: _Count
     steps_skipped: _Count
     target_counts: dict[str, Annotated[_Tensor, AfterValidator(_check_counts)]]
@@ -120,7 +121,7 @@ class _Saved(TypedDict):
     pending: _Pending | None
     tokenizer: Annotated[dict[str, str], AfterValidator(_check_files)] | None
     cache: str | None
-    experiment: dict[str, Any] | None
+    experiment: dict[str, JsonValue] | None
 
 
 class _Plugin(TypedDict):

@@ -135,5 +135,8 @@ def test_a_trainer_in_the_middle_is_refused(folder: Path) -> None:
         trainer.fit(module, data)
         assert different(model_state(module), before) == [] and module.tokens_read
         trainer.fit_loop.epoch_loop.max_steps = 4
-        with pytest.raises(InputError, match="expected a new Trainer for another fit, found one that has done 2 of 4"):
+        with pytest.raises(
+            InputError,
+            match="expected a new Trainer for another fit, found one that has done 2 steps",
+        ):
             trainer.fit(module, data)
