@@ -17,6 +17,7 @@ from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.balancers.base import Balancer
 from lm_objectives.balancers.fixed import Fixed
 from lm_objectives.corruptions.random import derive_seed
+from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.dataset import Batch
 from lm_objectives.data.plan import ACTIVITY_DELAY, ActivityLog
 from lm_objectives.data.tokenizer import tokenizer_from_files
@@ -84,8 +85,6 @@ class Pretraining(L.LightningModule):
     >>> module.build(Vocabulary(size=100, pad=0, bos=1, eos=2, mask=3, special=(0, 1, 2, 3)), seq_len=16, steps=10)
     >>> {name: sum(p.numel() for p in objective.parameters()) for name, objective in module.objectives.items()}
     {'causal': 3200, 'masked': 1220}
-    >>> module.weights(step=0).tolist()
-    [1.0, 1.0]
     """
 
     def __init__(

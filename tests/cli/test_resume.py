@@ -34,7 +34,6 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         r"model.balancer.weights \{'causal': 2.0, .*, was None: give",
     ),
     "nested plug-in": (["--model.balancer", PACE], r"model.balancer lm_objectives.Curriculum, was lm_objectives.Fixed"),
-    "on_nonfinite": (["--model.on_nonfinite", "stop"], r"model.on_nonfinite stop, was skip: give"),
     "precision": (["--trainer.precision", "bf16-true"], r"trainer.precision bf16-true, was 32-true: give"),
     "clipping": (["--trainer.gradient_clip_val", "1.0"], r"trainer.gradient_clip_val 1.0, was None: give"),
     "seed": (["--data.seed", "1", "--data.split_seed", "0"], r"data.seed 1, was 0: give"),
@@ -67,7 +66,7 @@ def test_another_experiment_is_refused_and_nothing_written(
 def test_every_difference_is_named_and_a_long_list_is_cut(
     place: Path, trained: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    many = [*REFUSED["share"][0], *REFUSED["mask rate"][0], *REFUSED["on_nonfinite"][0], *REFUSED["held-out rows"][0]]
+    many = [*REFUSED["share"][0], *REFUSED["mask rate"][0], *REFUSED["activation"][0], *REFUSED["held-out rows"][0]]
     capfd.readouterr()
     assert fit(place, trained, "--ckpt_path", "last", *many) == 2
     assert complaint(capfd).count(", was ") == 4
@@ -98,6 +97,7 @@ def test_a_run_goes_on_with_its_own_text_alone(
 MAY: dict[str, list[str]] = {
     "accumulation": ["--trainer.accumulate_grad_batches", "2"],
     "workers": ["--data.num_workers", "1"],
+    "what a step that is not finite does": ["--model.on_nonfinite", "stop"],
     "callbacks": ["--trainer.callbacks", "[{class_path: lm_objectives.callbacks.GradientConflict}]"],
     "logging": ["--trainer.log_every_n_steps", "2", "--tracking.project", "another"],
     "a default that is written out": ["--model.objectives.causal.share", "1.0", "--model.balancer", "Fixed"],

@@ -39,7 +39,21 @@ RUNS = {
     "bart Equal": Run("Equal", "written", "bart dropout"),
     "scaler": Run("GeometricMean", precision="16-mixed", scale=2.0**22),
 }
-SLOW = {"GradVac", "NashMTL", "ExcessMTL", "DynamicWeightAverage", "FAMO", "plain", "t5 GradNorm", "bart Equal"}
+SLOW = {
+    "UPGrad",
+    "adafactor",
+    "sgd",
+    "t5",
+    "bart",
+    "GradVac",
+    "NashMTL",
+    "ExcessMTL",
+    "DynamicWeightAverage",
+    "FAMO",
+    "plain",
+    "t5 GradNorm",
+    "bart Equal",
+}
 CASES = [pytest.param(run, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, run in RUNS.items()]
 
 

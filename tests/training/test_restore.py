@@ -132,7 +132,6 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "balancer": ({"balancer": GradNorm()}, {}, r"model.balancer lm_objectives.GradNorm, was lm_objectives.Fixed: give"),
     "precision": ({}, {"precision": "bf16-true"}, r"trainer.precision bf16-true, was 32-true: give"),
     "clipping": ({}, {"gradient_clip_val": 1.0}, r"trainer.gradient_clip_val 1.0, was None: give"),
-    "both": ({}, {"callbacks": [InitialWeights("x.ckpt")]}, r"either a checkpoint to go on from or InitialWeights"),
 }
 
 
@@ -142,6 +141,12 @@ def test_another_experiment_is_refused_in_python_too(case: str, place: Path, tmp
     path = saved(new(sgd), place, tmp_path / "two.ckpt")
     with pytest.raises(InputError, match=told):
         fit(new(**{"optimizer": sgd} | module), place, 4, path, **settings)
+
+
+def test_a_run_that_goes_on_has_weights_of_its_own(place: Path, tmp_path: Path) -> None:
+    """As where a scheduler starts a run again by the command that began it: the file is not read."""
+    path = saved(new(sgd), place, tmp_path / "two.ckpt")
+    fit(new(sgd), place, 4, path, callbacks=[InitialWeights("absent.ckpt")])
 
 
 def test_torchs_seed_is_the_checkpoints(place: Path, tmp_path: Path) -> None:
