@@ -1,6 +1,6 @@
 """What Lightning keeps in a checkpoint, as far as a run that goes on reads it; `schema` has the whole."""
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from packaging.version import Version
 from pydantic import AfterValidator, Field, InstanceOf
@@ -110,14 +110,22 @@ class _Optimizer(TypedDict):
     param_groups: list[_Group]
 
 
-class Scheduler(TypedDict):
+class _Scheduler(TypedDict):
     base_lrs: list[_Number]
     last_epoch: _Count
-    lr_lambdas: list[None]
+    lr_lambdas: NotRequired[list[None]]
+    _anneal_strategy: NotRequired[Literal["cos", "linear"]]  # of the schedule that averaging weights puts in its place
     _step_count: _Count
     _last_lr: list[_Number]
 
 
+def _check_kind(scheduler: dict[str, Any]) -> dict[str, Any]:
+    if not scheduler.keys() & {"lr_lambdas", "_anneal_strategy"}:
+        raise ValueError("a schedule with lr_lambdas")
+    return scheduler
+
+
+Scheduler = Annotated[_Scheduler, AfterValidator(_check_kind)]
 Optimizer = Annotated[_Optimizer, AfterValidator(_check_numbers)]
 LightningVersion = TypedDict(
     "LightningVersion", {"pytorch-lightning_version": Annotated[str, AfterValidator(_check_version)]}
