@@ -268,14 +268,18 @@ def test_stochastic_weight_averaging_averages(text: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [lambda: EMAWeightAveraging(decay=0.9), lambda: StochasticWeightAveraging(0.01, 1)])
-def test_an_averaged_run_goes_on(make: Callable[[], Callback], text: Path, tmp_path: Path) -> None:
-    """Oracle: the run that was not stopped."""
+@pytest.mark.parametrize(
+    ("make", "step"),
+    [(lambda: EMAWeightAveraging(decay=0.9), 5), (lambda: StochasticWeightAveraging(0.01, 1), 6)],
+    ids=["EMA", "SWA"],
+)
+def test_an_averaged_run_goes_on(make: Callable[[], Callback], step: int, text: Path, tmp_path: Path) -> None:
+    """Oracle: the run that was not stopped; Lightning's stochastic averaging goes on from the end of an epoch alone."""
     settings: dict[str, Any] = {"max_steps": -1, "max_epochs": 4, "limit_train_batches": 2, "balancer": Uncertainty()}
     _, whole = fit(text, tmp_path, [make()], **settings)
     keep = ModelCheckpoint(tmp_path, every_n_train_steps=1, save_top_k=-1, filename="{step}")
     fit(text, tmp_path, [make(), keep], **settings)
-    _, resumed = fit(text, tmp_path, [make()], resume=tmp_path / "step=5.ckpt", **settings)
+    _, resumed = fit(text, tmp_path, [make()], resume=tmp_path / f"step={step}.ckpt", **settings)
     assert different(state(resumed), state(whole)) == []
 
 

@@ -352,7 +352,8 @@ VALUES = (GONE, None, "x", -1, [])
 def test_whatever_is_changed_it_loads_or_is_one_line(content: dict[str, Any], tmp_path: Path) -> None:
     """Each key deleted or replaced, by two of the values in turn; every tenth of those that there are many of."""
     lists = ("state_dict", "optimizer_states", "loops")
-    chosen = [path for number, path in enumerate(paths(content)) if path[0] not in lists or number % 10 == 0]
+    read = [path for path in paths(content) if path[:2] != (OURS, "experiment")]  # which a run that goes on reads
+    chosen = [path for number, path in enumerate(read) if path[0] not in lists or number % 10 == 0]
     refused = 0
     with quiet():
         for number, path in enumerate(chosen):
