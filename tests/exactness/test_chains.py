@@ -26,10 +26,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "steps": {"max_steps": EPOCH * EPOCHS, "limit_val_batches": 0},
     "validation": {"max_epochs": EPOCHS},
     "validation by steps": {"max_steps": EPOCH * EPOCHS, "val_check_interval": 4, **BY_STEPS},
-    "validation in the end": {"max_epochs": EPOCHS, "val_check_interval": EPOCH, **BY_STEPS},
     "accumulated": {"max_epochs": EPOCHS, "limit_val_batches": 0, "accumulate_grad_batches": 2},
     "accumulated steps": {"max_steps": EPOCH * EPOCHS, "accumulate_grad_batches": 2},
-    "a share": {"max_epochs": EPOCHS, "limit_train_batches": 0.5, "limit_val_batches": 0},
     "a share of accumulated": {"max_epochs": EPOCHS, "limit_train_batches": 0.5, "accumulate_grad_batches": 2},
 }
 
