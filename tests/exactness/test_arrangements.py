@@ -25,16 +25,19 @@ TOLERANCE = {"64-true": 1e-12, "32-true": 1e-5}
 # AlignedMTL by dividing by the Gramian's smallest eigenvalue. Measured: 3e-13, 4e-7 and 7e-13.
 AMPLIFIED = {"CAGrad": 1e-10, "NashMTL": 1e-5, "AlignedMTL": 1e-10}
 # Their code differs from others' here in a formula alone, which is not what is tested.
-SLOW_64 = {"UncertaintyLiebel", "GradNormFirstLayer", "StagesUPGrad", "CompetenceGradNorm", "MGDA", "PCGrad", "CAGrad"}
-SLOW_64 |= {"IMTLG", "AlignedMTL", "NashMTL", "GradVac", "ExcessMTL"}
+ALIKE = {"UncertaintyLiebel", "GradNormFirstLayer", "StagesUPGrad", "CompetenceGradNorm", "MGDA", "PCGrad", "CAGrad"}
+ALIKE |= {"IMTLG", "AlignedMTL", "NashMTL", "GradVac", "ExcessMTL"}
 CONSTANT = {"Fixed", "ByDifficulty"}  # weights of 1 for those who are in
-QUICK_32 = {"Fixed", "GradNorm", "ByDifficultyGradNorm", "UPGrad"}
+QUICK = {  # one of each way to weigh: constant, by losses, by gradients, deferred, and curricula
+    "64-true": {"Fixed", "Uncertainty", "GradNorm", "UPGrad", "StagesGradNorm", "ByDifficultyGradNorm"},
+    "32-true": {"GradNorm", "UPGrad"},
+}
 
 CASES = [
     pytest.param(
         Run(name, precision=precision),
         id=f"{name}-{precision}",
-        marks=[pytest.mark.slow] if (name in SLOW_64 if precision == "64-true" else name not in QUICK_32) else [],
+        marks=[pytest.mark.slow] * (name not in QUICK[precision]),
     )
     for precision in TOLERANCE
     for name in BALANCERS
@@ -106,7 +109,7 @@ def test_local_means_fail_the_same_test(precision: str, alone: Alone, pair: Pair
         assert distance(state.balancer, oracle.balancer) > 100 * TOLERANCE[precision], name
 
 
-@pytest.mark.parametrize("name", [name for name in BALANCERS if name not in SLOW_64 | CONSTANT])
+@pytest.mark.parametrize("name", [name for name in BALANCERS if name not in ALIKE | CONSTANT])
 def test_every_balancer_had_something_to_get_wrong(name: str, alone: Alone) -> None:
     weights = alone(Run(name)).weights
     assert (weights - weights[0]).norm() / weights.norm() > 1e-3
