@@ -12,3 +12,8 @@ def expect(valid: bool, expected: str, found: object, mend: str, name: str | Non
     """Raise an `InputError` unless `valid`: "expected …, found …: mend", or "{name} expects …" where one is given."""
     if not valid:
         raise InputError(f"{f'{name} expects' if name else 'expected'} {expected}, found {found}: {mend}")
+
+
+def one_line(error: BaseException) -> str:
+    """An error of other code for the middle of a message: its class, and the start of its text."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -11,13 +11,14 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 import lm_objectives
-from lm_objectives.errors import InputError, expect
+from lm_objectives.errors import InputError, expect, one_line
 
 _MEND = "give a checkpoint as it was written, with classes from modules, not from a script"
 
@@ -180,9 +181,8 @@ def from_config(description: Any, kind: type = Plugin) -> Any:
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         except Exception as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             raise InputError(
-                f"expected arguments that {path} can be made with, found others ({reason}): {_MEND}"
+                f"expected arguments that {path} can be made with, found others ({one_line(error)}): {_MEND}"
             ) from error
     if isinstance(description, dict):
         return {key: from_config(item, kind) for key, item in description.items()}
@@ -198,14 +198,27 @@ def import_modules(names: str | Iterable[str]) -> None:
         InputError: where there is no such module.
     """
     for name in [names] if isinstance(names, str) else names:
-        try:
-            import_module(name)
-        except ModuleNotFoundError as error:
-            if not f"{name}.".startswith(f"{error.name}."):  # the module itself imports what is missing
-                raise
-            raise InputError(
-                f"expected a module {name} to import, found none: check the spelling, and that you are in its folder"
-            ) from error
+        import_users(name, "to import")
+
+
+def import_users(name: str, purpose: str) -> ModuleType:
+    """Import a module of the user's.
+
+    Args:
+        name: of the module.
+        purpose: what it is for, for the message.
+
+    Raises:
+        InputError: where there is none; what it raises itself stays as it is.
+    """
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if not f"{name}.".startswith(f"{error.name}."):  # the module itself imports what is missing
+            raise
+        raise InputError(
+            f"expected a module {name} {purpose}, found none: check the spelling, and that you are in its folder"
+        ) from error
 
 
 def find_class(path: Any, kind: type) -> Any:

@@ -9,7 +9,7 @@ import lightning.pytorch as L
 from torch import Tensor
 
 from lm_objectives.errors import expect
-from lm_objectives.training.checkpoint import read_checkpoint
+from lm_objectives.training.checkpoint import read_checkpoint, shapes_of
 from lm_objectives.training.experiment import check_tokenizer
 
 _log = logging.getLogger("lm_objectives")
@@ -76,12 +76,12 @@ def match_weights(own: Mapping[str, Any], saved: Mapping[str, Any], path: str) -
         InputError: where the backbone is another: half of one is none.
     """
     here, there = ({n: v for n, v in state.items() if n.startswith(_BACKBONE)} for state in (own, saved))
-    shapes, others = _shapes(here), _shapes(there)
+    shapes, others = shapes_of(here), shapes_of(there)
     for name in [*shapes, *others]:
         found = f"another, whose {name} is {others.get(name, 'nothing')} and here {shapes.get(name, 'nothing')}"
         expect(shapes.get(name) == others.get(name), f"weights of this backbone at {path}", found, "give its sizes")
     mine, theirs = _heads(own), _heads(saved)
-    same = [name for name in mine if name in theirs and _shapes(mine[name]) == _shapes(theirs[name])]
+    same = [name for name in mine if name in theirs and shapes_of(mine[name]) == shapes_of(theirs[name])]
     state = there | {key: value for name in same for key, value in theirs[name].items()}
     rest = ([name for name in heads if name not in same] for heads in (mine, theirs))
     return MatchedWeights(state, same, *rest)
@@ -94,7 +94,3 @@ def _heads(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if name.startswith(_OBJECTIVES):
             heads.setdefault(name.split(".")[1], {})[name] = value
     return heads
-
-
-def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(getattr(value, "shape", ())) for name, value in state.items()}

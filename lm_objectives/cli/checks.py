@@ -7,9 +7,9 @@ import re
 import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
-from importlib import import_module
 from inspect import isabstract
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import lightning.pytorch as L
@@ -23,7 +23,7 @@ from lm_objectives.data.tokenizer import load_tokenizer
 from lm_objectives.data.trainer import training_steps
 from lm_objectives.errors import InputError, expect
 from lm_objectives.objectives import Objective
-from lm_objectives.plugin import to_config
+from lm_objectives.plugin import import_users, to_config
 from lm_objectives.training.checkpoint import check_same_shapes, read_checkpoint
 from lm_objectives.training.experiment import check_backbone, check_experiment, check_tokenizer, describe_experiment
 from lm_objectives.training.module import Pretraining
@@ -153,7 +153,7 @@ def check_user_classes(settings: Iterable[Setting]) -> None:
             continue
         kind = Objective if "objectives" in key else Balancer if "balancer" in key else Optimizer
         path, _, short = name.rpartition(".")
-        classes = _import_module(path, name) if path else _subclasses(kind)
+        classes = _contents(import_users(path, f"for {name}")) if path else _subclasses(kind)
         found = classes.get(short)
         if issubclass(found, kind) if isinstance(found, type) else callable(found):
             continue
@@ -173,13 +173,6 @@ def _subclasses(kind: type) -> dict[str, Any]:
     return {made.__name__: made for made in found if not isabstract(made)}
 
 
-def _import_module(path: str, name: str) -> dict[str, Any]:
-    try:
-        module = import_module(path)
-    except ModuleNotFoundError as error:
-        if not f"{path}.".startswith(f"{error.name}."):  # the module itself imports what is missing
-            raise
-        raise InputError(
-            f"expected a module {path} for {name}, found none: check the spelling, and that you are in its folder"
-        ) from error
+def _contents(module: ModuleType) -> dict[str, Any]:
+    """What a module holds by name, a lazy one's too."""
     return {name: getattr(module, name, None) for name in dir(module)}

@@ -139,9 +139,14 @@ def _is_cut(file: Path) -> bool:
         return start.read(2) == b"PK" and not zipfile.is_zipfile(file)
 
 
+def shapes_of(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shapes in a state dict by name; of what is no tensor an empty one."""
+    return {name: tuple(getattr(value, "shape", ())) for name, value in state.items()}
+
+
 def check_same_shapes(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
     """Raise where a checkpoint's state dict has other names or shapes than `own`."""
-    here, there = ({n: tuple(getattr(value, "shape", ())) for n, value in state.items()} for state in (own, saved))
+    here, there = shapes_of(own), shapes_of(saved)
     for name in [*here, *there]:
         mend = (
             f"{name} is {here.get(name, 'nothing')} in the model and {there.get(name, 'nothing')} in the checkpoint; "

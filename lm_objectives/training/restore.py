@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import LearningRateFinder
 from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.balancers.base import Balancer
 from lm_objectives.data.plan import ActivityLog
-from lm_objectives.errors import InputError, expect
+from lm_objectives.errors import InputError, expect, one_line
 from lm_objectives.objectives.base import Objective
 from lm_objectives.optim import LRSchedule
 from lm_objectives.optim.factory import factory_from_config
@@ -29,10 +29,9 @@ def made_from(key: str, path: Any = "") -> Iterator[None]:
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise InputError(
-            f"expected {where} that a model can be made of, found another ({reason}): use one as it was written, with "
-            "classes of yours as they were then"
+            f"expected {where} that a model can be made of, found another ({one_line(error)}): use one as it was "
+            "written, with classes of yours as they were then"
         ) from error
 
 
