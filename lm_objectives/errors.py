@@ -1,10 +1,17 @@
-"""Errors that are the user's to mend."""
+"""Errors that are the user's to mend, and those of the machine that end a run."""
 
 
 class InputError(ValueError):
     """A setting, file or text that cannot be used: says what was expected, what was found, and how to mend it.
 
     The command line prints it in one line and exits with code 2; any other error is a defect and keeps its traceback.
+    """
+
+
+class RunError(RuntimeError):
+    """A run cannot go on, for a reason that is not in its settings: a full disk, a lost folder, losses that diverge.
+
+    The command line prints it in one line and exits with code 1; the last checkpoint stays as it is.
     """
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning.pytorch as L
 
+from lm_objectives.files import atomic_write
 from lm_objectives.training.loggers import MetricsTable
 
 
@@ -78,4 +79,5 @@ def draw_curves(table: Path, picture: Path, baselines: Mapping[str, Iterable[str
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(fontsize=7, frameon=False)
-    figure.savefig(picture, dpi=120)
+    with atomic_write(picture) as file:
+        figure.savefig(file, format="png", dpi=120)

@@ -4,9 +4,8 @@ import logging
 from typing import Any
 
 import lightning.pytorch as L
-from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lm_objectives.callbacks.interrupt import last_checkpoint
+from lm_objectives.callbacks.interrupt import how_to_go_on, last_checkpoint
 from lm_objectives.training.experiment import settings_in_parts
 from lm_objectives.training.resume import end_epoch
 
@@ -16,13 +15,27 @@ _HIGHER = "a higher trainer.max_steps goes on from them"
 
 
 class FinalCheckpoint(L.Callback):
-    """Saves `last.ckpt` after the last of `max_steps`, where a `ModelCheckpoint` keeps one at its intervals alone."""
+    """Saves `last.ckpt` of a run's last step, whatever ends it, unless checkpoints are turned off.
+
+    After the last of `max_steps` before it is validated; else, at an epoch's end or by a time or an `EarlyStopping`,
+    when it has ended.
+    """
+
+    def setup(self, *_: Any, **__: Any) -> None:
+        self._saved: int | None = None
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        if trainer.global_step != trainer.max_steps or trainer.fit_loop._should_accumulate():
-            return
-        if any(isinstance(kept, ModelCheckpoint) and kept.save_last for kept in trainer.checkpoint_callbacks):
+        if trainer.global_step == trainer.max_steps and not trainer.fit_loop._should_accumulate():
+            self._save(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if self._saved != trainer.global_step:
+            self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        if trainer.checkpoint_callbacks:
             trainer.save_checkpoint(last_checkpoint(trainer))
+            self._saved = trainer.global_step
 
 
 class FinalValidation(L.Callback):
@@ -32,9 +45,6 @@ class FinalValidation(L.Callback):
         loop: Any = trainer.fit_loop
         if not loop.restarting:  # something was trained
             return
-        parts = ", ".join(settings_in_parts(pl_module.experiment))
-        further = f"--weights begins a new run, since {parts} goes by parts of them" if parts else _HIGHER
-        _log.info("all %d steps are done: %s", trainer.global_step, further)
         trainer.strategy.model_to_device()  # the Trainer has moved it to the CPU
         validation, epoch = loop.epoch_loop.val_loop, loop.epoch_progress.current
         if validation.batch_progress.total.ready > validation.batch_progress.total.processed:
@@ -43,3 +53,20 @@ class FinalValidation(L.Callback):
             trainer.training = True
         if epoch.started > epoch.processed:
             end_epoch(trainer)
+
+
+def how_it_ended(trainer: L.Trainer) -> str:
+    """The line on where a training stands that its Trainer has ended, and how it goes on."""
+    module: Any = trainer.lightning_module
+    last = last_checkpoint(trainer)
+    if not last.is_file():
+        return f"{trainer.global_step} steps, no checkpoint"
+    if 0 <= trainer.global_step < module.steps or module.steps < 0:
+        return how_to_go_on(trainer, last)
+    return f"all {trainer.global_step} steps are done: {what_next(module)}"
+
+
+def what_next(module: Any) -> str:
+    """How to train further once all steps are done."""
+    parts = ", ".join(settings_in_parts(module.experiment))
+    return f"--weights begins a new run, since {parts} goes by parts of them" if parts else _HIGHER

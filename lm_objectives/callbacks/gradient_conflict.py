@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from lm_objectives.errors import expect
+from lm_objectives.files import atomic_write
 
 
 class GradientConflict(L.Callback):
@@ -71,7 +72,6 @@ class GradientConflict(L.Callback):
         picture = Path(trainer.log_dir or trainer.default_root_dir) / "gradient_conflict.png"  # asks all ranks
         if not self._measured or not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        picture.parent.mkdir(parents=True, exist_ok=True)
         cosines, norms = (np.array(values) for values in zip(*self._measured.values(), strict=True))
         draw_conflict(picture, pl_module.names, list(self._measured), cosines, norms)
         for logger in trainer.loggers:
@@ -130,4 +130,5 @@ def draw_conflict(
     if (norms > 0).any():
         lines.set_yscale("log")
     lines.legend(fontsize=7)
-    figure.savefig(picture, dpi=120)
+    with atomic_write(picture) as file:
+        figure.savefig(file, format="png", dpi=120)

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning.pytorch as L
 
+from lm_objectives.training.end_step import THROUGHPUT
 from lm_objectives.training.flops import FlopCounter
 
 
@@ -47,5 +48,5 @@ class Throughput(L.Callback):
         now, tokens = time.monotonic(), pl_module.tokens_read
         speed = (tokens - self._mark[1]) / max(now - self._mark[0], 1e-9)
         self._mark = (now, tokens)
-        values = {"train/tokens_per_second": speed, "train/flops": float(self._flops)}
+        values = dict(zip(THROUGHPUT, (speed, float(self._flops)), strict=True))
         pl_module.log_dict(values, batch_size=1, rank_zero_only=True)

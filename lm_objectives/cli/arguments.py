@@ -1,5 +1,7 @@
 """The settings of a command line, read before its parser reads them, and that parser."""
 
+import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from inspect import signature
@@ -8,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import yaml
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 from torch.optim import Optimizer
 
@@ -33,6 +35,9 @@ settings that are given most often:
 
 All settings follow, by group: options, model, backbone, lr_schedule, data, tracking, and last Lightning's Trainer.
 """
+
+
+_HOME = re.compile(r"~\w*(/|$)")
 
 
 class Parser(LightningArgumentParser):
@@ -105,6 +110,7 @@ def read_settings(arguments: Sequence[str]) -> Iterator[Setting]:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
+    path = path.expanduser()
     expect(path.is_file(), f"a config file at {path}", "none", "check the path of --config")
     try:
         content = yaml.safe_load(path.read_bytes())
@@ -121,6 +127,21 @@ def _flatten(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def expand_home(value: Any) -> Any:
+    """Settings in which each text that begins with `~/` or `~name/` is a path of a home folder.
+
+    >>> expand_home({"trainer": {"default_root_dir": "~/runs"}})["trainer"]["default_root_dir"].startswith("~")
+    False
+    """
+    if isinstance(value, Namespace):
+        return Namespace(**{name: expand_home(part) for name, part in vars(value).items()})
+    if isinstance(value, dict):
+        return {name: expand_home(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [expand_home(part) for part in value]
+    return os.path.expanduser(value) if isinstance(value, str) and _HOME.match(value) else value
 
 
 def check_known(settings: Iterable[Setting], known: Iterable[str]) -> None:

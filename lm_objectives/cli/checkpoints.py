@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lm_objectives.callbacks.interrupt import last_checkpoint
@@ -41,12 +42,13 @@ def find_checkpoint(path: str | None, trainer: L.Trainer, goes_on: bool) -> str 
     Raises:
         InputError: where the run has none; those that lie near are named.
     """
+    if path in (None, "hpc") and goes_on:
+        path = _find_hpc(trainer, path)
     if path != "last":
         return path
+    if saved := saved_last(trainer):
+        return str(saved)
     expected = last_checkpoint(trainer)
-    saved = {file for folder in _folders(trainer, expected.parent) for file in folder.glob("last*.ckpt")}
-    if saved:
-        return str(max(saved, key=lambda file: (file.stat().st_mtime, file == expected)))
     mend = "leave --ckpt_path out to start" if goes_on else "give the path of one"
     near = _find_near(Path(trainer.default_root_dir))
     if near:
@@ -56,6 +58,30 @@ def find_checkpoint(path: str | None, trainer: L.Trainer, goes_on: bool) -> str 
             else f"give one of those near: {', '.join(near)}"
         )
     raise InputError(f"expected a checkpoint of this run at {expected}, found none: {mend}")
+
+
+def saved_last(trainer: L.Trainer) -> Path | None:
+    """The last checkpoint that a run has saved as `last`."""
+    expected = last_checkpoint(trainer)
+    saved = {file for folder in _folders(trainer, expected.parent) for file in folder.glob("last*.ckpt")}
+    return max(saved, key=lambda file: (file.stat().st_mtime, file == expected), default=None)
+
+
+def _find_hpc(trainer: L.Trainer, path: str | None) -> str | None:
+    """The checkpoint that Lightning alone saves when a SLURM job is requeued, `hpc_ckpt_N.ckpt`, if it is asked for.
+
+    Raises:
+        InputError: where Lightning would go on from one by itself, or there is none.
+    """
+    found: str | None = trainer._checkpoint_connector._hpc_resume_path
+    root = trainer.default_root_dir
+    if path == "hpc":
+        mend = "--ckpt_path last is the last of this run"
+        expect(found is not None, f"a checkpoint hpc_ckpt_N.ckpt in {root}", "none", mend)
+        return found
+    mend = f"move it away to begin a new run, or go on from it with --ckpt_path {found}"
+    expect(found is None or not SLURMEnvironment.detect(), f"no checkpoint of another run in {root}", found, mend)
+    return None
 
 
 def _folders(trainer: L.Trainer, first: Path) -> set[Path]:

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from lm_objectives.balancers import Balancer
 from lm_objectives.callbacks.initial_weights import match_weights
 from lm_objectives.cli.arguments import Setting
+from lm_objectives.cli.monitors import check_monitors
 from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.tokenizer import load_tokenizer
 from lm_objectives.data.trainer import training_steps
@@ -82,7 +83,7 @@ def preflight(
         _log.setLevel(level)
     trial.lr_schedule.factor(0, trial.steps)
     trial.weights(0)
-    _check_monitors(trial, trainer)
+    check_monitors(trial, trainer)
     trial.lr = saved.lr if saved else None
     optimizer = _make_optimizer(trial)
     files = data.text.tokenizer_files
@@ -122,16 +123,6 @@ def _check_tokens(pretrained: str, folder: Path) -> None:
                 f"expected the tokenizer in {pretrained}, found another one, whose token {number} is not {token!r}: "
                 f"set data.tokenizer to {pretrained}"
             )
-
-
-def _check_monitors(module: Pretraining, trainer: L.Trainer) -> None:
-    """Raise where a callback waits for a held-out metric that no objective has, which else shows hours later."""
-    known = set(module.validation.names())
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        monitor = getattr(callback, "monitor", None) or ""
-        expected = f"{type(callback).__name__} to monitor a metric of an objective"
-        mend = f"there are {', '.join(sorted(known))}"
-        expect(not monitor.startswith("val/") or monitor in known, expected, monitor, mend)
 
 
 def _raised_in_torch(error: Exception) -> bool:

@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from lm_objectives.cli.faults import of_worker
 from lm_objectives.errors import InputError
-from lm_objectives.training.step import NonFiniteError
 
 _RENAMED = {  # words of version 0.1: unknown like any other, named in hints alone
     "window": "seq_len",
@@ -31,7 +31,6 @@ _FEW = 20  # names that fit in a line
 _KINDS = {  # of errors that the user can mend, with how they are said
     InputError: "{}",
     ArgumentError: "{}",
-    NonFiniteError: "{}",
     MisconfigurationException: "expected trainer settings that can be carried out here, found: {}: change them; "
     "trainer.accelerator auto takes what there is",
 }
@@ -46,7 +45,7 @@ def user_message(error: BaseException) -> str | None:
     while cause := causes[-1].__cause__:
         causes.append(cause)
     found = (
-        text.format(" ".join(str(c).split()).rstrip(".!"))
+        text.format(" ".join(of_worker(str(c)).split()).rstrip(".!"))
         for kind, text in _KINDS.items()
         for c in causes
         if isinstance(c, kind)

@@ -8,7 +8,8 @@ from lightning.pytorch.trainer import Trainer
 
 from lm_objectives.files import atomic_write
 from lm_objectives.plugin import to_config
-from lm_objectives.training.loggers import RunCSVLogger, archive_previous_run, save_run_id
+from lm_objectives.training.loggers import RunCSVLogger, save_run_id
+from lm_objectives.training.run_folder import archive_previous_run
 
 
 class SaveConfig(SaveConfigCallback):

@@ -25,10 +25,12 @@ from lm_objectives.data.sampler import MicroBatches, StepLoader, make_loader, pr
 from lm_objectives.data.target_counts import check_scored, count_targets
 from lm_objectives.data.trainer import (
     check_callbacks,
+    check_strategy,
     check_whole_steps,
     prepare_dev_run,
     repeated_steps,
     training_steps,
+    validate_at_end,
     validate_each_objective,
 )
 from lm_objectives.errors import InputError, expect
@@ -154,6 +156,7 @@ class TextDataModule(L.LightningDataModule):
                 "`open(sources)`"
             )
         module: Any = trainer.lightning_module
+        check_strategy(trainer)
         check_callbacks(trainer)
         self.open(module.sources, module.backbone.supports_packing, trainer)
         module.meet_data(self)
@@ -182,6 +185,7 @@ class TextDataModule(L.LightningDataModule):
         if trainer is not None:
             prepare_dev_run(trainer)
             steps = training_steps(trainer, self.steps_per_epoch)
+            validate_at_end(trainer, steps, self.steps_per_epoch)
         tokens = np.diff(self.text.training.corpora).tolist()
         rates = mixing_rates(tokens, self.corpus_weights, self.corpus_temperature, self.corpus_cap)
         packing = packs if self.packing is None else self.packing
@@ -198,6 +202,7 @@ class TextDataModule(L.LightningDataModule):
 
     def check(self, trainer: L.Trainer) -> None:
         """Raise where rows cannot be made in the way that a trainer's settings ask for."""
+        check_strategy(trainer)
         check_callbacks(trainer)
         MicroBatches(self.plan, 0, trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches)
         check_whole_steps(trainer, self.steps_per_epoch)

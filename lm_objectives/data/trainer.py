@@ -1,4 +1,4 @@
-"""What a Trainer's limits on batches mean where rows follow from the step, and which callbacks are refused."""
+"""What a Trainer's limits on batches mean where rows follow from the step; refused callbacks and strategies."""
 
 from typing import Any
 
@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import (
     LearningRateFinder,
     ModelPruning,
 )
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
 from lm_objectives.errors import InputError, expect
@@ -35,6 +36,17 @@ _REFUSED: dict[type[L.Callback], tuple[str, str]] = {  # what is expected instea
         "prune the exported model",
     ),
 }
+
+
+_EXACT = (SingleDeviceStrategy, DDPStrategy)  # under which all ranks train the same weights, to the bit
+
+
+def check_strategy(trainer: L.Trainer) -> None:
+    """Raise for a strategy of Lightning's under which a balancer's sums, or a checkpoint, would not be whole."""
+    own = [kind for kind in type(trainer.strategy).__mro__ if kind.__module__.partition(".")[0] == "lightning"]
+    expected = "trainer.strategy auto or ddp, under which losses, gradients and checkpoints are whole on every rank"
+    mend = "choose one of these; DDP with trainer.accumulate_grad_batches saves memory too"
+    expect(own[0] in _EXACT, expected, type(trainer.strategy).__name__, mend)
 
 
 def check_callbacks(trainer: L.Trainer) -> None:
@@ -98,6 +110,32 @@ def prepare_dev_run(trainer: L.Trainer) -> None:
     if quick and not trainer.overfit_batches:  # type: ignore[attr-defined]
         accumulate = trainer.accumulate_grad_batches
         trainer.limit_train_batches = -(-int(quick) // accumulate) * accumulate
+
+
+def validate_at_end(trainer: L.Trainer, steps: int, steps_per_epoch: int) -> None:
+    """Let a training that ends before its first validation pass be validated after its last step.
+
+    Args:
+        trainer: its interval is lowered to the length of the training.
+        steps: optimizer steps in the training, -1 where nothing bounds it.
+        steps_per_epoch: of a bookkeeping epoch.
+    """
+    every: Any = getattr(trainer, "val_check_interval", None)  # an interval of time leaves none
+    if (
+        every is None
+        or steps <= 0
+        or not trainer.limit_val_batches
+        or trainer.state.fn not in (None, TrainerFn.FITTING)
+    ):
+        return
+    end = steps * trainer.accumulate_grad_batches
+    epoch, epochs = batches_of_epoch(trainer, steps_per_epoch), trainer.check_val_every_n_epoch
+    if epochs is not None:  # from 1, by whole epochs; within one by parts or micro-batches
+        first = (epochs - 1) * epoch + (int(epoch * every) if isinstance(every, float) else every)
+    else:
+        first = every if isinstance(every, int) else int(epoch * every)
+    if first > end:
+        trainer.val_check_interval, trainer.check_val_every_n_epoch = end, None
 
 
 def validate_each_objective(trainer: L.Trainer, batches: int, objectives: int) -> None:

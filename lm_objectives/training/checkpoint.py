@@ -12,8 +12,8 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 
-from lm_objectives.errors import InputError, expect
-from lm_objectives.files import atomic_write
+from lm_objectives.errors import InputError, RunError, expect
+from lm_objectives.files import atomic_write, explain_os_error
 from lm_objectives.training.resume import PendingWork, find_pending
 from lm_objectives.views import Vocabulary
 
@@ -37,6 +37,7 @@ class SavedState:
         lr: learning rate in place of the optimizer's own, `None` where that holds.
         tokens_read: tokens of all steps so far.
         steps_skipped: steps so far that were not finite.
+        recent_skips: those of the last 100 steps that were, but for those of a gradient scaler.
         target_counts: by objective, how often each target is right in training rows, for those that have baselines.
         activity: from which steps on which objectives read rows, see `data.plan.ActivityLog`.
         pending: what Lightning had still to do, `None` without a Trainer.
@@ -53,6 +54,7 @@ class SavedState:
     lr: float | None
     tokens_read: int
     steps_skipped: int
+    recent_skips: list[int]
     target_counts: dict[str, Tensor]
     activity: list[tuple[int, tuple[str, ...]]]
     pending: PendingWork | None
@@ -64,7 +66,17 @@ class SavedState:
     def of(cls, module: Any) -> "SavedState":
         """The state of a `Pretraining` module and of its Trainer, if it has one."""
         trainer, data = module._trainer, getattr(module._trainer, "datamodule", None)
-        own = ("vocabulary", "seq_len", "steps", "seed", "lr", "tokens_read", "steps_skipped", "experiment")
+        own = (
+            "vocabulary",
+            "seq_len",
+            "steps",
+            "seed",
+            "lr",
+            "tokens_read",
+            "steps_skipped",
+            "recent_skips",
+            "experiment",
+        )
         return cls(
             **{name: getattr(module, name) for name in own},
             architecture=module.backbone.architecture(),
@@ -162,7 +174,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     a process killed in the middle leaves half a `last.ckpt` where the whole one was.
 
     Raises:
-        InputError: where a file cannot be written; the one before stays as it is.
+        RunError: where a file cannot be written; the one before stays as it is.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -176,7 +188,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             reason = error if isinstance(error, OSError) else error.__context__
             if not isinstance(reason, OSError):
                 raise
-            raise InputError(
-                f"expected room for a checkpoint, found that {path} cannot be written ({reason.strerror}): free some, "
-                "and resume from the checkpoint before with --ckpt_path last"
-            ) from error
+            reason.filename = str(path)
+            before = "--ckpt_path last goes on from the checkpoint before"
+            raise RunError(f"{explain_os_error(reason)}; {before}") from error

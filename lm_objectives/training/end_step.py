@@ -5,12 +5,19 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lm_objectives.balancers.base import StepStatistics
 from lm_objectives.data.plan import row_owner
 from lm_objectives.training.gradients import gradient_norm
-from lm_objectives.training.step import StepAccumulator, StepMetrics
+from lm_objectives.training.step import NonFiniteError, StepAccumulator, StepMetrics
+
+_COUNTED = ("train/tokens", "train/skipped", "train/learning_rate")
+THROUGHPUT = ("train/tokens_per_second", "train/flops")
+"""What the callback `Throughput` adds to them."""
+
+_WINDOW = 100  # steps, of which more than half must not be skipped
 
 log = logging.getLogger("lm_objectives")
 
@@ -36,14 +43,21 @@ def end_step(module: Any, whole: StepAccumulator, watched: Sequence[str]) -> Ste
     return StepMetrics(step, whole.losses, whole.weights, norm, finite, whole.has_rows, gradients)
 
 
+def logged_names(names: Sequence[str]) -> set[str]:
+    """The names of all numbers of a training step that loggers and callbacks may get, for objectives of these names."""
+    nothing = torch.zeros(len(names))
+    step = StepMetrics(0, nothing, nothing, torch.zeros(()), True, (True,) * len(names), None)
+    return {*step.to_log(dict.fromkeys(names, 0), 1), *_COUNTED, *THROUGHPUT}
+
+
 def log_step(module: Any, metrics: StepMetrics) -> None:
     """Hand a step's numbers to Lightning, which logs them at the end of its last micro-batch."""
     trainer, data = module.trainer, module.trainer.datamodule
     read = data.plan.rows(metrics.step)
     rows = {name: read.get(row_owner(name, module.sources), 0) for name in module.names}
     values = metrics.to_log(rows, data.global_batch_size)
-    values |= {"train/tokens": float(module.tokens_read), "train/skipped": float(module.steps_skipped)}
-    values["train/learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
+    counted = module.tokens_read, module.steps_skipped, trainer.optimizers[0].param_groups[0]["lr"]
+    values |= {name: float(value) for name, value in zip(_COUNTED, counted, strict=True)}
     module.log_dict(values, batch_size=1, rank_zero_only=True)
 
 
@@ -66,5 +80,28 @@ def _skip(module: Any, whole: StepAccumulator, step: int, scaled: bool) -> None:
         whole.raise_nonfinite(step)
     if not expected and not module.steps_skipped:
         log.warning("step %d is skipped: a loss or a gradient is not finite (train/skipped counts them)", step)
+    if not expected:
+        module.recent_skips = [*module.recent_skips, step]
+        check_recent_skips(module, step + 1)
     module.steps_skipped += 1
     module.zero_grad()
+
+
+def check_recent_skips(module: Any, done: int, ended: bool = False) -> None:
+    """Raise where more than half of the last steps were skipped, those of a gradient scaler not counted.
+
+    Args:
+        module: a `Pretraining` module in training; older skips are forgotten.
+        done: steps so far.
+        ended: whether these were all; else it may be judged by 100 alone.
+
+    Raises:
+        NonFiniteError: then.
+    """
+    module.recent_skips = [step for step in module.recent_skips if step >= done - _WINDOW]
+    of = min(done, _WINDOW) if ended else _WINDOW
+    if 2 * len(module.recent_skips) > of:
+        raise NonFiniteError(
+            f"expected finite losses and gradients in most steps, found {len(module.recent_skips)} of the last {of} "
+            f"skipped at step {done}: lower the learning rate in a new run, or find the objective that diverges"
+        )

@@ -1,26 +1,21 @@
 """Log a run to a CSV file in its folder, and to Weights & Biases."""
 
 import csv
+import errno
 import io
-import logging
 import os
 import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from lm_objectives.errors import RunError
 from lm_objectives.files import atomic_write
-
-_log = logging.getLogger("lm_objectives")
-
-_ID_FILE = "wandb_id.txt"
-_FILES = ("config.yaml", "metrics.csv", "checkpoints", "curves.png", "gradient_conflict.png", _ID_FILE)
+from lm_objectives.training.run_folder import WANDB_ID
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class Tracking:
                 os.environ.setdefault("WANDB_SILENT", "true")  # nothing that it prints is needed
             import wandb
 
-            file = Path(root, _ID_FILE)
+            file = Path(root, WANDB_ID)
             logger = WandbLogger(
                 save_dir=root,
                 project=self.project,
@@ -95,25 +90,8 @@ def save_run_id(root: str, loggers: list[Logger]) -> None:
     """Save the run's id in W&B in its folder, so that a resumed run finds it."""
     for logger in loggers:
         if isinstance(logger, WandbLogger) and logger.version is not None:
-            with atomic_write(Path(root) / _ID_FILE) as file:
+            with atomic_write(Path(root) / WANDB_ID) as file:
                 file.write(f"{logger.version}\n".encode())
-
-
-def archive_previous_run(root: Path) -> Path | None:
-    """Move the files of a previous run in the folder into `previous/N`, so that runs are neither mixed nor lost.
-
-    Returns:
-        The folder that they are in now, if there was one.
-    """
-    if not (root / "metrics.csv").exists() and not (root / "checkpoints").exists():
-        return None
-    archive = next(path for n in count(1) if not (path := root / "previous" / str(n)).exists())
-    archive.mkdir(parents=True)
-    for name in _FILES:
-        if (root / name).exists():
-            shutil.move(root / name, archive / name)
-    _log.info("the previous run in %s is now in %s", root, archive)
-    return archive
 
 
 Row = dict[str, Any]
@@ -151,12 +129,27 @@ class MetricsTable:
             self._write([row for number, row in enumerate(self.read()) if keeps(number, row)])
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add a row."""
+        """Add a row.
+
+        Raises:
+            OSError: where there is no room for it; the table stays as it was.
+            RunError: where the table is gone that rows were written to.
+        """
+        if self.rows and not self.path.is_file():
+            raise RunError(f"expected {self.path}, found it gone: keep a run's folder in place while it trains")
         if not row.keys() <= set(self._columns) or not self.path.is_file():
             self._write([*self.read(), dict(row)])
             return
+        line = _lines([row], self._columns)
         with self.path.open("ab", buffering=0) as file:
-            file.write(_lines([row], self._columns))
+            whole = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(line) < len(line):  # which a disk with some room left does
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError as error:
+                file.truncate(whole)
+                error.filename = str(self.path)
+                raise
         self.rows += 1
 
     def _write(self, rows: list[Row]) -> None:

@@ -11,7 +11,6 @@ from typing import Any, Literal, Optional
 import lightning.pytorch as L
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.balancers.base import Balancer
@@ -37,7 +36,7 @@ from lm_objectives.training.build import (
 )
 from lm_objectives.training.checkpoint import SavedState, read_checkpoint
 from lm_objectives.training.compiling import Compiler, compile_backbones
-from lm_objectives.training.end_step import end_step, log_step
+from lm_objectives.training.end_step import check_recent_skips, end_step, log_step
 from lm_objectives.training.experiment import describe_experiment
 from lm_objectives.training.forward import forward, zero_of_idle
 from lm_objectives.training.gradients import GradientStore
@@ -124,10 +123,8 @@ class Pretraining(L.LightningModule):
 
     def configure_model(self) -> None:
         """Make backbone, heads and balancer from the data module's vocabulary, from the same seed on every rank."""
-        if self._trainer is None:
-            return
-        data = data_of(self.trainer)
-        if self._built:
+        data = None if self._trainer is None else data_of(self.trainer)
+        if data is None or self._built:
             return
         with torch.device("cpu"):  # the Trainer's device would draw other numbers; it moves the module itself
             steps = training_steps(self.trainer, data.steps_per_epoch)
@@ -172,13 +169,13 @@ class Pretraining(L.LightningModule):
         self.seq_len, self.steps, self.seed = plain(seq_len), plain(steps), training_seed(self._trainer)
         self._generator = torch.get_rng_state()  # which each step seeds
         self.experiment: dict[str, Any] | None = None
-        self.activity, self.tokens_read, self.steps_skipped = ActivityLog(), 0, 0
+        self.activity, self.tokens_read, self.steps_skipped, self.recent_skips = ActivityLog(), 0, 0, list[int]()
         for step in range(ACTIVITY_DELAY + 1):
             self._log_activity(step)
         self.last_step: StepMetrics | None = None
         self._store: GradientStore | None = None
         self._resumed_metrics: dict[str, Tensor] = {}
-        self._watched = self._ends_epoch = False
+        self._watched = self._ends_epoch = self.validates_again = False
 
     @property
     def _objectives(self) -> dict[str, Objective]:
@@ -258,8 +255,7 @@ class Pretraining(L.LightningModule):
         layer = None if self.balancer.needs == "all_layers" else self.balancer.layer
         return forward(self.backbone, self._objectives, views, store, layer)
 
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        del optimizer
+    def on_before_optimizer_step(self, *_: Any) -> None:
         self.last_step = end_step(self, self._step, self._last_layer() if self._watched else [])
         self._log_activity(self.last_step.step + 1 + ACTIVITY_DELAY)
         self.tokens_read += self._step.tokens
@@ -267,6 +263,9 @@ class Pretraining(L.LightningModule):
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.last_step.step + 1) % every == 0:
             log_step(self, self.last_step)
+
+    def on_train_end(self) -> None:
+        check_recent_skips(self, self.trainer.global_step, ended=True)
 
     def on_train_batch_end(self, *_: Any) -> None:
         if self._step.is_complete():

@@ -88,6 +88,7 @@ def restore(module: Any, checkpoint: dict[str, Any]) -> None:
         module._ends_epoch = resume_trainer(trainer, checkpoint, saved.pending)
         module._resumed_metrics = saved.pending.callback_metrics
     module.tokens_read, module.steps_skipped = saved.tokens_read, saved.steps_skipped
+    module.recent_skips = saved.recent_skips
     module.tokenizer_files = saved.tokenizer or module.tokenizer_files
     module.activity.entries = ActivityLog(saved.activity).entries
     for name in module.names:  # baselines are those of the text that it was trained on, whatever it was built for

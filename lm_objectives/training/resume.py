@@ -41,6 +41,8 @@ def find_pending(trainer: L.Trainer) -> PendingWork:
             numbers = convert_tensors_to_scalars(connector.metrics["log"])
             row = {**numbers, "epoch": trainer.current_epoch, "step": loop._batches_that_stepped}
         validates = loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
+    module: Any = trainer.lightning_module
+    validates = validates or module.validates_again
     return PendingWork(plain(trainer.accumulate_grad_batches), logged, row, validates, dict(trainer.callback_metrics))
 
 

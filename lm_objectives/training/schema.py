@@ -116,6 +116,7 @@ class _Saved(TypedDict):
     lr: Annotated[float, Field(gt=0)] | None
     tokens_read: _Count
     steps_skipped: _Count
+    recent_skips: list[_Count]
     target_counts: dict[str, Annotated[_Tensor, AfterValidator(_check_counts)]]
     activity: Annotated[list[tuple[_Count, tuple[str, ...]]], AfterValidator(_check_steps)]
     pending: _Pending | None

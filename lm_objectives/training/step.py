@@ -13,14 +13,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from lm_objectives.errors import RunError
 from lm_objectives.training.gradients import GradientStore
 
 Totals = Mapping[str, Mapping[str, Any]]
 """Scored positions of the parts of each objective's loss: numbers, or tensors of one element."""
 
 
-class NonFiniteError(RuntimeError):
-    """A loss or gradient was not finite, and `on_nonfinite` is stop."""
+class NonFiniteError(RunError):
+    """A loss or gradient was not finite, and `on_nonfinite` is stop; or half of the last steps had none that was."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -293,7 +293,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "nothing to a name": (["foo"], r"unrecognized arguments: foo: write settings as --name value"),
     "monitor of nobody": (
         ["--trainer.callbacks", "[{{class_path: EarlyStopping, init_args: {{monitor: val/foo/loss}}}}]"],
-        r"expected EarlyStopping to monitor .*found val/foo/loss: there are val/causal/accuracy, .*val/order/loss",
+        r"EarlyStopping to monitor .*found val/foo/loss: did you mean val/order/loss\? there are val/causal/accuracy, ",
     ),
     "conflict's step": (
         [

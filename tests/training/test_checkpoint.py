@@ -12,7 +12,7 @@ from utils.exactness_runs import quiet
 
 from lm_objectives import Backbone, MaskedLM, Pretraining
 from lm_objectives.cli.main import run
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, RunError
 from lm_objectives.training.checkpoint import AtomicCheckpointIO, SavedState, check_same_shapes, read_checkpoint
 from lm_objectives.training.run import load_run
 
@@ -136,7 +136,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(tmp_path: Path
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
-        with pytest.raises(ValueError, match=r"^expected room for a checkpoint, .*last.ckpt .*large.*: free"):
+        with pytest.raises(RunError, match=r"^expected room for .*last.ckpt, .*large.*: free"):
             checkpoints.save_checkpoint({"step": 2, "weights": torch.zeros(100_000)}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

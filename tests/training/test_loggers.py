@@ -3,10 +3,9 @@
 import csv
 from pathlib import Path
 
-import pytest
 from lightning.pytorch.loggers import WandbLogger
 
-from lm_objectives.training.loggers import RunCSVLogger, Tracking, archive_previous_run, save_run_id
+from lm_objectives.training.loggers import RunCSVLogger, Tracking, save_run_id
 
 
 def rows(root: Path) -> list[tuple[int, str, float]]:
@@ -52,33 +51,6 @@ def test_a_resumed_run_that_dies_before_it_logs_leaves_the_table(tmp_path: Path)
     log(tmp_path)
     _ = RunCSVLogger(str(tmp_path))
     assert rows(tmp_path) == [(0, "a", 1.0), (1, "b", 2.0)]
-
-
-def leave(root: Path, *names: str) -> None:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(name, encoding="utf-8")
-
-
-def test_a_previous_run_is_archived_whole(tmp_path: Path) -> None:
-    run = ("config.yaml", "metrics.csv", "checkpoints/last.ckpt", "curves.png", "gradient_conflict.png", "wandb_id.txt")
-    for number in (1, 2):
-        leave(tmp_path, *run, "notes.txt")
-        archive_previous_run(tmp_path)
-        kept = {
-            str(path.relative_to(tmp_path / "previous" / str(number)))
-            for path in tmp_path.glob(f"previous/{number}/**/*.*")
-        }
-        assert kept == set(run)
-        assert (tmp_path / "previous" / str(number) / "checkpoints/last.ckpt").read_text() == "checkpoints/last.ckpt"
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "previous"]
-
-
-@pytest.mark.parametrize("names", [(), ("config.yaml",), ("notes.txt", "curves.png")])
-def test_what_is_no_run_stays(names: tuple[str, ...], tmp_path: Path) -> None:
-    leave(tmp_path, *names)
-    archive_previous_run(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
 
 def wandb_logger(root: Path, resumes: bool, tracking: Tracking | None = None) -> WandbLogger:

@@ -48,6 +48,28 @@ class Kills:
         return [(step, draw.uniform(0, self.delay)) for step in sorted(draw.sample(range(1, STEPS - 1), self.count))]
 
 
+@dataclass(frozen=True)
+class Job:
+    """What SLURM tells the processes of a job.
+
+    Attributes:
+        number: of the job.
+        tools: folder with a `scontrol`.
+        restarts: how often it was requeued; `None` leaves this out.
+    """
+
+    number: int
+    tools: Path
+    restarts: int | None = None
+
+    def environment(self, rank: int, ranks: int) -> dict[str, str]:
+        """Variables of a task that `srun` starts."""
+        numbers = {"NTASKS": ranks, "NTASKS_PER_NODE": ranks, "NNODES": 1, "PROCID": rank, "LOCALID": rank, "NODEID": 0}
+        numbers |= {"JOB_ID": self.number} | ({} if self.restarts is None else {"RESTART_COUNT": self.restarts})
+        path = {"PATH": f"{self.tools}{os.pathsep}{os.environ['PATH']}", "SLURM_JOB_NAME": "train"}
+        return path | {f"SLURM_{name}": str(number) for name, number in numbers.items()}
+
+
 def settings(place: Path, balancer: str | dict[str, Any], **data: Any) -> dict[str, Any]:
     """A run with all that moves: dropout, two micro-batches a step, and ramps of share, mask rate and window.
 
@@ -135,9 +157,8 @@ class Training:
     def run(self, kills: Kills | None = None) -> "Training":
         """Train to the end; killed, and gone on with, as told."""
         for step, delay in kills.moments() if kills else ():
-            processes = self._start()
-            while self._step() < step and all(process.is_alive() for process in processes):
-                time.sleep(0.001)
+            processes = self.start()
+            self.wait_for(step, processes)
             time.sleep(delay)
             alive = [process for process in processes if process.is_alive()]
             for process in alive:
@@ -147,32 +168,53 @@ class Training:
             self.kills += bool(alive)
             self.in_writing += any(self.root.rglob("*.part"))
             self.check()
-        end = time.monotonic() + _PATIENCE
-        for process in self._start():
-            process.join(max(end - time.monotonic(), 0))
-            if process.exitcode != 0:
-                process.kill()
-                raise RuntimeError(self.root.with_suffix(".log").read_text(encoding="utf-8"))
+        if any(self.end(self.start())):
+            raise RuntimeError(self.log())
         return self
 
-    def _start(self) -> list[Any]:
-        arguments = ["fit", "--config", str(self._config), "--trainer.default_root_dir", self.root.name]
-        if self.last.exists():
+    def start(self, *more: str, job: Job | None = None) -> list[Any]:
+        """The processes of the ranks, which begin the run or go on with it; under SLURM they are told neither."""
+        arguments = ["fit", "--config", str(self._config), "--trainer.default_root_dir", self.root.name, *more]
+        if self.last.exists() and job is None:
             arguments += ["--ckpt_path", "last"]
         shared: dict[str, str] = {}
         if self.ranks > 1:
             arguments += ["--trainer.devices", str(self.ranks), "--trainer.strategy", "ddp"]
             port = str(_free_port())
-            shared |= {"TORCHELASTIC_RUN_ID": port, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            shared |= {"WORLD_SIZE": str(self.ranks), "LOCAL_WORLD_SIZE": str(self.ranks), "GROUP_RANK": "0"}
+            shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            if job is None:
+                shared |= {"TORCHELASTIC_RUN_ID": port, "GROUP_RANK": "0"}
+                shared |= {"WORLD_SIZE": str(self.ranks), "LOCAL_WORLD_SIZE": str(self.ranks)}
         processes = []
         for rank in range(self.ranks):
-            environment = shared | ({"RANK": str(rank), "LOCAL_RANK": str(rank)} if self.ranks > 1 else {})
+            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if self.ranks > 1 and job is None else {}
+            own |= {} if job is None else job.environment(rank, self.ranks)
             processes.append(
-                _FORKS.Process(target=_command, args=(arguments, environment, self.root.with_suffix(".log")))
+                _FORKS.Process(target=_command, args=(arguments, shared | own, self.root.with_suffix(".log")))
             )
             processes[-1].start()
         return processes
+
+    def wait_for(self, step: int, processes: Sequence[Any]) -> None:
+        """Wait until a step has its row, or a process has ended."""
+        while self._step() < step and all(process.is_alive() for process in processes):
+            time.sleep(0.001)
+
+    def end(self, processes: Sequence[Any], patience: float = _PATIENCE) -> list[int]:
+        """Exit codes of processes, all of which have to end within so many seconds."""
+        end = time.monotonic() + patience
+        for process in processes:
+            process.join(max(end - time.monotonic(), 0))
+        late = [process for process in processes if process.is_alive()]
+        for process in late:
+            process.kill()
+        if late:
+            raise TimeoutError(self.log())
+        return [process.exitcode for process in processes]
+
+    def log(self) -> str:
+        """All that the run's processes have printed."""
+        return self.root.with_suffix(".log").read_text(encoding="utf-8")
 
     def _step(self) -> int:
         """The last step with a row."""
