@@ -10,7 +10,7 @@ from lm_objectives.files import explain_os_error
 
 _OF_WORKER = re.compile(r"Caught (\w+) in DataLoader worker process \d+\..*\n\1: (.*)", re.DOTALL)
 _WORKER_DIED = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)")
-_NO_MEMORY = re.compile(r"DefaultCPUAllocator: .*|.*(?:CUDA|MPS|HIP) out of memory.*")
+_NO_MEMORY = re.compile(r"DefaultCPUAllocator: [^.]*|\w+ out of memory[^.]*|Unable to allocate [^.]*")
 _RANK_LOST = re.compile(r"gloo|NCCL|Connection (?:closed|reset) by|Broken pipe")  # torch has a type for NCCL alone
 
 
@@ -49,11 +49,11 @@ def _explain(error: BaseException) -> str | None:
         return line
     if _is_rank_lost(error):
         return rank_ended("another has ended")
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or _NO_MEMORY.search(text):
-        what = line.partition(". ")[0] or "none left"
+    memory = _NO_MEMORY.search(line)
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or memory:
         return (
-            f"expected enough memory, found too little ({what[:200]}): raise trainer.accumulate_grad_batches, which "
-            "changes no result, or lower data.seq_len or data.num_workers"
+            f"expected enough memory, found too little ({memory[0] if memory else 'none left'}): raise "
+            "trainer.accumulate_grad_batches, which changes no result, or lower data.seq_len or data.num_workers"
         )
     if isinstance(error, RuntimeError) and (died := _WORKER_DIED.search(text)):
         return (

@@ -158,8 +158,8 @@ class Pretraining(L.LightningModule):
         self.balancer.setup(self.names, initial, steps)
         self._begin(seq_len, steps)
         self.validation = ValidationMetrics(objectives)
-        # Balancers agree on all ranks by construction; a broadcast would only hide it if one did not.
-        self._ddp_params_and_buffers_to_ignore = [f"balancer.{name}" for name, _ in self.balancer.named_buffers()]
+        # Ranks agree by construction; a broadcast would hide it if they did not, and wait where one validates on more.
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
         if self.balancer.needs == "last_layer":
             log.info("last shared layer: %s", self.backbone.layer_name(self.balancer.layer))
         self._built = True

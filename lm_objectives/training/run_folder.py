@@ -112,12 +112,12 @@ class RunFolder:
             return
         self._ended.set()
         with suppress(OSError):
-            if self._identify() == self._identity is not None:
+            if self._identify() == self._identity is not None:  # nobody has taken it
                 self._write_owner(ended=True)
-            if {path.name for path in self.root.iterdir()} <= {_LOCK, _OWNER}:
-                self._owner.unlink(missing_ok=True)
-            (self.root / _LOCK).unlink(missing_ok=True)
-            self.root.rmdir()
+                if {path.name for path in self.root.iterdir()} <= {_LOCK, _OWNER}:
+                    self._owner.unlink()
+                (self.root / _LOCK).unlink(missing_ok=True)
+                self.root.rmdir()
         self._lock.release()
         self._lock = self._identity = None
 
