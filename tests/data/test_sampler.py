@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, _utils
@@ -232,6 +234,13 @@ def test_workers_end_with_a_child_of_multiprocessing_that_did_not_end_them(tmp_p
     code = rank.exitcode
     rank.kill()
     assert code == 0
+
+
+def test_a_worker_is_not_sent_the_text(dataset: RowDataset) -> None:
+    """Oracle: the bytes of the tokens, which the pickle of an array would hold."""
+    tokens = np.asarray(dataset.texts["causal"].tokens)
+    assert tokens.tobytes() in pickle.dumps(tokens)
+    assert tokens[:64].tobytes() not in pickle.dumps(dataset)
 
 
 HEAVY = {"lightning", "transformers", "tokenizers", "datasets", "pandas", "pyarrow", "wandb", "matplotlib", "sentencex"}
