@@ -75,7 +75,8 @@ class TextDataModule(L.LightningDataModule):
         batch_multiple: each objective's rows of a step are a multiple of this, 0 included; shares are met over the
             steps. devices x accumulate_grad_batches must divide it. By default the largest power of two up to 8 that
             divides global_batch_size and gives each objective rows in every step, by its largest share.
-        num_workers: processes that make rows; 0 makes them in the training process.
+        num_workers: processes that make rows for training, and as many for validation, from the first row that is
+            wanted to the end of the fit; 0 makes rows in the training process.
         validation_share: part of the documents held out, in (0, 1), about: each by its own text alone.
         validation_rows: held-out rows of each objective in a validation pass, at most; 0 means all.
         cache: folder for tokenized text, by default lm-objectives in the user's cache folder.
