@@ -21,7 +21,14 @@ from lm_objectives.data.mixture import mixing_rates
 from lm_objectives.data.plan import ActivityLog, ObjectiveRows, RowPlan
 from lm_objectives.data.preparation.prepare import prepare
 from lm_objectives.data.preparation.text_files import TxtDocuments
-from lm_objectives.data.sampler import MicroBatches, StepLoader, make_loader, prefetch_factor, validation_batches
+from lm_objectives.data.sampler import (
+    MicroBatches,
+    StepLoader,
+    end_workers,
+    make_loader,
+    prefetch_factor,
+    validation_batches,
+)
 from lm_objectives.data.target_counts import check_scored, count_targets
 from lm_objectives.data.trainer import (
     check_callbacks,
@@ -70,7 +77,8 @@ class TextDataModule(L.LightningDataModule):
         batch_multiple: each objective's rows of a step are a multiple of this, 0 included; shares are met over the
             steps. devices x accumulate_grad_batches must divide it. By default the largest power of two up to 8 that
             divides global_batch_size and gives each objective rows in every step, by its largest share.
-        num_workers: processes that make rows; 0 makes them in the training process.
+        num_workers: processes that make rows for training, and as many for validation, from the first row that is
+            wanted to the end of the fit; 0 makes rows in the training process.
         validation_share: part of the documents held out, in (0, 1), about: each by its own text alone.
         validation_rows: held-out rows of each objective in a validation pass, at most; 0 means all.
         cache: folder for tokenized text, by default lm-objectives in the user's cache folder.
@@ -115,6 +123,7 @@ class TextDataModule(L.LightningDataModule):
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         self.cache = cache or str(Path(home) / "lm-objectives")
         self.seed, self.split_seed = seed, seed if split_seed is None else split_seed
+        self._loaders: dict[str, DataLoader[Batch]] = {}  # of the trainer's run, by split, whose workers end with it
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -204,7 +213,7 @@ class TextDataModule(L.LightningDataModule):
         """Raise where rows cannot be made in the way that a trainer's settings ask for."""
         check_strategy(trainer)
         check_callbacks(trainer)
-        MicroBatches(self.plan, 0, trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches)
+        MicroBatches(self.plan, lambda: 0, trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches)
         check_whole_steps(trainer, self.steps_per_epoch)
         prefetch_factor(self.num_workers, trainer.accumulate_grad_batches)
 
@@ -221,12 +230,13 @@ class TextDataModule(L.LightningDataModule):
         self.plan = plan = self._plan(activity, repeat)
         self.check_scored()
 
-        def batches() -> DataLoader[Batch]:
-            start = trainer.global_step if trainer is not None else 0
-            return self._loader(self.training_rows(), MicroBatches(plan, start, rank, world, accumulate), accumulate)
+        def start() -> int:
+            return trainer.global_step if trainer is not None else 0
 
+        keys = MicroBatches(plan, start, rank, world, accumulate)
+        loader = self._loader("training", self.training_rows(), keys, accumulate)
         reduce = partial(_sum_over_ranks, trainer.strategy) if trainer is not None and world > 1 else None
-        return StepLoader(batches, self.steps_per_epoch * accumulate, accumulate, reduce)
+        return StepLoader(loader.__iter__, self.steps_per_epoch * accumulate, accumulate, reduce)
 
     def training_rows(self) -> RowDataset:
         """The training text's rows by their keys."""
@@ -260,11 +270,29 @@ class TextDataModule(L.LightningDataModule):
         batches = validation_batches(dataset, self.validation_rows, min(self.global_batch_size, 64), rank, world)
         if self.trainer is not None:
             validate_each_objective(self.trainer, len(batches), len(dataset.windows))
-        return StepLoader(lambda: self._loader(dataset, batches, 1), len(batches), 1, None)
+        return StepLoader(self._loader("validation", dataset, batches, 1).__iter__, len(batches), 1, None)
 
-    def _loader(self, dataset: RowDataset, keys: Iterable[list[RowKey]], accumulate: int) -> DataLoader[Batch]:
-        pin_memory = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return make_loader(dataset, keys, self.num_workers, accumulate, pin_memory)
+    def _loader(
+        self, split: str, dataset: RowDataset, keys: Iterable[list[RowKey]], accumulate: int
+    ) -> DataLoader[Batch]:
+        trainer = self.trainer
+        pin_memory = trainer is not None and trainer.strategy.root_device.type == "cuda"
+        loader = make_loader(dataset, keys, self.num_workers, accumulate, pin_memory)
+        if trainer is not None:
+            if split in self._loaders:
+                end_workers(self._loaders[split])
+            self._loaders[split] = loader
+        return loader
+
+    def teardown(self, stage: str | None = None) -> None:
+        """End the workers; text, vocabulary and rows stay."""
+        del stage
+        while self._loaders:
+            end_workers(self._loaders.popitem()[1])
+
+    def on_exception(self, exception: BaseException) -> None:
+        del exception
+        self.teardown()
 
 
 def _sum_over_ranks(strategy: Strategy, tensor: Tensor) -> Tensor:

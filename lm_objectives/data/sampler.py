@@ -1,8 +1,12 @@
-"""Keys of micro-batches, and a loader that adds the counts of the whole optimizer step."""
+"""Keys of micro-batches, the workers that make them, and a loader that adds the counts of the whole optimizer step."""
 
+import atexit
+import signal
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count, islice
+from multiprocessing.util import Finalize
 from typing import Any
 
 import numpy as np
@@ -19,16 +23,22 @@ class MicroBatches(Sampler[list[RowKey]]):
     """The keys of one rank's micro-batches, from an optimizer step on, endlessly.
 
     An objective's n rows of a step are dealt in blocks: micro-batch m of rank r gets block m × world + r.
+
+    Args:
+        plan: how many rows each objective reads in each step.
+        start: gives the step that an iteration starts at, each time one does.
+        rank, world: of the process, and of all processes.
+        accumulate: micro-batches of an optimizer step.
     """
 
-    def __init__(self, plan: RowPlan, start: int, rank: int, world: int, accumulate: int) -> None:
+    def __init__(self, plan: RowPlan, start: Callable[[], int], rank: int, world: int, accumulate: int) -> None:
         expected = f"devices x accumulate_grad_batches to divide data.batch_multiple ({plan.batch_multiple})"
         mend = f"set data.batch_multiple to {world * accumulate} or a multiple of it"
         expect(not plan.batch_multiple % (world * accumulate), expected, f"{world} x {accumulate}", mend)
         self.plan, self.start, self.rank, self.world, self.accumulate = plan, start, rank, world, accumulate
 
     def __iter__(self) -> Iterator[list[RowKey]]:
-        for step in map(self.plan.source_step, count(self.start)):
+        for step in map(self.plan.source_step, count(self.start())):
             rows, before = self.plan.rows(step), self.plan.before(step)
             for micro in range(self.accumulate):
                 keys = []
@@ -58,17 +68,44 @@ def validation_batches(dataset: RowDataset, rows: int, size: int, rank: int, wor
 def make_loader(
     dataset: RowDataset, keys: Iterable[list[RowKey]], num_workers: int, accumulate: int, pin_memory: bool
 ) -> DataLoader[Batch]:
-    """A DataLoader of the micro-batches with these keys."""
+    """A DataLoader of the micro-batches with these keys, whose workers stay from one iteration to the next.
+
+    They end with `end_workers`, with the loader, or with the process. There is one iteration at a time: a new one stops
+    the one before, and what was made ahead for that is dropped.
+    """
     keep_freed_memory()
-    return DataLoader(
+    loader = DataLoader(
         dataset,
         batch_sampler=keys,
-        worker_init_fn=keep_freed_memory,
+        worker_init_fn=_start_worker,
         collate_fn=_identity,
         num_workers=num_workers,
         prefetch_factor=prefetch_factor(num_workers, accumulate),
         pin_memory=pin_memory,
+        persistent_workers=num_workers > 0,
     )
+    if num_workers:
+        # A process that ends sends its workers SIGTERM, which they ignore, and waits for them. This comes before, and
+        # before queues close: the priority counts in a child of multiprocessing, `atexit` in any other process.
+        at_exit = Finalize(None, _end_at_exit, (weakref.ref(loader),), exitpriority=100)
+        atexit.register(at_exit)
+    return loader
+
+
+def end_workers(loader: DataLoader[Batch]) -> None:
+    """End the workers of a loader; its next iteration starts others."""
+    iterator: Any = loader._iterator
+    loader._iterator = None
+    if iterator is not None:
+        iterator._shutdown_workers()
+        for worker in iterator._workers:
+            worker.kill()  # where it was stuck, since it ignores what torch sends
+
+
+def _end_at_exit(reference: "weakref.ref[DataLoader[Batch]]") -> None:
+    loader = reference()
+    if loader is not None:
+        end_workers(loader)
 
 
 def prefetch_factor(num_workers: int, accumulate: int) -> int | None:
@@ -91,7 +128,7 @@ class StepLoader:
     An iterable rather than a `DataLoader`, so that a Trainer puts no sampler of its own into it.
 
     Args:
-        loader: makes a fresh iterator of micro-batches that starts at the right step.
+        loader: starts an iteration over micro-batches at the right step.
         length: micro-batches of a bookkeeping epoch.
         accumulate: micro-batches of an optimizer step.
         reduce: sums a tensor over all ranks.
@@ -140,12 +177,19 @@ def _identity(batch: Any) -> Any:
     return batch
 
 
-def keep_freed_memory(worker: int = 0) -> None:
+def _start_worker(worker: int) -> None:
+    """Leave it to the training process when a worker ends; one whose training process was killed ends by itself."""
+    del worker
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):  # as a whole group of processes gets them
+        signal.signal(number, signal.SIG_IGN)
+    keep_freed_memory()
+
+
+def keep_freed_memory() -> None:
     """Let this process use the memory of a batch again for the next.
 
     glibc hands freed memory back to the system beyond a threshold that follows the largest block freed so far. A batch
     is made of arrays of some 100 KiB, and paging their memory in anew took a third of its time. Other allocators do not
     mind.
     """
-    del worker
     np.empty(2**24, dtype=np.uint8)

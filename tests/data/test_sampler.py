@@ -1,18 +1,28 @@
-"""Micro-batches: the same rows of a step in every arrangement, and the counts of the whole step."""
+"""Micro-batches: the same rows of a step in every arrangement, the counts of the whole step, and the workers."""
 
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, _utils
+from utils.loaded_modules import LoadedModules
 from utils.row_cases import NAMES, SETTINGS, SOURCES, VOCABULARY, tensors, write
 
 from lm_objectives.data.dataset import Batch, RowDataset, RowKey
 from lm_objectives.data.plan import ActivityLog, RowPlan
-from lm_objectives.data.sampler import MicroBatches, StepLoader
+from lm_objectives.data.sampler import MicroBatches, StepLoader, end_workers, make_loader
 from lm_objectives.views import View
 
 ARRANGEMENTS = [(1, 1), (2, 1), (1, 2), (2, 2), (8, 1), (4, 2)]
@@ -27,7 +37,7 @@ def keys_of_step(plan: RowPlan, step: int, world: int, accumulate: int) -> list[
     return [
         key
         for rank in range(world)
-        for keys in islice(MicroBatches(plan, step, rank, world, accumulate), accumulate)
+        for keys in islice(MicroBatches(plan, lambda: step, rank, world, accumulate), accumulate)
         for key in keys
     ]
 
@@ -53,14 +63,16 @@ def test_a_step_reads_the_same_rows_whatever_the_arrangement(world: int, accumul
 
 def test_micro_batches_are_alike() -> None:
     plan = RowPlan(SOURCES, 80, 8)
-    micro = [Counter(key.objective for key in keys) for keys in islice(MicroBatches(plan, 0, 1, 2, 4), 12)]
+    micro = [Counter(key.objective for key in keys) for keys in islice(MicroBatches(plan, lambda: 0, 1, 2, 4), 12)]
     assert all(counts == {"causal": 4, "masked": 3, "order": 2, "replaced": 1} for counts in micro)
 
 
 def test_a_start_in_the_middle_goes_on_where_it_was() -> None:
     plan = RowPlan(SOURCES, 80, 8, ActivityLog([(0, NAMES), (3, ("masked", "causal"))]))
-    whole = list(islice(MicroBatches(plan, 0, 1, 2, 2), 16))
-    assert list(islice(MicroBatches(plan, 5, 1, 2, 2), 6)) == whole[10:]
+    starts = iter([0, 5])
+    keys = MicroBatches(plan, lambda: next(starts), 1, 2, 2)
+    whole = list(islice(keys, 16))
+    assert list(islice(keys, 6)) == whole[10:]
 
 
 @pytest.mark.parametrize(("world", "accumulate"), [(1, 1), (2, 4)])
@@ -77,26 +89,174 @@ def test_rows_that_repeat_are_those_of_the_first_steps(world: int, accumulate: i
 def test_an_arrangement_that_does_not_divide_the_unit() -> None:
     message = r"divide data.batch_multiple \(8\), found 3 x 2: set data.batch_multiple to 6 or a multiple of it"
     with pytest.raises(ValueError, match=message):
-        MicroBatches(RowPlan(SOURCES, 80, 8), 0, 0, 3, 2)
+        MicroBatches(RowPlan(SOURCES, 80, 8), lambda: 0, 0, 3, 2)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_batches_are_bit_equal_whatever_the_workers(dataset: RowDataset, workers: int) -> None:
+def loader_of(dataset: RowDataset, workers: int, *starts: int) -> DataLoader[Batch]:
+    """The second of two ranks' micro-batches; each iteration begins at the next of the starts."""
+    start = iter(starts)
+    keys = MicroBatches(RowPlan(SOURCES, 80, 8), lambda: next(start), 1, 2, 2)
+    return make_loader(dataset, keys, workers, 2, pin_memory=False)
+
+
+def pids(loader: DataLoader[Batch]) -> list[int]:
+    iterator: Any = loader._iterator
+    return [worker.pid for worker in iterator._workers]
+
+
+def read(loader: DataLoader[Batch], batches: int) -> list[dict[str, Any]]:
+    """What an iteration reads that is left after some batches."""
+    found = list(islice(loader, batches))
+    assert all(batch.views["order"].input_ids is batch.views["hidden"].input_ids for batch in found)
+    return [{name: tensors(view) for name, view in batch.views.items()} | {"n": batch.tokens} for batch in found]
+
+
+@pytest.fixture
+def start_method(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method(request.param, force=True)
+    yield
+    multiprocessing.set_start_method(before, force=True)
+
+
+@pytest.mark.parametrize(
+    ("start_method", "workers"), [("fork", 1), ("fork", 3), ("spawn", 1)], indirect=["start_method"]
+)
+def test_workers_stay_and_change_no_bit_wherever_a_pass_starts(
+    dataset: RowDataset, workers: int, start_method: None
+) -> None:
+    """Oracle: rows made in this process, by a loader of its own for each pass."""
+    starts = (3, 0, 7, 3)
+    loader, processes = loader_of(dataset, workers, *starts), set()
+    for number, start in enumerate(starts):
+        batches = 1 + 2 * number  # each pass leaves some that were made ahead
+        assert read(loader, batches) == read(loader_of(dataset, 0, start), batches)
+        processes.add(tuple(pids(loader)))
+    assert len(processes) == 1
+    end_workers(loader)
+
+
+def test_a_loader_goes_on_after_its_workers_have_ended(dataset: RowDataset) -> None:
+    """Oracle: rows made in this process; no process is left."""
+    loader, before = loader_of(dataset, 2, 0, 4), multiprocessing.active_children()
+    read(loader, 1)
+    end_workers(loader)
+    assert multiprocessing.active_children() == before
+    assert read(loader, 3) == read(loader_of(dataset, 0, 4), 3)
+    end_workers(loader)
+    assert multiprocessing.active_children() == before
+
+
+def test_a_worker_ignores_signals_to_the_whole_group(dataset: RowDataset) -> None:
     """Oracle: rows made in this process."""
+    loader = loader_of(dataset, 1, 0, 4)
+    read(loader, 1)
+    [worker] = pids(loader)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        os.kill(worker, number)
+    assert read(loader, 3) == read(loader_of(dataset, 0, 4), 3)
+    assert pids(loader) == [worker]
+    end_workers(loader)
 
-    def batches(workers: int) -> list[Batch]:
-        keys: Any = MicroBatches(RowPlan(SOURCES, 80, 8), 3, 1, 2, 2)
-        loader: Iterator[Batch] = iter(
-            DataLoader(dataset, batch_sampler=keys, collate_fn=lambda batch: batch, num_workers=workers)
-        )
-        return list(islice(loader, 4))
 
-    for one, other in zip(batches(0), batches(workers), strict=True):
-        assert one.tokens == other.tokens
-        assert {name: tensors(view) for name, view in one.views.items()} == {
-            name: tensors(view) for name, view in other.views.items()
-        }
-        assert other.views["order"].input_ids is other.views["hidden"].input_ids
+class Stuck(RowDataset):
+    """Makes the rows of a first step, and never another."""
+
+    reached = multiprocessing.get_context("fork").Event()
+
+    def __getitems__(self, keys: Any) -> Batch:
+        if keys[0].step:
+            self.reached.set()
+            time.sleep(600)
+        return super().__getitems__(keys)
+
+
+@pytest.mark.parametrize("start_method", ["fork"], indirect=True)
+def test_a_worker_that_is_stuck_is_ended(
+    dataset: RowDataset, start_method: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_utils, "MP_STATUS_CHECK_INTERVAL", 0.2)  # seconds that torch waits before it sends SIGTERM
+    stuck = Stuck(dataset.texts["causal"], SOURCES, VOCABULARY, SETTINGS, "training")
+    loader, before = loader_of(stuck, 1, 0), multiprocessing.active_children()
+    read(loader, 2)
+    assert stuck.reached.wait(10)
+    end_workers(loader)
+    for process in set(multiprocessing.active_children()) - set(before):
+        process.join(10)
+    assert multiprocessing.active_children() == before
+
+
+_TRAINING = """
+import sys, time
+from pathlib import Path
+from itertools import islice
+from utils.row_cases import SETTINGS, SOURCES, VOCABULARY
+from lm_objectives.data.cache import TokenText
+from lm_objectives.data.dataset import RowDataset
+from lm_objectives.data.plan import RowPlan
+from lm_objectives.data.sampler import MicroBatches, make_loader
+
+dataset = RowDataset(TokenText.open(sys.argv[1]), SOURCES, VOCABULARY, SETTINGS, "training")
+loader = make_loader(dataset, MicroBatches(RowPlan(SOURCES, 80, 8), lambda: 0, 0, 1, 1), 2, 1, pin_memory=False)
+next(iter(loader))
+print("reads", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("how", ["killed", "done"])
+def test_workers_end_with_a_process_that_did_not_end_them(dataset: RowDataset, how: str) -> None:
+    """Oracle: the end of the pipe that the process and its workers write to."""
+    folder = str(dataset.texts["causal"].folder)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-c", _TRAINING, folder, "600" if how == "killed" else "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"reads\n"
+        if how == "killed":
+            process.kill()
+        said, _ = process.communicate(timeout=30)  # torch looks every 5 seconds
+    assert said == b"" and process.returncode == (-signal.SIGKILL if how == "killed" else 0)
+
+
+def read_and_leave(folder: Path) -> None:
+    dataset = RowDataset(write(folder, 20), SOURCES, VOCABULARY, SETTINGS, "training")
+    global _kept
+    _kept = loader_of(dataset, 1, 0)
+    read(_kept, 1)
+
+
+def test_workers_end_with_a_child_of_multiprocessing_that_did_not_end_them(tmp_path: Path) -> None:
+    """A rank that Lightning started so, for one, where an error ends it."""
+    rank = multiprocessing.get_context("fork").Process(target=read_and_leave, args=(tmp_path,))
+    rank.start()
+    rank.join(30)
+    code = rank.exitcode
+    rank.kill()
+    assert code == 0
+
+
+def test_a_worker_is_not_sent_the_text(dataset: RowDataset) -> None:
+    """Oracle: the bytes of the tokens, which the pickle of an array would hold."""
+    tokens = np.asarray(dataset.texts["causal"].tokens)
+    assert tokens.tobytes() in pickle.dumps(tokens)
+    assert tokens[:64].tobytes() not in pickle.dumps(dataset)
+
+
+HEAVY = {"lightning", "transformers", "tokenizers", "datasets", "pandas", "pyarrow", "wandb", "matplotlib", "sentencex"}
+
+
+@pytest.mark.parametrize("start_method", ["spawn"], indirect=True)
+def test_a_worker_imports_what_rows_need(dataset: RowDataset, start_method: None) -> None:
+    """Oracle: the modules of a worker that was started afresh and has made rows."""
+    text = dataset.texts["causal"]
+    loader = loader_of(LoadedModules(text, SOURCES, VOCABULARY, SETTINGS, "training"), 1, 0)
+    modules: Any = next(iter(loader))
+    end_workers(loader)
+    assert {"torch", "lm_objectives.data.dataset"} <= set(modules)
+    assert not {name.split(".")[0] for name in modules} & HEAVY
+    rooms = {name.split(".")[1] for name in modules if name.startswith("lm_objectives.")}
+    assert rooms <= {"corruptions", "data", "views", "schedules", "plugin", "files", "errors"}
 
 
 def micro_batch(count: int) -> Batch:
@@ -139,7 +299,7 @@ def test_totals_of_real_rows_do_not_depend_on_the_arrangement(dataset: RowDatase
     """Oracle: one process without accumulation."""
 
     def totals(accumulate: int) -> dict[str, dict[str, Any]]:
-        keys = MicroBatches(RowPlan(SOURCES, 80, 8), 2, 0, 1, accumulate)
+        keys = MicroBatches(RowPlan(SOURCES, 80, 8), lambda: 2, 0, 1, accumulate)
         loader = StepLoader(lambda: map(dataset.__getitems__, keys), 0, accumulate, None)
         return next(iter(loader)).totals
 
