@@ -57,7 +57,13 @@ def validation_batches(dataset: RowDataset, rows: int, size: int, rank: int, wor
         rows: of each objective over all ranks, at most; 0 means all.
         size: rows of a batch, at most.
         rank, world: of the process, and of all processes.
+
+    Raises:
+        InputError: for fewer rows than processes, of which one would have no part in the pass.
     """
+    most = max(min(len(windows), rows or len(windows)) for windows in dataset.windows.values())
+    mend = "raise data.validation_rows or data.validation_share, or train on fewer devices"
+    expect(most >= world, f"held-out rows for each of {world} ranks", most, mend)
     keys: list[list[RowKey]] = []
     for name, windows in dataset.windows.items():
         own = range(rank, min(len(windows), rows or len(windows)), world)

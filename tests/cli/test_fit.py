@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from utils.command_line import PROGRAM, environment, fit, run, same_weights, table
+from utils.command_line import PROGRAM, contents, environment, fit, run, same_weights, table
 from utils.small_corpus import TOKENS
 
 from lm_objectives.training.checkpoint import read_checkpoint
+from lm_objectives.training.run_folder import RunFolder
 
 
 def test_a_run_leaves_its_folder(trained: Path) -> None:
@@ -222,3 +223,39 @@ def test_two_processes(place: Path, trained: Path, tmp_path: Path) -> None:
         pairs = [(float(a[column]), float(b[column])) for a, b in zip(one, other, strict=True) if a[column]]
         assert pairs and all(a == pytest.approx(b, abs=2e-4) for a, b in pairs), column
     assert (tmp_path / "curves.png").is_file()
+
+
+def test_a_second_run_in_the_folder_of_a_live_one_is_refused(
+    place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Oracle: the folder of the live run, byte for byte."""
+    live = RunFolder(tmp_path / "run")
+    live.hold()
+    (tmp_path / "run" / "metrics.csv").write_text("of the live run", encoding="utf-8")
+    before = contents(tmp_path)
+    assert fit(place, tmp_path / "run") == 2
+    assert "expected a run folder that no other run is in" in capfd.readouterr().err.splitlines()[-1]
+    assert contents(tmp_path) == before
+    live.release()
+    assert fit(place, tmp_path / "run") == 0
+    assert (tmp_path / "run" / "previous" / "1" / "metrics.csv").read_text(encoding="utf-8") == "of the live run"
+
+
+def test_a_home_folder_is_found_in_flags_and_files(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    settings = yaml.safe_load((place / "tiny.yaml").read_text(encoding="utf-8"))
+    shutil.copy(settings["data"]["corpus"], tmp_path / "text.jsonl")
+    settings["data"] |= {"corpus": ["~/text.jsonl"], "cache": "~/cache"}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    assert run("fit", "--config=~/mine.yaml", "--trainer.default_root_dir", "~/run") == 0
+    assert "all 3 steps are done: --weights begins a new run" in capfd.readouterr().err
+    assert not (tmp_path / "~").exists() and (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+    assert run("validate", "--config", "~/run/config.yaml", "--ckpt_path", "~/run/checkpoints/last.ckpt") == 0
+
+
+def test_a_run_that_is_shorter_than_the_interval_is_validated_at_its_end(place: Path, tmp_path: Path) -> None:
+    assert fit(place, tmp_path, "--trainer.val_check_interval", 50) == 0
+    assert [row["step"] for row in table(tmp_path) if row["val/causal/loss"]] == ["2"]

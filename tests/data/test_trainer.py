@@ -5,16 +5,20 @@ from typing import Any
 
 import lightning.pytorch as L
 import pytest
+from lightning.pytorch import strategies
 from lightning.pytorch.callbacks import ModelCheckpoint, Timer
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer.connectors.data_connector import _parse_num_batches
 from lightning.pytorch.trainer.states import RunningStage
 
 from lm_objectives.data.trainer import (
     batches_of_epoch,
+    check_strategy,
     check_whole_steps,
     prepare_dev_run,
     repeated_steps,
     training_steps,
+    validate_at_end,
     validate_each_objective,
 )
 from lm_objectives.errors import InputError
@@ -37,6 +41,51 @@ def test_batches_are_counted_as_lightning_does(accumulate: int, settings: dict[s
     expected = _parse_num_batches(RunningStage.TRAINING, STEPS * accumulate, made.limit_train_batches)
     assert batches_of_epoch(made, STEPS) == expected
     assert repeated_steps(made, STEPS) == (expected // accumulate if settings.keys() == {"overfit_batches"} else None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "interval"),
+    [
+        ({"max_steps": 7, "val_check_interval": 8, "check_val_every_n_epoch": None}, (7, None)),
+        ({"max_steps": 7, "val_check_interval": 7, "check_val_every_n_epoch": None}, (7, None)),
+        ({"max_steps": 7, "val_check_interval": 3, "check_val_every_n_epoch": None}, (3, None)),
+        (
+            {"max_steps": 7, "val_check_interval": 20, "check_val_every_n_epoch": None, "accumulate_grad_batches": 2},
+            (14, None),
+        ),
+        ({"max_steps": 7}, (7, None)),  # of an epoch of 10
+        ({"max_steps": 7, "val_check_interval": 0.5}, (0.5, 1)),
+        ({"max_steps": 17}, (1.0, 1)),
+        ({"max_steps": 17, "check_val_every_n_epoch": 2}, (17, None)),
+        ({"max_steps": -1, "val_check_interval": 8, "check_val_every_n_epoch": None}, (8, None)),
+        ({"max_steps": 7, "val_check_interval": 8, "check_val_every_n_epoch": None, "limit_val_batches": 0}, (8, None)),
+    ],
+)
+def test_a_short_training_is_validated_at_its_end(
+    settings: dict[str, Any], interval: tuple[float, int | None], tmp_path: Path
+) -> None:
+    made = trainer(tmp_path, **settings)
+    validate_at_end(made, training_steps(made, STEPS), STEPS)
+    assert (made.val_check_interval, made.check_val_every_n_epoch) == interval
+
+
+class Own(DDPStrategy):
+    """A strategy of a user's own, which is theirs to answer for."""
+
+
+@pytest.mark.parametrize("strategy", ["auto", "ddp", "ddp_spawn", Own()])
+def test_exact_strategies_are_taken(strategy: Any, tmp_path: Path) -> None:
+    check_strategy(trainer(tmp_path, strategy=strategy, devices=1))
+
+
+@pytest.mark.parametrize("name", ["FSDPStrategy", "ModelParallelStrategy", "SingleDeviceXLAStrategy", "XLAStrategy"])
+def test_other_strategies_are_refused_by_name(name: str, tmp_path: Path) -> None:
+    """Lightning refuses most of them without an accelerator, so that they stand in here without being set up."""
+    made = trainer(tmp_path)
+    kind = getattr(strategies, name)
+    made._accelerator_connector.strategy = kind.__new__(kind)
+    with pytest.raises(InputError, match=rf"expected trainer.strategy auto or ddp, .* found {name}: choose one of"):
+        check_strategy(made)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from typing import Any
 import lightning.pytorch as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
+from utils.callback_runs import fit
 from utils.exactness_pair import Pair
 from utils.exactness_runs import Run, State, balancer_state, flat, tensors_in, train
 
@@ -90,6 +91,46 @@ def test_one_rank_alone_drops_the_step_on_both(pair: Pair) -> None:
 def test_stops_where_it_is_told_to(kind: str, culprit: str, folder: Path) -> None:
     with pytest.raises(NonFiniteError, match=f"found {culprit} not finite at step {BAD_STEP}: lower the learning rate"):
         train(poisoned("GradNorm", kind, on_nonfinite="stop"), folder)
+
+
+class Diverge(Callback):
+    """Makes every loss from a step on NaN, by the one parameter that all of them use."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            with torch.no_grad():
+                pl_module.backbone.embedding.fill_(float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("first", "steps", "told"),
+    [
+        (5, 8, None),  # 3 of 8
+        (3, 8, "found 5 of the last 8 skipped at step 8"),
+        (2, 90, "found 51 of the last 100 skipped at step 53"),
+    ],
+)
+def test_a_run_that_skips_most_of_its_last_steps_ends(
+    first: int, steps: int, told: str | None, text: Path, tmp_path: Path
+) -> None:
+    if told is None:
+        trainer, module = fit(text, tmp_path, [Diverge(first)], max_steps=steps)
+        assert (trainer.global_step, module.steps_skipped) == (steps, steps - first)
+        return
+    with pytest.raises(NonFiniteError, match=told):
+        fit(text, tmp_path, [Diverge(first)], max_steps=steps)
+
+
+def test_skipped_steps_are_counted_over_a_resume(text: Path, tmp_path: Path) -> None:
+    """Oracle: the step at which the run that was left alone ends."""
+    keep = ModelCheckpoint(every_n_train_steps=30, save_top_k=-1, filename="at", auto_insert_metric_name=False)
+    with pytest.raises(NonFiniteError, match="at step 53"):
+        fit(text, tmp_path, [Diverge(2), keep], max_steps=90)
+    with pytest.raises(NonFiniteError, match="found 51 of the last 100 skipped at step 53"):
+        fit(text, tmp_path, resume=tmp_path / "checkpoints" / "at.ckpt", max_steps=90)
 
 
 @pytest.mark.parametrize("on_nonfinite", ["skip", "stop"])
