@@ -1,6 +1,7 @@
 """The text that a user reads of an error, and hints for unknown settings."""
 
 import re
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -36,6 +37,9 @@ _KINDS = {  # of errors that the user can mend, with how they are said
 }
 
 
+_WANDB = "expected Weights & Biases to take the run, found: {}: log in, or set tracking.wandb to offline or off"
+
+
 def user_message(error: BaseException) -> str | None:
     """The text of an error that the user can mend; None for any other.
 
@@ -44,9 +48,10 @@ def user_message(error: BaseException) -> str | None:
     causes = [error]
     while cause := causes[-1].__cause__:
         causes.append(cause)
+    kinds = _KINDS | ({sys.modules["wandb"].Error: _WANDB} if "wandb" in sys.modules else {})
     found = (
         text.format(" ".join(of_worker(str(c)).split()).rstrip(".!"))
-        for kind, text in _KINDS.items()
+        for kind, text in kinds.items()
         for c in causes
         if isinstance(c, kind)
     )

@@ -40,9 +40,10 @@ def check_monitors(module: Pretraining, trainer: L.Trainer) -> None:
         if monitor is None or (rates and monitor.startswith("lr-")):
             continue
         if monitor in trained:
-            steps = f"one that is logged, in a run of {module.steps} steps, by trainer.log_every_n_steps"
             logged = every > 0 and (module.steps < 0 or every <= module.steps)
-            expect(logged, f"{kind} to monitor {steps}", f"{monitor}, logged every {every}", "lower it, 0 logs nothing")
+            expected = f"{kind} to monitor a number that a run of {module.steps} steps logs"
+            mend = "lower trainer.log_every_n_steps; 0 logs nothing"
+            expect(logged, expected, f"{monitor}, logged every {every}", mend)
         elif monitor not in held_out and not foreign:
             known = sorted(held_out | trained)
             near = get_close_matches(monitor, known, 1, 0.4) or known[:1]
