@@ -16,6 +16,7 @@ from lightning.pytorch.trainer import Trainer
 
 _GRACE = 10.0  # seconds in which a process may end by itself, with a checkpoint, before it is ended
 _LOOK = 0.5  # seconds between two looks
+_PARENT = "LM_OBJECTIVES_PARENT"  # variable in which a process tells those that it starts as its ranks its number
 
 
 def is_first() -> bool:
@@ -25,30 +26,21 @@ def is_first() -> bool:
 
 def outlives_first() -> bool:
     """Whether this process is the second, and the first, which started it, is gone."""
-    return _get_rank() == 1 and _Parent.is_gone()
-
-
-class _Parent:
-    """The process that started this one as one of its ranks."""
-
-    pid: int | None = None
-
-    @classmethod
-    def is_gone(cls) -> bool:
-        return cls.pid is not None and os.getppid() != cls.pid
+    return _get_rank() == 1 and _is_orphan()
 
 
 def follow_parent() -> None:
     """End this process a while after the one that started it as one of its ranks; in any other it does nothing."""
-    elsewhere = any(name in os.environ for name in ("TORCHELASTIC_RUN_ID", "SLURM_PROCID"))
-    if elsewhere or os.environ.get("LOCAL_RANK", "0") == "0" or _Parent.pid is not None:
-        return
-    _Parent.pid = os.getppid()
-    threading.Thread(target=_wait_for_parent, name="parent-watch", daemon=True).start()
+    if _PARENT in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
+        threading.Thread(target=_wait_for_parent, name="parent-watch", daemon=True).start()
+
+
+def _is_orphan() -> bool:
+    return os.environ.get(_PARENT, str(os.getppid())) != str(os.getppid())
 
 
 def _wait_for_parent() -> None:
-    while not _Parent.is_gone():
+    while not _is_orphan():
         time.sleep(_LOOK)
     time.sleep(_GRACE)
     os._exit(1)
@@ -65,6 +57,7 @@ class RankLauncher(_SubprocessScriptLauncher):
         self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
         watch = None
         if not self.cluster_environment.creates_processes_externally:
+            os.environ[_PARENT] = str(os.getpid())
             self._call_children_scripts()
             watch = _Watch(self.procs)
             watch.start()
