@@ -5,6 +5,7 @@ import pytest
 from utils.text_cases import KINDS, split_document
 
 from lm_objectives.data.preparation.sentences import (
+    find_lines,
     find_paragraphs,
     find_sentences,
     locate_sentences,
@@ -49,6 +50,22 @@ def test_places_are_of_the_text() -> None:
 def test_line_ends_make_no_other_sentences() -> None:
     text = "One. Two.\nA line. Dr.\nX!\n\nNew.\n \nLast"
     assert split_document(text.replace("\n", "\r\n"), "en") == split_document(text, "en")
+
+
+@pytest.mark.parametrize(
+    ("text", "oracle"),
+    [
+        ("one two\nthree. Four\n\nfive\n", [["one two", "three. Four"], ["five"]]),
+        ("\r\n  one \r\n\ttwo\r\n \r\nthree", [["one", "two"], ["three"]]),
+        ("a", [["a"]]),
+        (" \n\n", []),
+    ],
+)
+def test_a_sentence_a_line(text: str, oracle: list[list[str]]) -> None:
+    """Oracle: `str.splitlines`, stripped."""
+    places = find_sentences(text, "en", "line")
+    assert [[text[start:stop] for start, stop in paragraph] for paragraph in places] == oracle
+    assert [text[a:b] for a, b in find_lines(text)] == [line.strip() for line in text.splitlines() if line.strip()]
 
 
 @pytest.mark.parametrize("language", ["english", "", "e", "en_US", "../en"])
