@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import resources
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from lm_objectives.data.preparation.listing import Listing, list_folder, list_matches, list_remote
 from lm_objectives.data.preparation.notices import not_read
@@ -96,6 +96,14 @@ def find_corpora(corpus: str | Sequence[str] | None, form: Format | None = None)
     paths = [corpus] if isinstance(corpus, str) else list(corpus)
     expect(bool(paths), "the path of a corpus", "an empty list", "name a file, a folder or a data set")
     return [_find(path, form) for path in paths]
+
+
+def check_format(form: str | None) -> str | None:
+    """The setting, when it is one."""
+    forms = get_args(Format)
+    mend = "leave it out where suffixes say it"
+    expect(form is None or form in forms, f"data.format as {', '.join(forms)}", repr(form), mend)
+    return form
 
 
 def hub_name(name: str) -> tuple[str, str | None, str | None] | None:

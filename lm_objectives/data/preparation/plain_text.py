@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import chain, groupby, pairwise
 
-from lm_objectives.data.preparation import streams
 from lm_objectives.data.preparation.documents import DocumentPiece, cut_document, drop_empty_documents
 from lm_objectives.data.preparation.storage import File
-from lm_objectives.data.preparation.streams import read_lines
+from lm_objectives.data.preparation.streams import read_blocks, read_lines
 from lm_objectives.errors import expect
 
 _UNITS = ("file", "blank-line", "line")
@@ -64,7 +63,7 @@ class DocumentRule:
         elif self.documents == "line":
             yield from ([_without_end(line)] for line in self._lines(file, pattern))
         else:
-            numbered = self._numbered(read_lines(file, streams.BLOCK), pattern, max(map(len, strings), default=0))
+            numbered = self._numbered(read_blocks(file), pattern, max(map(len, strings), default=0))
             yield from ((text for _, text in parts) for _, parts in groupby(numbered, lambda part: part[0]))
 
     def _lines(self, file: File, pattern: re.Pattern[str]) -> Iterator[str]:

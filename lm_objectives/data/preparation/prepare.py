@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lm_objectives.data.cache import PAIRS, SPLITS, CorpusStatistics, TokenText
 from lm_objectives.data.preparation.chunks import add_counts, chunk_documents, encode_chunks, join_chunks, write_array
-from lm_objectives.data.preparation.corpus import Format, find_corpora
+from lm_objectives.data.preparation.corpus import Format, check_format, find_corpora
 from lm_objectives.data.preparation.documents import DocumentPiece
 from lm_objectives.data.preparation.encode import Encoder
 from lm_objectives.data.preparation.few_documents import cut_few
@@ -23,7 +23,7 @@ from lm_objectives.data.preparation.plain_text import DocumentRule, check_docume
 from lm_objectives.data.preparation.progress import progress_bar
 from lm_objectives.data.preparation.readers import Documents
 from lm_objectives.data.preparation.scan import CorpusScan, scan_corpora
-from lm_objectives.data.preparation.sentences import Sentences, check_language
+from lm_objectives.data.preparation.sentences import Sentences, check_language, check_sentences
 from lm_objectives.data.preparation.split import check_validation_share, label_held_out, read_keys
 from lm_objectives.data.preparation.workdir import workdir
 from lm_objectives.data.tokenizer import (
@@ -105,9 +105,9 @@ def prepare(
         "tokenizer": check_tokenizer(tokenizer, tokens),
         "validation_share": check_validation_share(validation_share),
         "split_seed": split_seed,
-        "format": format,
+        "format": check_format(format),
         "documents": check_documents(documents),
-        "sentences": sentences,
+        "sentences": check_sentences(sentences),
         "tokens": tokens,
         "pairs": pairs,
     }

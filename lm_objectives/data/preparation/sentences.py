@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -93,6 +93,13 @@ def check_language(language: str) -> str:
     mend = "set language to a code"
     expect(bool(_LANGUAGE.fullmatch(code)), "a language code such as 'en' or 'zh'", repr(language), mend)
     return code
+
+
+def check_sentences(sentences: str) -> str:
+    """The setting, when it is one."""
+    ways = get_args(Sentences)
+    expect(sentences in ways, f"data.sentences as {' or '.join(ways)}", repr(sentences), "line takes each line for one")
+    return sentences
 
 
 def token_offsets(sizes: np.ndarray, text: str) -> tuple[np.ndarray, np.ndarray]:

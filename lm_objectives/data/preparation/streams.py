@@ -3,7 +3,8 @@
 import codecs
 import lzma
 import zlib
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
+from io import BufferedReader
 from itertools import chain
 
 from lm_objectives.data.preparation.storage import File, open_bytes, unreadable
@@ -19,11 +20,20 @@ def read_lines(file: File, limit: int = -1) -> Generator[str, None, None]:
     Raises:
         InputError: for what is no UTF-8, and for a file that cannot be read to its end.
     """
+    return _read(file, lambda stream: stream.readline(limit))
+
+
+def read_blocks(file: File) -> Generator[str, None, None]:
+    """The text of a file in UTF-8, `BLOCK` bytes at a time; raises what `read_lines` does."""
+    return _read(file, lambda stream: stream.read(BLOCK))
+
+
+def _read(file: File, take: Callable[[BufferedReader], bytes]) -> Generator[str, None, None]:
     decoder = codecs.getincrementaldecoder("utf-8")()
     offset, mark = 0, "\ufeff"
     try:
         with open_bytes(file) as stream:
-            blocks: Iterable[bytes] = iter(lambda: stream.readline(limit), b"")
+            blocks: Iterable[bytes] = iter(lambda: take(stream), b"")
             for block in chain(blocks, [b""]):
                 try:
                     text = decoder.decode(block, final=not block)

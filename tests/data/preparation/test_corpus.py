@@ -7,7 +7,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from lm_objectives.data.preparation.corpus import find_corpora, shipped_corpus
+from lm_objectives.data.preparation.corpus import check_format, find_corpora, shipped_corpus
 
 
 def _write(folder: Path, *names: str) -> None:
@@ -96,6 +96,13 @@ def test_what_is_no_corpus(tmp_path: Path, path: str, message: str) -> None:
     with pytest.raises(ValueError, match=rf"^{message}") as error:
         find_corpora(str(tmp_path / path))
     assert "\n" not in str(error.value)
+
+
+def test_no_form() -> None:
+    with pytest.raises(
+        ValueError, match=r"^expected data.format as text, jsonl, csv, parquet, found 'xml': leave it out"
+    ):
+        check_format("xml")
 
 
 def test_no_path() -> None:

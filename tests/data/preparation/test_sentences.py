@@ -5,6 +5,7 @@ import pytest
 from utils.text_cases import KINDS, split_document
 
 from lm_objectives.data.preparation.sentences import (
+    check_sentences,
     find_lines,
     find_paragraphs,
     find_sentences,
@@ -72,6 +73,13 @@ def test_a_sentence_a_line(text: str, oracle: list[list[str]]) -> None:
 def test_what_is_no_code(language: str) -> None:
     with pytest.raises(ValueError, match=r"^expected a language code such as 'en' or 'zh', found '.*': set language"):
         split_document("One.", language)
+
+
+def test_what_is_no_way_to_find_sentences() -> None:
+    with pytest.raises(
+        ValueError, match=r"^expected data.sentences as language or line, found 'lines': line takes each"
+    ):
+        check_sentences("lines")
 
 
 # Places of tokens, and of sentences among them.
