@@ -1,6 +1,7 @@
 """Lines about what is not read, each told once."""
 
 import logging
+import os
 from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 
@@ -23,7 +24,8 @@ def not_read(place: str, what: str, names: Collection[str], mend: str) -> Iterat
 def tell(lines: Iterable[str]) -> None:
     """Log lines that this process has not logged before: a run prepares in its checks, and again where it trains."""
     for line in lines:
-        _tell(line)
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # of the processes on a machine one says it
+            _tell(line)
 
 
 @cache

@@ -24,6 +24,9 @@ def test_count_and_three_names(names: list[str], oracle: list[str]) -> None:
 
 def test_told_once(caplog: pytest.LogCaptureFixture) -> None:
     notices._tell.cache_clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOCAL_RANK", "1")
+        tell(["100 % of one"])
     tell(["100 % of one", "two"])
     tell(["two", "three"])
     assert [record.getMessage() for record in caplog.records] == ["100 % of one", "two", "three"]
