@@ -46,8 +46,9 @@ def write_forms(folder: Path, text: str) -> None:
     (folder / "my_tables" / "crawl.jsonl.zst").write_bytes(pyarrow.compress(lines, codec="zstd", asbytes=True))
     (folder / "my_dump" / "AA").mkdir(parents=True)
     (folder / "my_dump" / "AA" / "wiki_00").write_text("\n".join(f"<doc>\n{own}\n</doc>" for own in texts))
-    (folder / "stories.txt").write_text("\n<|endoftext|>\n".join(texts))
-    (folder / "my_talks.txt").write_text("\n\n".join("it rained\nnobody minded\nwe went home" for _ in range(400)))
+    (folder / "my_stories.txt").write_text("\n<|endoftext|>\n".join(texts))
+    talks = [f"it rained on day {day}\nnobody minded\nthen we went home by road {day}" for day in range(400)]
+    (folder / "my_talks.txt").write_text("\n\n".join(talks))
 
 
 def on_the_hub(name: str, config: str | None, split: str | None) -> datasets.Dataset | datasets.DatasetDict:
