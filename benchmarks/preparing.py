@@ -25,9 +25,10 @@ from pathlib import Path
 from unittest import mock
 
 from lm_objectives.data.preparation import chunks
-from lm_objectives.data.preparation.corpus import find_sources, shipped_corpus
+from lm_objectives.data.preparation.corpus import find_corpora, shipped_corpus
 from lm_objectives.data.preparation.documents import DocumentPiece
 from lm_objectives.data.preparation.encode import Encoder
+from lm_objectives.data.preparation.plain_text import DocumentRule
 from lm_objectives.data.preparation.readers import Documents
 from lm_objectives.data.tokenizer import make_tokenizer, vocabulary_of
 
@@ -77,7 +78,7 @@ def memory(corpus: str, times: int, config: str) -> None:
 def repeat(corpus: str, times: int, path: Path) -> int:
     """Write a corpus so many times into one file; gives its characters."""
     characters = 0
-    documents = Documents(find_sources(corpus), "text", "file")
+    documents = Documents(find_corpora(corpus), "text", DocumentRule("file"))
     with gzip.open(path, "wt", encoding="utf-8", compresslevel=1) as file:
         for number in range(times):
             for piece in documents:
@@ -100,7 +101,7 @@ def tree_pss(pid: int) -> int:
 
 def cores(corpus: str, rounds: int) -> None:
     """Print how many times as fast all cores are."""
-    texts = [piece.text for piece in Documents(find_sources(corpus), "text", "file")]
+    texts = [piece.text for piece in Documents(find_corpora(corpus), "text", DocumentRule("file"))]
     tokenizer = make_tokenizer(8192, texts)
     encoder = Encoder(tokenizer.backend_tokenizer, vocabulary_of(tokenizer), "en")
     several = [

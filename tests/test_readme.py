@@ -1,12 +1,18 @@
 """Every command in README and docs, and every piece of code in README, works, made small."""
 
+import functools
+import http.server
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import datasets
+import pyarrow
 import pytest
 
 from lm_objectives.__main__ import main
@@ -25,6 +31,37 @@ MADE_SMALL = [
 SHALLOW = ["--model.backbone.config.num_hidden_layers", "1"]
 
 
+SITES: dict[str, str] = {}  # addresses in documents, and where a server of these tests gives them
+
+
+def write_forms(folder: Path, text: str) -> None:
+    """Text in the forms that users have: tables, a dump without suffixes, and files of many documents."""
+    texts = [f"Text {number}. {text}" * 20 for number in range(24)]
+    rows = [{"id": number, "review": own, "meta": {"text": own}} for number, own in enumerate(texts)]
+    (folder / "my_tables").mkdir()
+    table = datasets.Dataset.from_list(rows)
+    table.to_parquet(folder / "my_tables" / "reviews.parquet")
+    table.remove_columns("meta").to_csv(folder / "my_tables" / "reviews.csv", index=False)
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    (folder / "my_tables" / "crawl.jsonl.zst").write_bytes(pyarrow.compress(lines, codec="zstd", asbytes=True))
+    (folder / "my_dump" / "AA").mkdir(parents=True)
+    (folder / "my_dump" / "AA" / "wiki_00").write_text("\n".join(f"<doc>\n{own}\n</doc>" for own in texts))
+    (folder / "my_stories.txt").write_text("\n<|endoftext|>\n".join(texts))
+    talks = [f"it rained on day {day}\nnobody minded\nthen we went home by road {day}" for day in range(400)]
+    (folder / "my_talks.txt").write_text("\n\n".join(talks))
+
+
+def on_the_hub(name: str, config: str | None, split: str | None) -> datasets.Dataset | datasets.DatasetDict:
+    """In place of `datasets.load_dataset`."""
+    assert (name, config) == ("Salesforce/wikitext", "wikitext-2-raw-v1")
+    rows = {part: [f"The {part} of {number}. It rained. We went home." * 20 for number in range(24)] for part in SPLITS}
+    data = datasets.DatasetDict({part: datasets.Dataset.from_dict({"text": texts}) for part, texts in rows.items()})
+    return data[split] if split else data
+
+
+SPLITS = ("test", "train", "validation")
+
+
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder like a user's: configs, a quickstart run, texts, and the classes that README shows."""
@@ -34,14 +71,21 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(12):
         text = "It rained all day. Nobody minded. The road was closed.\n\nThen the sun came out. We went home."
         (folder / "my_texts" / f"{number}.txt").write_text(f"Text {number}. {text}" * 40, encoding="utf-8")
+    write_forms(folder, text)
     for block in PYTHON:
         if found := re.match(r"# (\w+\.py)\n", block):
             (folder / found[1]).write_text(block, encoding="utf-8")
     before, here = dict(os.environ), Path.cwd()
     os.environ |= {"XDG_CACHE_HOME": str(folder / "cache"), "WANDB_MODE": "offline"}
     os.chdir(folder)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    site = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=site.serve_forever, daemon=True).start()
+    SITES["https://texts.example"] = f"http://127.0.0.1:{site.server_port}"
     assert main(["fit", "--config", "configs/quickstart.yaml", *MADE_SMALL, *SHALLOW]) == 0
     yield folder
+    site.shutdown()
+    site.server_close()
     os.chdir(here)
     os.environ.clear()
     os.environ |= before
@@ -60,6 +104,8 @@ def test_its_commands_are_ours() -> None:
 
 def prepared(command: str) -> list[str]:
     """Arguments of a command, made small; a folder has its own depth."""
+    for address, server in SITES.items():
+        command = command.replace(address, server)
     arguments = shlex.split(command)[1:]
     if arguments[0] != "fit" or "--print_config" in arguments or any(name.endswith(".help") for name in arguments):
         return arguments
@@ -67,7 +113,10 @@ def prepared(command: str) -> list[str]:
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("lm-") and "devices 2" not in c])
-def test_command(command: str, workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command(
+    command: str, workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "load_dataset", on_the_hub)
     try:
         code = main(prepared(command))
     except SystemExit as end:  # --print_config

@@ -15,6 +15,7 @@ _RENAMED = {  # words of version 0.1: unknown like any other, named in hints alo
     "window": "seq_len",
     "rows_per_step": "global_batch_size",
     "unit": "batch_multiple",
+    "txt_documents": "documents",
     "view_of": "shares_rows_with",
     "rate": "noise_density",
     "mean": "mean_noise_span_length",

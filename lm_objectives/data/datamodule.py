@@ -19,8 +19,9 @@ from lm_objectives.data.cache import open_cache
 from lm_objectives.data.dataset import Batch, RowDataset, RowKey, RowSettings, at_least, check_seq_len
 from lm_objectives.data.mixture import mixing_rates
 from lm_objectives.data.plan import ActivityLog, ObjectiveRows, RowPlan
+from lm_objectives.data.preparation.corpus import Format
 from lm_objectives.data.preparation.prepare import prepare
-from lm_objectives.data.preparation.text_files import TxtDocuments
+from lm_objectives.data.preparation.sentences import Sentences
 from lm_objectives.data.sampler import (
     MicroBatches,
     StepLoader,
@@ -57,10 +58,17 @@ class TextDataModule(L.LightningDataModule):
         lm_objectives.errors.InputError: expected data.seq_len of at least 8, found 4: raise it
 
     Args:
-        corpus: text files, folders, patterns, JSON lines, Parquet, or a Hugging Face dataset saved on disk or named on
-            the hub; one, or a list of several to mix. The default is the shipped one, State of the Union addresses.
-        text_field: column or key that holds a document's text.
-        txt_documents: whether a .txt file is one document, or each of its blocks between blank lines is one.
+        corpus: text files, JSON lines, CSV, TSV, Parquet, also compressed; folders and patterns of them; their URLs; or
+            a Hugging Face dataset saved on disk or named on the hub, owner/name, owner/name:config or
+            owner/name:config:split. One, or a list of several to mix. The default is the shipped one, State of the
+            Union addresses.
+        validation_corpus: text to hold out as a whole, named as `corpus` is; then all of `corpus` trains, and
+            `validation_share` counts for nothing.
+        format: how to read all files, whatever they are called. By default their suffixes say it.
+        text_field: column or key that holds a document's text, meta.text where it lies in another one.
+        documents: what one document of plain text is: file, blank-line (a block between blank lines), line, or the
+            string that stands between documents. A record of any other format is one document.
+        sentences: whether sentences are found by the language's rules, or are lines.
         language: language code that sentences are found by, such as en, de or zh.
         tokenizer: a number trains a byte-level BPE of so many tokens on the training documents; a folder or name loads
             a Hugging Face fast tokenizer.
@@ -79,7 +87,8 @@ class TextDataModule(L.LightningDataModule):
             divides global_batch_size and gives each objective rows in every step, by its largest share.
         num_workers: processes that make rows for training, and as many for validation, from the first row that is
             wanted to the end of the fit; 0 makes rows in the training process.
-        validation_share: part of the documents held out, in (0, 1), about: each by its own text alone.
+        validation_share: part of the documents held out, in (0, 1), about: each by its own text alone. Of a corpus of
+            fewer than 20 documents it is the end of each.
         validation_rows: held-out rows of each objective in a validation pass, at most; 0 means all.
         cache: folder for tokenized text, by default lm-objectives in the user's cache folder.
         seed: another one gives the training rows another order and other corruptions.
@@ -91,8 +100,11 @@ class TextDataModule(L.LightningDataModule):
     def __init__(
         self,
         corpus: str | list[str] | None = None,
+        validation_corpus: str | list[str] | None = None,
+        format: Format | None = None,
         text_field: str = "text",
-        txt_documents: TxtDocuments = "file",
+        documents: str = "file",
+        sentences: Sentences = "language",
         language: str = "en",
         tokenizer: int | str = 8192,
         corpus_weights: list[float] | None = None,
@@ -114,7 +126,8 @@ class TextDataModule(L.LightningDataModule):
         at_least("data.batch_multiple", 1 if batch_multiple is None else batch_multiple, 1)
         at_least("data.num_workers", num_workers, 0)
         at_least("data.validation_rows", validation_rows, 0)
-        self.corpus, self.text_field, self.txt_documents = corpus, text_field, txt_documents
+        self.corpus, self.validation_corpus = corpus, validation_corpus
+        self.format, self.text_field, self.documents, self.sentences = format, text_field, documents, sentences
         self.language, self.tokenizer_source = language, tokenizer
         self.corpus_weights, self.corpus_temperature, self.corpus_cap = corpus_weights, corpus_temperature, corpus_cap
         self.seq_len_schedule, self.seq_len, self.packing = seq_len, check_seq_len(seq_len), packing
@@ -148,7 +161,10 @@ class TextDataModule(L.LightningDataModule):
             tokenizer=self.tokenizer_source,
             validation_share=self.validation_share,
             split_seed=self.split_seed,
-            txt_documents=self.txt_documents,
+            format=self.format,
+            documents=self.documents,
+            sentences=self.sentences,
+            validation_corpus=self.validation_corpus,
             tokens=tuple(chain(*(source.corruption.special_tokens(self.seq_len) for source in sources.values()))),
             pairs=any(
                 source.corruption.reads_sentence_pairs and source.shares_rows_with is None

@@ -26,7 +26,8 @@ def mixing_rates(
         cap: tokens above which a corpus counts for no more; none for `None`.
 
     Raises:
-        InputError: when there are not as many weights as corpora, or a number is out of range.
+        InputError: when there are not as many weights as corpora, a number is out of range, or a corpus with a weight
+            has no training text.
     """
     if weights is None and temperature is None and cap is None:
         return None
@@ -36,6 +37,9 @@ def mixing_rates(
         expected = f"data.corpus_weights of at least 0 for each of {len(tokens)} corpora"
         mend = "give data.corpus as a list, with one weight for each"
         expect(len(weights) == len(tokens) and min(weights) >= 0 and sum(weights) > 0, expected, list(weights), mend)
+        empty = [str(n) for n, (weight, own) in enumerate(zip(weights, tokens, strict=True), 1) if weight and not own]
+        mend = "give them more documents, paragraphs or lines, or a weight of 0"
+        expect(not empty, "training text in each corpus with a weight", f"none in number {', '.join(empty)}", mend)
         parts = np.array(weights, dtype=float)
     else:
         power = 1.0 if temperature is None else temperature

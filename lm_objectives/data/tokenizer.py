@@ -101,6 +101,12 @@ def vocabulary_of(tokenizer: "PreTrainedTokenizerFast", tokens: tuple[str, ...] 
     )
 
 
+def end_of_text(tokenizer: int | str) -> tuple[str, ...]:
+    """Strings that end a text wherever they stand: GPT-2's, with which corpora are published, and a tokenizer's own."""
+    own = _SPECIAL[2] if isinstance(tokenizer, int) else str(load_tokenizer(tokenizer).eos_token)
+    return tuple(dict.fromkeys(["<|endoftext|>", own]))
+
+
 def load_tokenizer(name: str) -> "PreTrainedTokenizerFast":
     """The fast tokenizer of a folder or of a name on the hub, given the special tokens that it lacks."""
     return _load(name, ())[0]

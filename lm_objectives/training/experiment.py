@@ -165,6 +165,7 @@ def _describe_data(data: TextDataModule) -> Experiment:
         "data.corpus": data.text.identity,
         "data.tokenizer": sha256(tokenizer).hexdigest()[:16],
         "data.language": data.language,
+        "data.sentences": data.sentences,
         "data.validation_share": data.validation_share,
         "data.validation_rows": data.validation_rows,
         "data.split_seed": data.split_seed,

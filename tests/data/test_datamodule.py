@@ -2,6 +2,7 @@
 
 import multiprocessing
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from lm_objectives.corruptions.causal_lm import NextToken
 from lm_objectives.corruptions.masked_lm import TokenMasking
 from lm_objectives.data.dataset import RowKey
 from lm_objectives.data.plan import ObjectiveRows
+from lm_objectives.data.preparation.split import DocumentKey
+from lm_objectives.errors import InputError
 
 SOURCES = {"causal": ObjectiveRows(NextToken()), "masked": ObjectiveRows(TokenMasking())}
 
@@ -36,6 +39,21 @@ def opened(place: Path, seed: int, split_seed: int | None) -> TextDataModule:
     data = made(place, seed=seed, split_seed=split_seed)
     data.open(SOURCES)
     return data
+
+
+def test_a_corpus_with_a_weight_and_all_of_it_held_out_is_refused(place: Path) -> None:
+    """One line cannot be cut, and its key, of which another module is the oracle, is among those held out."""
+    (place / "line.txt").write_text("One line alone.")
+    keys = {seed: DocumentKey(seed) for seed in range(20)}
+    for key in keys.values():
+        key.update("One line alone.")
+    seed = next(seed for seed, key in keys.items() if int.from_bytes(key.digest(), "little") < 2**62)
+    settings = {"tokenizer": 300, "seq_len": 32, "global_batch_size": 8, "cache": str(place / "cache")}
+    corpora = [str(place / name) for name in ("corpus.jsonl", "line.txt")]
+    for weights, refused in (([1.0, 1.0], True), ([1.0, 0.0], False)):
+        data = TextDataModule(corpora, **settings, split_seed=seed, validation_share=0.25, corpus_weights=weights)
+        with pytest.raises(InputError, match="found none in number 2: give") if refused else nullcontext():
+            data.open(SOURCES)
 
 
 def held_out_rows(data: TextDataModule) -> list[object]:

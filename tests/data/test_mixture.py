@@ -17,6 +17,13 @@ def test_rates_of_weights_and_temperatures() -> None:
     assert mixing_rates(tokens, None, None, 100) == pytest.approx([1 / 3] * 3)
 
 
+def test_a_corpus_with_a_weight_has_training_text() -> None:
+    told = r"^expected training text in each corpus with a weight, found none in number 2, 4: give them more documents,"
+    with pytest.raises(ValueError, match=told):
+        mixing_rates([100, 0, 0, 0], [1.0, 0.5, 0.0, 2.0], None, None)
+    assert mixing_rates([100, 0], [1.0, 0.0], None, None) == (1.0, 0.0)
+
+
 @pytest.mark.parametrize("rates", [(1.0,), (0.5, 0.5), (0.7, 0.2, 0.1), (0.9999, 0.0001), (0.0, 3.0, 1.0), (1.0,) * 7])
 def test_each_block_of_1024_rows_holds_the_rates_and_no_row_of_a_corpus_twice(rates: tuple[float, ...]) -> None:
     corpus, number = Mixture(rates, 0).deal(np.arange(3 * 1024))

@@ -29,7 +29,7 @@ class GivenBatches(TextDataModule):
     def __init__(self, folder: Path, *batches: tuple[int, int]) -> None:
         super().__init__(
             str(folder / "corpus.txt"),
-            txt_documents="blank-line",
+            documents="blank-line",
             tokenizer=300,
             seq_len=40,
             global_batch_size=2,

@@ -163,7 +163,7 @@ def test_the_folder_as_datas_tokenizer_makes_the_same_tokens_again(
                 tokenizer=str(kind),
                 validation_share=0.3,
                 split_seed=0,
-                txt_documents="file",
+                documents="file",
             )
         )
         for kind in (tmp_path / "own", folder)

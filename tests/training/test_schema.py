@@ -179,7 +179,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, train: Train) -> Path:
         "model: {backbone: {model_type: llama, config: {hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, "
         "intermediate_size: 16}}, objectives: {causal: CausalLM}, lr_schedule: {kind: constant, warmup: 0}}\n"
         f"data: {{corpus: {folder}/corpus.txt, tokenizer: 300, seq_len: 16, global_batch_size: 4, "
-        f"cache: {folder}/cache, txt_documents: blank-line}}\n",
+        f"cache: {folder}/cache, documents: blank-line}}\n",
         encoding="utf-8",
     )
     with quiet(), pytest.MonkeyPatch.context() as patch:
@@ -296,7 +296,7 @@ def data(tmp_path: Path, place: Path) -> TextDataModule:
         tokenizer=300,
         seq_len=16,
         global_batch_size=4,
-        txt_documents="blank-line",
+        documents="blank-line",
         cache=str(tmp_path),
     )
 

@@ -307,7 +307,7 @@ def make_data(run: Run, folder: Path) -> TextDataModule:
     corpus = [str(folder / name) for name in settings.pop("corpus")]
     return TextDataModule(
         corpus,
-        txt_documents="blank-line",
+        documents="blank-line",
         tokenizer=300,
         global_batch_size=ROWS,
         batch_multiple=UNIT,

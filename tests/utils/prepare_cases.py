@@ -8,7 +8,22 @@ from lm_objectives.data.cache import TokenCache, TokenText
 from lm_objectives.data.preparation.prepare import prepare
 
 # Each document has a word of its own, often enough to be merged where it is seen.
-WORDS = ["zebra", "quokka", "walrus", "ibex", "jackal", "python", "gibbon", "marmot"]
+# They are enough for whole ones to be held out.
+WORDS = [
+    "zebra",
+    "quokka",
+    "walrus",
+    "ibex",
+    "jackal",
+    "python",
+    "gibbon",
+    "marmot",
+    "otter",
+    "heron",
+    "bison",
+    "gecko",
+]
+WORDS += ["panda", "moose", "tapir", "hyena", "stoat", "viper", "raven", "camel", "llama", "eagle", "koala", "dingo"]
 DOCUMENTS = [f"The {word} sat. A {word} ran!\n\n{f'It is a {word}. ' * 30}" for word in WORDS]
 
 

@@ -131,12 +131,12 @@ def write_array(path: Path, parts: Iterable[np.ndarray]) -> None:
         write_header()
 
 
-def join_chunks(files: list[Path], corpora: int, folder: Path, stream: str) -> None:
+def join_chunks(files: list[Path], corpora: range, folder: Path, stream: str) -> None:
     """Put a stream of the chunks together.
 
     Args:
         files: of the chunks, in their order.
-        corpora: how many there are.
+        corpora: numbers of those that the stream is of.
         folder: gets the arrays of `views.Text` as `.npy` files, and `corpora.npy`, where each corpus starts in the
             tokens and where the last one stops.
         stream: training or validation, or the sentences of one.
@@ -167,7 +167,7 @@ def join_chunks(files: list[Path], corpora: int, folder: Path, stream: str) -> N
     for path in files:
         with np.load(path) as found:
             numbers.append(int(found["corpus"]))
-    write_array(folder / "corpora.npy", [tokens[np.searchsorted(numbers, range(corpora + 1))]])
+    write_array(folder / "corpora.npy", [tokens[np.searchsorted(numbers, range(corpora.start, corpora.stop + 1))]])
 
 
 def add_counts(files: list[Path], split: str) -> dict[str, int]:

@@ -12,6 +12,7 @@ import numpy as np
 from lm_objectives.data.preparation.documents import DocumentPiece, cut_place
 from lm_objectives.data.preparation.sentences import (
     Place,
+    Sentences,
     find_sentences,
     locate_sentences,
     sentences_at,
@@ -113,14 +114,21 @@ class Encoder:
     Args:
         tokenizer: copied, so that its own settings stay.
         vocabulary: the same tokenizer's ids.
-        language: as in `find_sentences`.
+        language, sentences: as in `find_sentences`.
         pairs: whether sentences are encoded alone too, each as the beginning of a text, so that neither white space
             nor a capital's token shows what stood in front of it.
     """
 
-    def __init__(self, tokenizer: "Tokenizer", vocabulary: Vocabulary, language: str, pairs: bool = False) -> None:
+    def __init__(
+        self,
+        tokenizer: "Tokenizer",
+        vocabulary: Vocabulary,
+        language: str,
+        pairs: bool = False,
+        sentences: Sentences = "language",
+    ) -> None:
         self._first, self._further = _plain(tokenizer), _plain(tokenizer, leads=False)
-        self._vocabulary, self._language, self._pairs = vocabulary, language, pairs
+        self._vocabulary, self._language, self._pairs, self._sentences = vocabulary, language, pairs, sentences
         unknown = unknown_token(tokenizer)
         self._sizes = _sizes_in_bytes(tokenizer)
         self._unknown = None if unknown is None else tokenizer.token_to_id(unknown)
@@ -130,7 +138,7 @@ class Encoder:
         """Encode documents, or parts of them, in their order."""
         made = EncodedDocuments(pairs=TokenArrays() if self._pairs else None)
         for part in parts:
-            paragraphs = find_sentences(part.text, self._language)
+            paragraphs = find_sentences(part.text, self._language, self._sentences)
             tokens, starts, stops = self._tokens(part)
             if part.begins and part.ends and not len(tokens):
                 made.counts["without_tokens"] += 1

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from hashlib import blake2b, file_digest
 from pathlib import Path
 
+from lm_objectives.data.preparation.storage import File, RemoteFile, unreadable
+
 _HASHED_BYTES = 64 * 2**20
 _TOKENIZER_FILES = (".json", ".txt", ".model", ".jinja")
 
@@ -14,16 +16,30 @@ def fingerprint(**parts: object) -> str:
     return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def identify_files(files: Sequence[Path]) -> list[list[object]]:
+def identify_files(files: Sequence[File]) -> list[list[object]]:
     """Identity of files as plain data.
 
     Up to 64 MiB in all it is their content, so that a copy or a fresh checkout finds the same cache. Above, where
-    reading them at every start would be felt, it is place, size and time of change, as in make.
+    reading them at every start would be felt, it is place, size and time of change, as in make; and behind a URL what
+    is known there without reading.
+
+    Raises:
+        InputError: when one cannot be read.
     """
-    status = [file.stat() for file in files]
-    if sum(item.st_size for item in status) <= _HASHED_BYTES:
-        return [[file.suffix, digest_of(file)] for file in files]
-    return [[str(file.resolve()), item.st_size, item.st_mtime_ns] for file, item in zip(files, status, strict=True)]
+    size = sum(file.stat().st_size for file in files if isinstance(file, Path))
+    return [_identify(file, size <= _HASHED_BYTES) for file in files]
+
+
+def _identify(file: File, small: bool) -> list[object]:
+    if isinstance(file, RemoteFile):
+        return file.identity()
+    try:
+        if small:
+            return [file.suffix, digest_of(file)]
+        status = file.stat()
+    except OSError as error:
+        raise unreadable(file, error) from error
+    return [str(file.resolve()), status.st_size, status.st_mtime_ns]
 
 
 def identify_tokenizer(tokenizer: int | str) -> object:

@@ -13,36 +13,35 @@ from typing import TYPE_CHECKING, Any
 
 from lm_objectives.data.cache import PAIRS, SPLITS, CorpusStatistics, TokenText
 from lm_objectives.data.preparation.chunks import add_counts, chunk_documents, encode_chunks, join_chunks, write_array
-from lm_objectives.data.preparation.corpus import find_sources
+from lm_objectives.data.preparation.corpus import Format, check_format, find_corpora
 from lm_objectives.data.preparation.documents import DocumentPiece
 from lm_objectives.data.preparation.encode import Encoder
+from lm_objectives.data.preparation.few_documents import cut_few
 from lm_objectives.data.preparation.fingerprint import fingerprint, identify_files, identify_tokenizer
+from lm_objectives.data.preparation.notices import tell
+from lm_objectives.data.preparation.plain_text import DocumentRule, check_documents
 from lm_objectives.data.preparation.progress import progress_bar
 from lm_objectives.data.preparation.readers import Documents
-from lm_objectives.data.preparation.sentences import check_language
-from lm_objectives.data.preparation.split import (
-    CorpusScan,
-    check_validation_share,
-    count_training_paragraphs,
-    held_out_threshold,
-    label_held_out,
-    read_keys,
-    scan_corpus,
-    split_document,
-    write_keys,
-)
-from lm_objectives.data.preparation.text_files import TxtDocuments
+from lm_objectives.data.preparation.scan import CorpusScan, scan_corpora
+from lm_objectives.data.preparation.sentences import Sentences, check_language, check_sentences
+from lm_objectives.data.preparation.split import check_validation_share, label_held_out, read_keys
 from lm_objectives.data.preparation.workdir import workdir
-from lm_objectives.data.tokenizer import check_tokenizer, load_tokenizer, make_tokenizer, save_tokenizer, vocabulary_of
+from lm_objectives.data.tokenizer import (
+    check_tokenizer,
+    end_of_text,
+    load_tokenizer,
+    make_tokenizer,
+    save_tokenizer,
+    vocabulary_of,
+)
 from lm_objectives.data.words import training_cost
 from lm_objectives.errors import InputError
-from lm_objectives.files import atomic_write
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 # Raise it when the same settings come to give other files.
-_FORMAT = 8
+_FORMAT = 9
 
 _TRAINED_ON = 2**26  # English characters that a tokenizer's training may remember, some 150 MB
 
@@ -59,7 +58,10 @@ def prepare(
     language: str = "en",
     tokenizer: int | str = 8192,
     split_seed: int = 0,
-    txt_documents: TxtDocuments = "file",
+    format: Format | None = None,
+    documents: str = "file",
+    sentences: Sentences = "language",
+    validation_corpus: str | Sequence[str] | None = None,
     tokens: tuple[str, ...] = (),
     pairs: bool = False,
 ) -> Path:
@@ -71,13 +73,17 @@ def prepare(
 
     Args:
         folder: where caches lie; made when missing.
-        corpus: paths of the text, as in `find_sources`; `None` is the shipped corpus.
-        validation_share: part of the documents that is held out, in (0, 1), about: each by its own text alone.
+        corpus: paths of the text, as in `find_corpora`; `None` is the shipped corpus.
+        validation_share: part of the documents that is held out, in (0, 1), about: each by its own text alone; of a
+            corpus with few documents, part of each.
         text_field: column of the text.
         language: code of the text's language, for its sentences.
         tokenizer: tokens in a vocabulary to train on the training documents, at least 260, or a tokenizer's path.
         split_seed: chooses which are held out.
-        txt_documents: whether a `.txt` file is one document, or each of its blocks between blank lines is one.
+        format: how to read files, whatever they are called; `None` goes by their suffixes.
+        documents: what one document of plain text is, as in `DocumentRule`.
+        sentences: whether sentences are found by the language's rules, or are lines.
+        validation_corpus: paths of text that is held out as a whole, in place of a part of the corpus.
         tokens: special tokens that corruptions ask for.
         pairs: whether an objective cuts pairs, for which each sentence is encoded alone as well.
 
@@ -87,7 +93,11 @@ def prepare(
     Raises:
         InputError: when a setting is out of range, the corpus cannot be used, or the folder cannot be written.
     """
-    sources = find_sources(corpus)
+    corpora = find_corpora(corpus, format)
+    held_out_from = len(corpora)
+    if validation_corpus is not None:
+        corpora += find_corpora(validation_corpus, format)
+    tell(notice for found in corpora for notice in found.notices)
     tokens = tuple(sorted(set(tokens)))
     settings = {
         "text_field": text_field,
@@ -95,13 +105,16 @@ def prepare(
         "tokenizer": check_tokenizer(tokenizer, tokens),
         "validation_share": check_validation_share(validation_share),
         "split_seed": split_seed,
-        "txt_documents": txt_documents,
+        "format": check_format(format),
+        "documents": check_documents(documents),
+        "sentences": check_sentences(sentences),
         "tokens": tokens,
         "pairs": pairs,
     }
     identity = fingerprint(
-        corpora=[[[s.kind, s.name if s.kind == "hub" else len(s.files)] for s in corpus] for corpus in sources],
-        files=identify_files([file for corpus in sources for source in corpus for file in source.files]),
+        corpora=[found.described() for found in corpora],
+        held_out_from=held_out_from,
+        files=identify_files([file for found in corpora for source in found.sources for file in source.files]),
         **{**settings, "tokenizer": identify_tokenizer(tokenizer)},
     )
     makers = {"format": str(_FORMAT), **{package: version(package) for package in ("tokenizers", "sentencex")}}
@@ -110,27 +123,47 @@ def prepare(
         with workdir(target, lambda work: (work / "scan.json").is_file()) as work:
             if not (target / "meta.json").is_file():
                 _log_older(target, identity, makers)
-                documents = Documents(sources, text_field, txt_documents)
-                _Preparation(work, documents, settings).run({"corpus": corpus, **settings, "makers": makers})
+                plain = any(source.kind == "text" for found in corpora for source in found.sources)
+                rule = DocumentRule(documents, end_of_text(tokenizer) if plain else ())
+                read = Documents(corpora, text_field, rule)
+                meta = {"corpus": corpus, "validation_corpus": validation_corpus, **settings, "makers": makers}
+                _Preparation(work, read, held_out_from, settings).run(meta)
                 os.rename(work / "cache", target)
+    tell(_notices(target / "meta.json"))
     return target
+
+
+def _notices(meta: Path) -> list[str]:
+    """What was told when a cache was made; nothing of one that is not whole, which `open_cache` says."""
+    try:
+        found: list[str] = json.loads(meta.read_text(encoding="utf-8"))["notices"]
+    except (OSError, ValueError, KeyError):
+        return []
+    return found
 
 
 @dataclass(frozen=True)
 class _Preparation:
-    """The phases, each of which finds in `work` what it did before."""
+    """The phases, each of which finds in `work` what it did before.
+
+    Attributes:
+        held_out_from: number of the first corpus that is held out as a whole; all before it are split.
+    """
 
     work: Path
     documents: Documents
+    held_out_from: int
     settings: Mapping[str, Any]
 
     def run(self, meta: dict[str, Any]) -> None:
         """Make `work/cache`."""
         started = time.monotonic()
         scan, pairs = self._scan(), self.settings["pairs"]
+        tell(scan.notices)
         tokenizer = self._tokenizer(scan)
         vocabulary = vocabulary_of(tokenizer, self.settings["tokens"])
-        encoder = Encoder(tokenizer.backend_tokenizer, vocabulary, self.settings["language"], pairs)
+        language, sentences = self.settings["language"], self.settings["sentences"]
+        encoder = Encoder(tokenizer.backend_tokenizer, vocabulary, language, pairs, sentences)
         (self.work / "chunks").mkdir(exist_ok=True)
         with progress_bar("tokens", "documents", scan.documents) as advance:
             encode_chunks(chunk_documents(self._pieces(scan)), encoder, vocabulary.size, self.work / "chunks", advance)
@@ -141,7 +174,7 @@ class _Preparation:
         counts = {split: add_counts(files, split) for split in SPLITS}
         for split, found in counts.items():
             for stream in (split, *([f"{split}/{PAIRS}"] if pairs else [])):
-                join_chunks(files, len(self.documents.corpora), cache / stream, stream)
+                join_chunks(files, self._corpora_of(split), cache / stream, stream)
             if not len(TokenText.open(cache / split).tokens):
                 raise InputError(
                     f"expected {split} documents that the tokenizer makes tokens of, found none among its "
@@ -159,24 +192,23 @@ class _Preparation:
         )
         sizes = {str(file.relative_to(cache)): file.stat().st_size for file in sorted(cache.rglob("*.*"))}
         meta |= {"vocabulary": vocabulary.to_dict(), "statistics": asdict(statistics), "identity": scan.identity}
+        meta |= {"notices": scan.notices}
         (cache / "meta.json").write_text(json.dumps({**meta, "sizes": sizes}, indent=2) + "\n", encoding="utf-8")
+
+    def _corpora_of(self, split: str) -> range:
+        """Numbers of the corpora that a split has text of."""
+        corpora = len(self.documents.corpora)
+        own = self.held_out_from < corpora and split == SPLITS[1]
+        return range(self.held_out_from, corpora) if own else range(self.held_out_from)
 
     def _scan(self) -> CorpusScan:
         """Read all documents once, and decide which are held out."""
         path, keys, share = self.work / "scan.json", self.work / "keys", self.settings["validation_share"]
         if path.is_file():
-            return CorpusScan(**json.loads(path.read_text(encoding="utf-8")))
+            return CorpusScan.read(path)
         with progress_bar("reading", "documents") as advance:
-            pieces = _count(write_keys(self.documents, self.settings["split_seed"], keys), advance)
-            documents, cost, identity = scan_corpus(pieces)
-        if not documents:
-            names = ", ".join(dict.fromkeys(source.name for corpus in self.documents.corpora for source in corpus))
-            raise InputError(f"expected documents with text, found only empty ones in {names}: check the corpus")
-        below = held_out_threshold(keys, share) if documents > 1 else 0
-        cut = count_training_paragraphs(self.documents, share) if documents == 1 else 0
-        scan = CorpusScan(documents, self.documents.empty, cost, below, identity, cut)
-        with atomic_write(path) as file:
-            file.write(json.dumps(asdict(scan)).encode())
+            scan = scan_corpora(self.documents, self.held_out_from, share, self.settings["split_seed"], keys, advance)
+        scan.write(path)
         return scan
 
     def _tokenizer(self, scan: CorpusScan) -> "PreTrainedTokenizerFast":
@@ -197,15 +229,9 @@ class _Preparation:
 
     def _pieces(self, scan: CorpusScan) -> Iterator[tuple[bool, DocumentPiece]]:
         """All documents, each piece with whether it is held out."""
-        if scan.cut:
-            return label_held_out(split_document(self.documents, scan.cut), iter((False, True)))
-        return label_held_out(self.documents, (bool(key < scan.below) for key in read_keys(self.work / "keys")))
-
-
-def _count(pieces: Iterable[DocumentPiece], advance: Callable[[int], None]) -> Iterator[DocumentPiece]:
-    for piece in pieces:
-        advance(piece.begins)
-        yield piece
+        keys = enumerate(read_keys(self.work / "keys"))
+        sides = (number >= scan.training or bool(key < scan.below) for number, key in keys)
+        return cut_few(label_held_out(self.documents, sides), scan.cuts)
 
 
 def _sample(texts: Iterable[str], share: float, advance: Callable[[int], None]) -> Iterator[str]:

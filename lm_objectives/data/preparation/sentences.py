@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -12,12 +13,17 @@ Place = tuple[int, int]
 
 _BLANK_LINE = re.compile(r"\n\s*\n")
 
+_LINE = re.compile(r"\S(?:[^\n]*[^\s])?")
+
 _AFTER_FULL_STOP = re.compile(r"(?<=[。！？])[0-9a-z]")
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]+)*")
 
 
-def find_sentences(text: str, language: str) -> list[list[Place]]:
+Sentences = Literal["language", "line"]
+
+
+def find_sentences(text: str, language: str, sentences: Sentences = "language") -> list[list[Place]]:
     """The places of the sentences of each paragraph of a document; blank lines divide paragraphs.
 
         "One. Two.\\n\\nThree."  ->  [[(0, 4), (5, 9)], [(11, 17)]]
@@ -30,11 +36,15 @@ def find_sentences(text: str, language: str) -> list[list[Place]]:
         language: code of its language as in Wikipedia's addresses ("en", "zh", "pt-br"). It chooses the abbreviations
             and full stops that `sentencex` knows; a language without rules of its own is split by those of English,
             which know the full stops of all scripts.
+        sentences: whether they are those of the language, or lines.
 
     Raises:
         InputError: when `language` is not shaped like a code.
     """
     code = check_language(language)
+    if sentences == "line":
+        paragraphs = find_paragraphs(text)
+        return [[(start + a, start + b) for a, b in find_lines(text[start:stop])] for start, stop in paragraphs]
     text = text.replace("\r\n", " \n")  # of one length, so that places stay
     return [[*_sentences(code, text[start:stop], start)] for start, stop in find_paragraphs(text)]
 
@@ -44,6 +54,11 @@ def find_paragraphs(text: str) -> list[Place]:
     bounds = [0, *(place for found in _BLANK_LINE.finditer(text) for place in found.span()), len(text)]
     pairs = zip(bounds[::2], bounds[1::2], strict=True)
     return [(start, stop) for start, stop in pairs if start < stop and not text[start:stop].isspace()]
+
+
+def find_lines(text: str) -> list[Place]:
+    """The places of the lines of a text that hold anything but white space, without that around it."""
+    return [found.span() for found in _LINE.finditer(text)]
 
 
 def starts_paragraph(text: str, start: int) -> bool:
@@ -78,6 +93,13 @@ def check_language(language: str) -> str:
     mend = "set language to a code"
     expect(bool(_LANGUAGE.fullmatch(code)), "a language code such as 'en' or 'zh'", repr(language), mend)
     return code
+
+
+def check_sentences(sentences: str) -> str:
+    """The setting, when it is one."""
+    ways = get_args(Sentences)
+    expect(sentences in ways, f"data.sentences as {' or '.join(ways)}", repr(sentences), "line takes each line for one")
+    return sentences
 
 
 def token_offsets(sizes: np.ndarray, text: str) -> tuple[np.ndarray, np.ndarray]:

@@ -1,43 +1,18 @@
 """Split documents into training and validation by a hash of their text."""
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from unicodedata import normalize, ucd_3_2_0
 
 import numpy as np
 
 from lm_objectives.data.preparation.documents import DocumentPiece
-from lm_objectives.data.preparation.sentences import find_paragraphs
-from lm_objectives.data.words import training_cost
 from lm_objectives.errors import expect
 from lm_objectives.files import atomic_write
-
-_BEGINS = b"\xff"  # a byte that no text in UTF-8 has
-
-
-@dataclass(frozen=True)
-class CorpusScan:
-    """What one pass over all documents finds.
-
-    Attributes:
-        documents: how many hold text.
-        empty: how many hold none, and are left out.
-        cost: of all text, as `training_cost` counts it.
-        below: documents with a key below this one are held out.
-        identity: hash of all documents in their order, wherever they lie.
-        cut: paragraphs of the only document that train, where there is no other one; 0 where there are several.
-    """
-
-    documents: int
-    empty: int
-    cost: int
-    below: int
-    identity: str
-    cut: int = 0
 
 
 class DocumentKey:
@@ -90,19 +65,28 @@ def read_keys(path: Path) -> np.ndarray:
     return np.memmap(path, dtype="<u8", mode="r")
 
 
-def held_out_threshold(path: Path, share: float) -> int:
+def held_out_threshold(keys: np.ndarray, share: float, cut: Collection[int] = ()) -> int:
     """The key below which documents are held out: share × 2^64, whatever the documents.
 
     Where that would leave a side empty, as it may with few documents, it is the nearest key that does not: the document
-    with the smallest key is held out, or the one with the largest trains, each with all that have the same key.
+    with the smallest key is held out, or the one with the largest trains, each with all that have the same key. Where
+    others are cut in two, and so on both sides, documents that all have one key train.
+
+    Args:
+        keys: of the documents.
+        share: part of them that is held out, about.
+        cut: numbers of the documents that are cut.
 
     Raises:
-        InputError: when all documents have one key.
+        InputError: when all documents have one key, and none is cut.
     """
-    keys = read_keys(path)
-    lowest, highest = int(keys.min()), int(keys.max())
+    bounds = [-1, *sorted(cut), len(keys)]
+    runs = [run for before, after in pairwise(bounds) if len(run := keys[before + 1 : after])]
+    if not runs:
+        return 0
+    lowest, highest = min(int(run.min()) for run in runs), max(int(run.max()) for run in runs)
     expected = "two different documents, in more than case, space and punctuation, so that one can be held out"
-    expect(lowest != highest, expected, "the same one again and again", "add text")
+    expect(lowest != highest or bool(cut), expected, "the same one again and again", "add text")
     return min(max(int(share * 2**64), lowest + 1), highest)
 
 
@@ -110,44 +94,6 @@ def check_validation_share(share: float) -> float:
     """The share, when it is one."""
     expect(0 < share < 1, "validation_share above 0 and below 1", share, "0.05 holds out about one document in twenty")
     return share
-
-
-def count_training_paragraphs(pieces: Iterable[DocumentPiece], share: float) -> int:
-    """How many paragraphs of an only document train; round(share × all), at least one and never all, are held out.
-
-    Raises:
-        InputError: when there is only one paragraph, or none.
-    """
-    paragraphs = sum(len(find_paragraphs(piece.text)) for piece in pieces)
-    expected = "a corpus of two documents or two paragraphs, so that one can be held out"
-    expect(paragraphs >= 2, expected, paragraphs, "add text, or divide it by blank lines")
-    return paragraphs - min(max(round(share * paragraphs), 1), paragraphs - 1)
-
-
-def split_document(pieces: Iterable[DocumentPiece], cut: int) -> Iterator[DocumentPiece]:
-    """Split an only document in two, the second from its paragraph number `cut` on."""
-    seen = 0
-    for piece in pieces:
-        paragraphs = find_paragraphs(piece.text)
-        first = max(cut - seen, 0)  # paragraphs that train
-        ends = first < len(paragraphs)
-        if first and paragraphs:
-            stop = paragraphs[first - 1][1] if ends else len(piece.text)
-            yield piece._replace(text=piece.text[:stop], begins=seen == 0)
-        if ends:
-            yield piece._replace(text=piece.text[paragraphs[first][0] if first else 0 :], begins=seen <= cut)
-        seen += len(paragraphs)
-
-
-def scan_corpus(pieces: Iterable[DocumentPiece]) -> tuple[int, int, str]:
-    """Number of documents, the cost of their text in a tokenizer's training, and their identity as in `CorpusScan`."""
-    documents = cost = 0
-    identity = blake2b(digest_size=8)
-    for piece in pieces:
-        documents += piece.begins
-        cost += training_cost(piece.text)
-        identity.update(_BEGINS * piece.begins + piece.text.encode())
-    return documents, cost, identity.hexdigest()
 
 
 def label_held_out(pieces: Iterable[DocumentPiece], held_out: Iterator[bool]) -> Iterator[tuple[bool, DocumentPiece]]:

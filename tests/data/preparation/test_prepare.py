@@ -17,7 +17,7 @@ from utils.prepare_cases import DOCUMENTS, WORDS, content, make, texts, write
 
 from lm_objectives.data import words
 from lm_objectives.data.cache import TokenText, open_cache
-from lm_objectives.data.preparation import chunks
+from lm_objectives.data.preparation import chunks, notices
 from lm_objectives.data.preparation import prepare as preparing
 from lm_objectives.data.preparation.prepare import prepare
 from lm_objectives.data.tokenizer import make_tokenizer, save_tokenizer
@@ -49,7 +49,7 @@ def test_cores_change_nothing(tmp_path: Path, corpus: str, cores: int, monkeypat
 def test_holds_every_document_once(tmp_path: Path, corpus: str) -> None:
     found = open_cache(make(tmp_path / "caches", corpus))
     training, held_out = (texts(found, split) for split in (found.training, found.validation))
-    assert (len(training), len(held_out)) == (5, 3)
+    assert (len(training), len(held_out)) == (18, 6)
     number = {next(n for n, word in enumerate(WORDS) if f"The {word} sat." in text): text for text in training}
     assert list(number) == sorted(number)
     oracle = [document.strip() for document in DOCUMENTS]
@@ -64,7 +64,7 @@ def test_equal_documents_are_on_one_side_whatever_the_order(tmp_path: Path) -> N
     training, held_out = several["a"]
     assert not {*training} & {*held_out}
     assert ({*training}, {*held_out}) == ({*several["b"][0]}, {*several["b"][1]})
-    assert (len(training), len(held_out)) == (15, 9)
+    assert (len(training), len(held_out)) == (54, 18)
 
 
 def test_copies_but_for_case_space_and_punctuation_are_on_one_side(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_copies_but_for_case_space_and_punctuation_are_on_one_side(tmp_path: Pat
     found = open_cache(make(tmp_path / "caches", write(tmp_path / "corpus", DOCUMENTS + copies)))
     sides = [texts(found, split) for split in (found.training, found.validation)]
     words = [[next(word for word in WORDS if word in text.lower()) for text in side] for side in sides]
-    assert [len(side) for side in words] == [10, 6]
+    assert [len(side) for side in words] == [36, 12]
     assert not {*words[0]} & {*words[1]}
 
 
@@ -104,14 +104,14 @@ def test_long_documents_are_as_short_ones(tmp_path: Path, corpus: str, monkeypat
 
 
 def test_held_out_text_never_trains_the_tokenizer(tmp_path: Path, corpus: str) -> None:
-    found = open_cache(make(tmp_path / "caches", corpus))
+    found = open_cache(make(tmp_path / "caches", corpus, tokenizer=400))
     held_out = [
         n for n, word in enumerate(WORDS) if any(f"The {word} sat." in t for t in texts(found, found.validation))
     ]
     trained = [document for number, document in enumerate(DOCUMENTS) if number not in held_out]
     vocabulary = found.tokenizer.get_vocab()
-    assert vocabulary == make_tokenizer(300, trained).get_vocab()
-    assert vocabulary != make_tokenizer(300, DOCUMENTS).get_vocab()
+    assert vocabulary == make_tokenizer(400, trained).get_vocab()
+    assert vocabulary != make_tokenizer(400, DOCUMENTS).get_vocab()
     merged = {number for number, word in enumerate(WORDS) if "Ġ" + word in vocabulary}
     assert merged and not merged & {*held_out}
 
@@ -131,7 +131,7 @@ def test_tokenizer_is_trained_on_a_share_of_a_large_corpus(
         preparing, "make_tokenizer", lambda size, texts, tokens: make_tokenizer(size, _noted(texts, read), tokens)
     )
     found = open_cache(make(tmp_path / "caches", corpus))
-    assert len(read) == 3
+    assert len(read) == 9
     assert found.statistics.trained_on == pytest.approx(0.5, abs=0.01)
 
 
@@ -169,6 +169,52 @@ def test_text_is_pickled_by_its_path(tmp_path: Path, corpus: str) -> None:
     assert np.array_equal(again.vocabulary.starts_word, found.vocabulary.starts_word)
 
 
+def test_held_out_text_of_the_users_own(tmp_path: Path, corpus: str) -> None:
+    """All of the corpora train, and all of the others are held out, each side with its own corpora."""
+    one, other = (write(tmp_path / name, [f"The {name} is mine.", f"My {name}."]) for name in ("emu", "yak"))
+    found = open_cache(make(tmp_path / "caches", [corpus, one], validation_corpus=[other, one, other], pairs=True))
+    assert len(texts(found, found.training)) == len(DOCUMENTS) + 2
+    held_out = [text.strip() for text in texts(found, found.validation)]
+    assert held_out == ["The yak is mine.", "My yak.", "The emu is mine.", "My emu.", "The yak is mine.", "My yak."]
+    assert [len(split.corpora) for split in (found.training, found.validation)] == [3, 4]
+    for split, documents in ((found.training, (0, 24, 26)), (found.validation, (0, 2, 4, 6))):
+        assert split.corpora.tolist() == [split.documents[number] for number in documents]
+    vocabulary = open_cache(make(tmp_path / "caches", [corpus, one])).tokenizer.get_vocab()
+    assert found.tokenizer.get_vocab() != vocabulary
+
+
+def test_a_sentence_a_line(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one two\nthree four. five\n\nsix\nseven\n\n" * 20)
+    settings = {"documents": "blank-line", "sentences": "line", "pairs": True}
+    found = open_cache(make(tmp_path / "caches", str(tmp_path / "a.txt"), **settings))
+    for stream in (found.training, found.training.pairs):
+        assert stream is not None
+        sentences = {found.tokenizer.decode(stream.tokens[a:b]).strip() for a, b in stream.sentences}
+        assert sentences <= {"one two", "three four. five", "six", "seven"}
+        assert len(stream.sentences) == 2 * (len(stream.documents) - 1)
+
+
+def test_what_is_not_read_is_told_before_and_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Once in a process, before the tokenizer is trained, and also where the cache is there."""
+    caplog.set_level(logging.INFO, "lm_objectives")
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "a.jsonl").write_text("".join(f'{{"text": "Text {n}.", "id": {n}}}\n' for n in range(30)))
+    (tmp_path / "t" / "b.md").write_text("")
+    oracle = [
+        f"not read in {tmp_path}/t: files of other kinds, 1 (b.md): data.format says how to read files of any name",
+        f"not read in {tmp_path}/t: fields, 1 (id): data.text_field names the one that is read",
+    ]
+    for again in (False, True):
+        notices._tell.cache_clear()
+        caplog.clear()
+        for _ in range(2):
+            make(tmp_path / "caches", str(tmp_path / "t"))
+        said = [record.getMessage() for record in caplog.records]
+        assert [line for line in said if line.startswith("not read")] == oracle
+        assert said.index(oracle[1]) < ([n for n, line in enumerate(said) if line.startswith("tokenizer")] or [99])[0]
+        assert any(line.startswith("tokenizer") for line in said) is not again
+
+
 # Its name.
 
 
@@ -180,11 +226,17 @@ def test_text_is_pickled_by_its_path(tmp_path: Path, corpus: str) -> None:
         {"tokenizer": 301},
         {"language": "de"},
         {"text_field": "body"},
-        {"txt_documents": "blank-line"},
+        {"documents": "blank-line"},
+        {"documents": "sat"},
+        {"format": "text"},
+        {"sentences": "line"},
+        {"validation_corpus": ""},
         {"tokens": ("<a>",)},
     ],
 )
 def test_every_setting_names_another_cache(tmp_path: Path, corpus: str, change: dict[str, Any]) -> None:
+    if "validation_corpus" in change:
+        change = {"validation_corpus": corpus}
     assert make(tmp_path, corpus, **change) != make(tmp_path, corpus)
 
 
@@ -222,8 +274,8 @@ def test_cache_of_other_versions_is_made_anew_and_that_is_said(
     assert second != first
     assert second.name.rpartition("-")[0] == first.name.rpartition("-")[0]
     [line] = [record.getMessage() for record in caplog.records if "anew" in record.getMessage()]
-    assert line.startswith(f"{first.name} was made by format 8, tokenizers 0.")
-    assert line.endswith("making it anew with format 8, tokenizers 9.9, sentencex 9.9")
+    assert line.startswith(f"{first.name} was made by format 9, tokenizers 0.")
+    assert line.endswith("making it anew with format 9, tokenizers 9.9, sentencex 9.9")
 
 
 def test_an_older_cache_that_is_spoilt_is_passed_over(

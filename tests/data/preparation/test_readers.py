@@ -1,4 +1,4 @@
-"""Every format gives the documents that were written into it; what cannot be read is said in one line."""
+"""Every form gives the documents that were written into it, and tells what it does not read."""
 
 import gzip
 import json
@@ -7,57 +7,96 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
+from utils.reading_cases import COMPRESS, CONTENTS, TEXTS, documents_of, lines, read, write
 
 from lm_objectives.data.preparation import documents as pieces
-from lm_objectives.data.preparation import text_files
-from lm_objectives.data.preparation.corpus import find_sources, shipped_corpus
-from lm_objectives.data.preparation.documents import DocumentPiece, cut_document, drop_empty_documents
-from lm_objectives.data.preparation.readers import Documents
+from lm_objectives.data.preparation import json_files, streams
+from lm_objectives.data.preparation.corpus import shipped_corpus
+from lm_objectives.data.preparation.documents import DocumentPiece
 from lm_objectives.data.preparation.split import read_keys, write_keys
 
-TEXTS = ["One.\n\nTwo.", "Three é 你好。"]
 
-
-def read(corpus: str | list[str] | None, text_field: str = "text", txt_documents: Any = "file") -> list[str]:
-    """The documents, their pieces put together."""
-    texts: list[str] = []
-    for piece in Documents(find_sources(corpus), text_field, txt_documents):
-        if piece.begins:
-            texts.append("")
-        texts[-1] += piece.text
-    return texts
-
-
-def _lines(texts: list[str]) -> str:
-    return "".join(json.dumps({"id": str(number), "text": text}) + "\n" for number, text in enumerate(texts))
-
-
-def _write(folder: Path, form: str) -> Path:
-    path = folder / f"corpus [1]*.{form}"
-    table = datasets.Dataset.from_dict({"text": TEXTS, "id": [0, 1]})
-    if form in ("jsonl", "lines.json"):
-        path.write_text("\n" + _lines(TEXTS))
-    elif form == "jsonl.gz":
-        path.write_bytes(gzip.compress(_lines(TEXTS).encode()))
-    elif form == "json":
-        path.write_text(json.dumps([{"text": text, "n": 1} for text in TEXTS], indent=1))
-    elif form == "parquet":
-        table.to_parquet(path)
-    elif form == "disk":
-        table.save_to_disk(path)
-    elif form == "splits":
-        datasets.DatasetDict({"test": table.select([0]), "train": table}).save_to_disk(path)
-    else:
-        path.mkdir()
-        for number, text in enumerate(TEXTS):
-            (path / f"{number}.txt").write_text(text)
-    return path
-
-
-@pytest.mark.parametrize("form", ["jsonl", "jsonl.gz", "json", "lines.json", "parquet", "disk", "splits", "folder"])
+@pytest.mark.parametrize("form", [*CONTENTS, "parquet", "disk", "splits", "folder"])
 def test_gives_back_what_was_written(tmp_path: Path, form: str) -> None:
-    assert read(str(_write(tmp_path, form))) == TEXTS
+    assert read(str(write(tmp_path, form))) == TEXTS
+
+
+@pytest.mark.parametrize("compression", COMPRESS)
+@pytest.mark.parametrize("form", ["jsonl", "json", "csv", "txt"])
+def test_compressed(tmp_path: Path, form: str, compression: str) -> None:
+    """Oracle: the texts, of which other libraries have written each compression."""
+    path = tmp_path / f"a.{form}{compression}"
+    path.write_bytes(COMPRESS[compression](CONTENTS.get(form, TEXTS[0]).encode()))
+    assert read(str(path)) == (TEXTS[:1] if form == "txt" else TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "content"),
+    [
+        ("text", "wiki_00", TEXTS[0]),
+        ("text", "a.md.gz", TEXTS[0]),
+        ("jsonl", "part-00000", CONTENTS["jsonl"]),
+        ("jsonl", "a.txt.xz", CONTENTS["jsonl"]),
+        ("csv", "table.dat", CONTENTS["tsv"]),
+        ("parquet", "shard-0", "parquet"),
+    ],
+)
+def test_form_that_the_user_says(tmp_path: Path, form: str, name: str, content: str) -> None:
+    written = write(tmp_path, "parquet").read_bytes() if content == "parquet" else content.encode()
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / name).write_bytes(
+        COMPRESS[(tmp_path / name).suffix if name[-2:] in ("gz", "xz") else ""](written)
+    )
+    for corpus in (tmp_path / "d", tmp_path / "d" / name, tmp_path / "d" / "*"):
+        assert read(str(corpus), form=form) == (TEXTS[:1] if form == "text" else TEXTS)
+
+
+KINDS = [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, pa.dictionary(pa.int8(), pa.large_string())], ids=str)
+@pytest.mark.parametrize("field", ["text", "meta.text", "meta.own.text", "dotted.text"])
+def test_every_type_of_string_and_field_of_a_table(tmp_path: Path, kind: pa.DataType, field: str) -> None:
+    """Oracle: the texts; the null, and the text of a structure that is null, are documents without text."""
+    column: Any = pa.array([*TEXTS, None, "x"], kind)
+    names = [field] if field.startswith("dotted") else field.split(".")
+    for name in names[:0:-1]:
+        mask = pa.array([False, False, False, True])
+        column = pa.StructArray.from_arrays([pa.array([1] * 4), column], ["n", name], mask=mask)
+    texts = [*TEXTS, *["x"] * (len(names) == 1)]
+    parquet.write_table(pa.table({names[0]: column, "z": [1] * 4}), tmp_path / "a.parquet")
+    assert read(str(tmp_path / "a.parquet"), field) == texts
+    if len(names) > 1 or kind == pa.string():
+        records = [{"text": text, "meta": {"text": text, "own": {"text": text}}, "dotted.text": text} for text in TEXTS]
+        (tmp_path / "a.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        assert read(str(tmp_path / "a.jsonl"), field) == TEXTS
+        datasets.Dataset.from_list(records).save_to_disk(tmp_path / "disk")
+        assert read(str(tmp_path / "disk"), field) == TEXTS
+
+
+def test_what_is_not_read_is_told(tmp_path: Path) -> None:
+    """Fields and splits by name, once all is read; records count as documents whatever `documents` says."""
+    texts = datasets.Dataset.from_dict({"text": TEXTS, "id": [0, 1], "url": ["", ""]})
+    datasets.DatasetDict({"train": texts, "test": texts, "dev": texts}).save_to_disk(tmp_path / "d")
+    record = {"text": "a", "meta": {"b": 1, "a": 2}, "title": "", "id": 0}
+    (tmp_path / "a.jsonl").write_text(json.dumps(record) + '\n{"text": ""}\n')
+    documents = documents_of([str(tmp_path / "d"), str(tmp_path / "a.jsonl")])
+    assert len([*documents]) == 3
+    assert [*documents.notices()] == [
+        f"not read in {tmp_path}/d: fields, 2 (id, url): data.text_field names the one that is read",
+        f"not read in {tmp_path}/d: splits, 2 (dev, test): name one as owner/name:config:split, or by its folder",
+        f"not read in {tmp_path}/a.jsonl: fields, 4 (id, meta.a, meta.b, …): data.text_field names the one that is "
+        "read",
+        "left out: 1 documents without text",
+    ]
+    documents = documents_of(str(tmp_path / "a.jsonl"), documents="line")
+    assert len([*documents]) == 1
+    assert f"each record in {tmp_path}/a.jsonl is a document: data.documents is for plain text alone" in [
+        *documents.notices()
+    ]
 
 
 def test_shipped_corpus() -> None:
@@ -67,17 +106,9 @@ def test_shipped_corpus() -> None:
     assert len(oracle) == 92
 
 
-@pytest.mark.parametrize(
-    ("txt_documents", "oracle"), [("file", ["A.\nB.\n\n \nC.\n"]), ("blank-line", ["A.\nB.", "C."])]
-)
-def test_plain_text(tmp_path: Path, txt_documents: str, oracle: list[str]) -> None:
-    (tmp_path / "a.txt").write_text("\ufeffA.\nB.\n\n \nC.\n")
-    assert read(str(tmp_path / "a.txt"), "whatever", txt_documents) == oracle
-
-
 def test_a_paragraph_is_the_same_document_within_a_file_and_at_its_end(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"A.\nB.\n\n\nC.\r\nD.\r\n\r\nC.\nD.\n\n")
-    documents = Documents(find_sources(str(tmp_path / "a.txt")), "text", "blank-line")
+    documents = documents_of(str(tmp_path / "a.txt"), documents="blank-line")
     texts = [piece.text for piece in write_keys(documents, 0, tmp_path / "keys")]
     assert texts == ["A.\nB.", "C.\r\nD.", "C.\nD."]
     one, other, again = read_keys(tmp_path / "keys")
@@ -87,10 +118,10 @@ def test_a_paragraph_is_the_same_document_within_a_file_and_at_its_end(tmp_path:
 
 def test_an_array_on_one_line_is_not_read_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: what Python holds at most, against the 4 MB of the line."""
-    monkeypatch.setattr(text_files, "_BLOCK", 2**12)
+    monkeypatch.setattr(streams, "BLOCK", 2**12)
     (tmp_path / "a.json").write_text(json.dumps([{"text": "x" * 1000}] * 4000))
     tracemalloc.start()
-    records = sum(1 for _ in text_files.read_json(tmp_path / "a.json"))
+    records = sum(1 for _ in json_files.read_json(tmp_path / "a.json"))
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert records == 4000 and most < 2**20
@@ -99,7 +130,7 @@ def test_an_array_on_one_line_is_not_read_as_a_whole(tmp_path: Path, monkeypatch
 def test_corpora_are_told_apart_and_read_again(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a", "m": 1}\n{"text": null}\n{"id": 3}\n')
     (tmp_path / "b.jsonl").write_text('{"text": " "}\n{"text": "b", "k": {"z": 2}}\n')
-    documents = Documents(find_sources([str(tmp_path / "b.jsonl"), str(tmp_path / "a.jsonl")]), "text", "file")
+    documents = documents_of([str(tmp_path / "b.jsonl"), str(tmp_path / "a.jsonl")])
     for _ in range(2):
         assert list(documents) == [DocumentPiece("b"), DocumentPiece("a", corpus=1)]
         assert documents.empty == 3
@@ -108,125 +139,13 @@ def test_corpora_are_told_apart_and_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".jsonl", ".txt", ".json"])
 def test_long_documents_come_in_pieces(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "MAX_PIECE", 100)
-    monkeypatch.setattr(text_files, "_BLOCK", 64)
+    monkeypatch.setattr(streams, "BLOCK", 64)
     text = "\n\n".join(f"é {number} " + "x" * number for number in range(150))
     path = tmp_path / f"a{suffix}"
     path.write_text(text if suffix == ".txt" else json.dumps([{"text": text}, {"text": "b"}]))
     if suffix == ".jsonl":
-        path.write_text(_lines([text, "b"]))
-    found = list(Documents(find_sources(str(path)), "text", "file"))
+        path.write_text(lines([text, "b"]))
+    found = list(documents_of(str(path)))
     assert "".join(piece.text for piece in found if piece.text != "b") == text
     assert [piece.begins for piece in found].count(True) == (1 if suffix == ".txt" else 2)
     assert max(len(piece.text) for piece in found) <= 100
-
-
-def test_where_documents_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last quarter of a piece decides: a sentence's end, a word's, white space, or the middle of a word."""
-    monkeypatch.setattr(pieces, "MAX_PIECE", 12)
-    cases = {
-        "One it is. Two it is.": ["One it is.", " Two it is."],
-        "One and two three": ["One and two", " three"],
-        "aaaaa\nbbbb\nccc\n": ["aaaaa\nbbbb", "\nccc\n"],
-        "一二三四五六七八九。十一二三": ["一二三四五六七八九。", "十一二三"],
-        "a" * 26: ["a" * 12, "a" * 12, "aa"],
-        "": [""],
-    }
-    for text, oracle in cases.items():
-        for parts in ([text], list(text)):
-            found = list(cut_document(parts))
-            assert [piece.text for piece in found] == oracle
-            assert [piece.begins for piece in found] == [True, *[False] * (len(oracle) - 1)]
-
-
-def test_white_space_is_text_where_a_document_holds_more() -> None:
-    """Only documents without anything else are left out."""
-    found = [
-        DocumentPiece(" "),
-        DocumentPiece("\n", False),
-        DocumentPiece("a", False),
-        DocumentPiece("\n\n", False),
-        DocumentPiece(""),
-        DocumentPiece(" ", False),
-    ]
-    assert list(drop_empty_documents(found)) == found[:4]
-
-
-def test_blocks_end_before_the_blank_line(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    path.write_bytes(b"\n One.\r\nTwo.\r\n \r\n\n Three.\nFour.")
-    found = [piece.text for piece in Documents(find_sources(str(path)), "text", "blank-line")]
-    assert found == [" One.\r\nTwo.", " Three.\nFour."]
-
-
-def test_settings_of_datasets_stay(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    level = datasets.logging.get_verbosity()
-    path = str(_write(tmp_path, "disk"))
-    capfd.readouterr()
-    read(path)
-    assert not datasets.are_progress_bars_disabled()
-    assert datasets.logging.get_verbosity() == level
-    assert capfd.readouterr() == ("", "")
-
-
-def test_hub_failure_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(name: str) -> None:
-        raise ConnectionError(f"no route\nto {name}")
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    message = r"^expected a path or a data set on the hub, found neither under o/n: .*\(no route to o/n\)$"
-    with pytest.raises(ValueError, match=message):
-        read("o/n")
-
-
-def _shortened_gzip() -> bytes:
-    return gzip.compress(_lines(["x" * 999] * 99).encode(), mtime=0)[:-30]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        (
-            "a.jsonl",
-            b'{"text": "a"}\n{"text"\n',
-            r"expected JSON in .*a.jsonl, found a mistake in line 2 \(.*\): mend or",
-        ),
-        (
-            "a.jsonl",
-            b"[" * 100_000,
-            r"expected JSON in .*a.jsonl, found a mistake in line 1 \(nested too deeply\): mend",
-        ),
-        (
-            "a.json",
-            b'[{"text": "a"},\n{"text": "b"\n',
-            r"expected JSON in .*a.json, found a mistake in line 2 \(.*\): mend",
-        ),
-        ("a.json", b'[\n\n{"text": "a"}', r"expected JSON in .*a.json, found a mistake in line 3 \(.*\): mend"),
-        ("a.jsonl", b'{"id": 1, "txt": "a"}\n', r"expected a text field 'text', found txt, id in .*perhaps to 'txt'"),
-        ("a.jsonl", b'{"text": "a"}\n{"text": 5}\n', r"expected text in field 'text', found a number in .*line 2: set"),
-        ("a.jsonl", b'{"text": ["a"]}\n', r"expected text in field 'text', found a list in .*set text_field"),
-        ("a.jsonl", b'{"text": "a \\ud83d b"}\n', r"expected text in UTF-8, found half a character in .*line 1: mend"),
-        ("a.jsonl", b'"a"\n', r"expected an object with a text field in .*, found text in line 1: write"),
-        ("a.jsonl", b'{"text": "a"}\n\xff\n', r"expected text in UTF-8, found something else in .*at byte 14: convert"),
-        ("a.txt", b"a\xc3\xa9" * 5 + b"\xe9 b", r"expected text in UTF-8, found something else in .*at byte 15: conv"),
-        ("a.txt", b"abc\xe4\xbd", r"expected text in UTF-8, found something else in .*at byte 3: convert"),
-        ("a.txt.gz", b"abc", r"expected a file that can be read to its end, found .*a.txt.gz .*: check it, or copy"),
-        ("a.jsonl.gz", _shortened_gzip(), r"expected a file that can be read to its end, found .*\(.*end.*\): check"),
-        ("a.parquet", b"PAR1 no", r"expected a Parquet file, found none at .*a.parquet \(.*\): check it"),
-    ],
-)
-def test_what_cannot_be_read(tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=rf"^{message}") as error:
-        read(str(tmp_path / name))
-    assert "\n" not in str(error.value)
-
-
-def test_fields_of_tables(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    datasets.Dataset.from_dict({"texts": ["a"], "text": [["a"]], "n": [1]}).to_parquet(path)
-    with pytest.raises(ValueError, match=r"^expected a text field 'txt', found text, texts, n in .*perhaps to 'text'"):
-        read(str(path), "txt")
-    with pytest.raises(ValueError, match=r"^expected text in field 'text', found list<.*> in .*: set text_field"):
-        read(str(path))
-    assert read(str(path), "texts") == ["a"]

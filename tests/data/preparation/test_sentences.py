@@ -5,6 +5,8 @@ import pytest
 from utils.text_cases import KINDS, split_document
 
 from lm_objectives.data.preparation.sentences import (
+    check_sentences,
+    find_lines,
     find_paragraphs,
     find_sentences,
     locate_sentences,
@@ -51,10 +53,33 @@ def test_line_ends_make_no_other_sentences() -> None:
     assert split_document(text.replace("\n", "\r\n"), "en") == split_document(text, "en")
 
 
+@pytest.mark.parametrize(
+    ("text", "oracle"),
+    [
+        ("one two\nthree. Four\n\nfive\n", [["one two", "three. Four"], ["five"]]),
+        ("\r\n  one \r\n\ttwo\r\n \r\nthree", [["one", "two"], ["three"]]),
+        ("a", [["a"]]),
+        (" \n\n", []),
+    ],
+)
+def test_a_sentence_a_line(text: str, oracle: list[list[str]]) -> None:
+    """Oracle: `str.splitlines`, stripped."""
+    places = find_sentences(text, "en", "line")
+    assert [[text[start:stop] for start, stop in paragraph] for paragraph in places] == oracle
+    assert [text[a:b] for a, b in find_lines(text)] == [line.strip() for line in text.splitlines() if line.strip()]
+
+
 @pytest.mark.parametrize("language", ["english", "", "e", "en_US", "../en"])
 def test_what_is_no_code(language: str) -> None:
     with pytest.raises(ValueError, match=r"^expected a language code such as 'en' or 'zh', found '.*': set language"):
         split_document("One.", language)
+
+
+def test_what_is_no_way_to_find_sentences() -> None:
+    with pytest.raises(
+        ValueError, match=r"^expected data.sentences as language or line, found 'lines': line takes each"
+    ):
+        check_sentences("lines")
 
 
 # Places of tokens, and of sentences among them.

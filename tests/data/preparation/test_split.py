@@ -6,19 +6,17 @@ from hashlib import blake2b
 from pathlib import Path
 from unicodedata import category, normalize
 
+import numpy as np
 import pytest
 
 from lm_objectives.data.preparation.documents import DocumentPiece
 from lm_objectives.data.preparation.split import (
     DocumentKey,
     check_validation_share,
-    count_training_paragraphs,
     fold_text,
     held_out_threshold,
     label_held_out,
     read_keys,
-    scan_corpus,
-    split_document,
     write_keys,
 )
 
@@ -28,7 +26,7 @@ DOCUMENTS = [f"Document {number}." for number in range(400)]
 def held_out(documents: list[str], share: float, split_seed: int, folder: Path) -> set[str]:
     pieces = [DocumentPiece(text) for text in documents]
     assert list(write_keys(pieces, split_seed, folder / "keys")) == pieces
-    below = held_out_threshold(folder / "keys", share)
+    below = held_out_threshold(read_keys(folder / "keys"), share)
     sides = label_held_out(pieces, (key < below for key in read_keys(folder / "keys")))
     return {piece.text for side, piece in sides if side}
 
@@ -131,47 +129,14 @@ def test_equal_documents_cannot_be_divided(tmp_path: Path) -> None:
         held_out(["A b.", "a  B", "AB!"], 0.5, 0, tmp_path)
 
 
-def test_identity_is_of_the_exact_documents_and_their_order() -> None:
-    """Property: pieces change nothing; a space, a letter's case, the order and where documents begin do."""
-    one = [DocumentPiece("One. Two."), DocumentPiece("Three.")]
-    documents, cost, identity = scan_corpus(one)
-    assert (documents, cost) == (2, 15)
-    assert scan_corpus([DocumentPiece("One. "), DocumentPiece("Two.", False), DocumentPiece("Three.")]) == (
-        2,
-        15,
-        identity,
-    )
-    for other in (
-        [DocumentPiece("One.  Two."), DocumentPiece("Three.")],
-        [DocumentPiece("One. two."), DocumentPiece("Three.")],
-        one[::-1],
-        [DocumentPiece("One. "), DocumentPiece("Two.Three.")],
-    ):
-        assert scan_corpus(other)[2] != identity
-
-
-@pytest.mark.parametrize("whole", [True, False])
-def test_only_document_is_cut_where_a_paragraph_ends(whole: bool) -> None:
-    """The text stays as it is, but for the blank line between what trains and what is held out."""
-    pieces = (
-        [DocumentPiece("A.\n\nB.\n \nC.\n\nD.")]
-        if whole
-        else [DocumentPiece("A.\n\n"), DocumentPiece("B.\n \nC.", False), DocumentPiece("\n\nD.", False)]
-    )
-    assert count_training_paragraphs(pieces, 0.25) == 3
-    oracles = {3: ["A.\n\nB.\n \nC.", "D."], 2: ["A.\n\nB.", "C.\n\nD."], 1: ["A.", "B.\n \nC.\n\nD."]}
-    for cut, oracle in oracles.items():
-        texts: list[str] = []
-        for piece in split_document(pieces, cut):
-            if piece.begins:
-                texts.append("")
-            texts[-1] += piece.text
-        assert [text.strip() for text in texts] == oracle
-
-
-def test_too_small_to_divide() -> None:
-    with pytest.raises(ValueError, match=r"^expected a corpus of two documents or two paragraphs.* found 1: add text"):
-        count_training_paragraphs([DocumentPiece("A. B.")], 0.25)
+def test_documents_that_are_cut_count_for_no_threshold() -> None:
+    """Oracle: the keys of the others alone; a single one of them trains, since the others are on both sides."""
+    keys = np.array([5, 2**63, 7, 2**62, 9], dtype=np.uint64)
+    assert held_out_threshold(keys, 1e-20) == 6
+    assert held_out_threshold(keys, 1e-20, [0, 2, 4]) == 2**62 + 1
+    assert held_out_threshold(keys, 0.9, [0, 2, 4]) == 2**63
+    assert held_out_threshold(keys, 0.9, [0, 1, 2, 4]) == 2**62
+    assert held_out_threshold(keys, 0.9, range(5)) == 0
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 1.5, float("nan")])

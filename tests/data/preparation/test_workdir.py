@@ -42,7 +42,7 @@ def test_interrupted_before_anything_is_done_leaves_nothing(
 ) -> None:
     (tmp_path / "caches").mkdir()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(preparing, "scan_corpus", killed)
+        patch.setattr(preparing, "scan_corpora", killed)
         make(tmp_path / folder, corpus)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["caches", "corpus"]
     assert not list((tmp_path / "caches").iterdir())
@@ -56,7 +56,7 @@ def test_interrupted_later_goes_on(tmp_path: Path, corpus: str, monkeypatch: pyt
         make(tmp_path / "caches", corpus)
     [partial] = (tmp_path / "caches").iterdir()
     assert partial.suffix == ".partial"
-    monkeypatch.setattr(preparing, "scan_corpus", killed)  # is not done again
+    monkeypatch.setattr(preparing, "scan_corpora", killed)  # is not done again
     path = make(tmp_path / "caches", corpus)
     assert content(path) == oracle
     assert list((tmp_path / "caches").iterdir()) == [path]
