@@ -15,27 +15,37 @@ _HIGHER = "a higher trainer.max_steps goes on from them"
 
 
 class FinalCheckpoint(L.Callback):
-    """Saves `last.ckpt` of a run's last step, whatever ends it, unless checkpoints are turned off.
-
-    After the last of `max_steps` before it is validated; else, at an epoch's end or by a time or an `EarlyStopping`,
-    when it has ended.
-    """
+    """Saves `last.ckpt` after the last of `max_steps`, before it is validated, unless checkpoints are turned off."""
 
     def setup(self, *_: Any, **__: Any) -> None:
         self._saved: int | None = None
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         if trainer.global_step == trainer.max_steps and not trainer.fit_loop._should_accumulate():
-            self._save(trainer)
+            self.save(trainer)
 
-    def on_train_end(self, trainer: L.Trainer, *_: Any) -> None:
-        if self._saved != trainer.global_step:
-            self._save(trainer)
-
-    def _save(self, trainer: L.Trainer) -> None:
-        if trainer.checkpoint_callbacks:
+    def save(self, trainer: L.Trainer) -> None:
+        """Save this step, once."""
+        if trainer.checkpoint_callbacks and self._saved != trainer.global_step:
             trainer.save_checkpoint(last_checkpoint(trainer))
             self._saved = trainer.global_step
+
+
+class EarlyEndCheckpoint(L.Callback):
+    """Saves `last.ckpt` of a run that an epoch, a time or an `EarlyStopping` ends.
+
+    To be the first of a Trainer's callbacks: at the end of a training one of them may put other weights in place, such
+    as `WeightAveraging`.
+
+    Args:
+        final: saves what `max_steps` ends.
+    """
+
+    def __init__(self, final: FinalCheckpoint) -> None:
+        self.final = final
+
+    def on_train_end(self, trainer: L.Trainer, *_: Any) -> None:
+        self.final.save(trainer)
 
 
 class FinalValidation(L.Callback):

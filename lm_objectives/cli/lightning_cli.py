@@ -17,7 +17,7 @@ from lightning.pytorch.trainer import Trainer
 import lm_objectives.balancers
 import lm_objectives.objectives  # noqa: F401 (makes short class names known)
 from lm_objectives.callbacks.curves import Curves
-from lm_objectives.callbacks.finish import FinalCheckpoint, FinalValidation, how_it_ended
+from lm_objectives.callbacks.finish import EarlyEndCheckpoint, FinalCheckpoint, FinalValidation, how_it_ended
 from lm_objectives.callbacks.initial_weights import InitialWeights
 from lm_objectives.callbacks.interrupt import GracefulInterrupt
 from lm_objectives.callbacks.keep_folder import KeepFolder
@@ -113,10 +113,12 @@ class CLI(LightningCLI):
         if trainer.barebones:  # which measures Lightning alone
             kwargs |= {"logger": False, "log_every_n_steps": 0}
             return super().instantiate_trainer(**kwargs)
-        own: list[Any] = [FinalValidation(), Throughput(), GracefulInterrupt(self._folder), FinalCheckpoint()]
+        final = FinalCheckpoint()
+        own: list[Any] = [FinalValidation(), Throughput(), GracefulInterrupt(self._folder), final]
         if trainer.enable_progress_bar is not False:
             own.append(Progress())
         plugins, given = _as_list(trainer.plugins), _as_list(trainer.callbacks)
+        first = [EarlyEndCheckpoint(final)] if self.subcommand == "fit" else []
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
         if self.subcommand == "fit":
@@ -134,7 +136,7 @@ class CLI(LightningCLI):
             tracking: Tracking = self._get(self.config_init, "tracking")
             kwargs["logger"] = tracking.loggers(root, resumes=self._goes_on())
         try:
-            made = super().instantiate_trainer(callbacks=[*given, *own], **kwargs)
+            made = super().instantiate_trainer(callbacks=[*first, *given, *own], **kwargs)
         except (TypeError, ValueError) as error:
             raise MisconfigurationException(str(error)) from error
         watch_ranks(made)
@@ -164,17 +166,17 @@ class CLI(LightningCLI):
 
     def _weights(self) -> str | None:
         """The checkpoint that a new run begins with."""
-        return None if self._goes_on() else self._get(self.config, "weights")
+        return None if self._get(self.config, "ckpt_path") else self._get(self.config, "weights")
 
     def _preflight(self, weights: str | None) -> None:
         trains = self.subcommand == "fit"
         path = self._get(self.config, "ckpt_path")
-        if self._comes_again and path is None and saved_last(self.trainer):
-            path = "last"
+        if self._comes_again and saved_last(self.trainer):
+            path = "last"  # what it has trained since, whatever its command began with
             _log.info("the job was requeued: its run in %s goes on", self._folder.root)
         self._checkpoint = find_checkpoint(path, self.trainer, trains)
         read = None if self._checkpoint == "registry" else self._checkpoint  # Lightning finds this itself
-        preflight(self.model, self.datamodule, self.trainer, read, weights, goes_on=trains)
+        preflight(self.model, self.datamodule, self.trainer, read, None if read else weights, goes_on=trains)
 
     def after_fit(self) -> None:
         for logger in self.trainer.loggers:

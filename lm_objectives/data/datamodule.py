@@ -37,6 +37,7 @@ from lm_objectives.data.trainer import (
     check_whole_steps,
     prepare_dev_run,
     repeated_steps,
+    restore_interval,
     training_steps,
     validate_at_end,
     validate_each_objective,
@@ -301,10 +302,12 @@ class TextDataModule(L.LightningDataModule):
         return loader
 
     def teardown(self, stage: str | None = None) -> None:
-        """End the workers; text, vocabulary and rows stay."""
+        """End the workers, and give the Trainer its interval back; text, vocabulary and rows stay."""
         del stage
         while self._loaders:
             end_workers(self._loaders.popitem()[1])
+        if self.trainer is not None:
+            restore_interval(self.trainer)
 
     def on_exception(self, exception: BaseException) -> None:
         del exception

@@ -1,6 +1,7 @@
 """What a Trainer's limits on batches mean where rows follow from the step; refused callbacks and strategies."""
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import (
@@ -40,6 +41,8 @@ _REFUSED: dict[type[L.Callback], tuple[str, str]] = {  # what is expected instea
 
 _EXACT = (SingleDeviceStrategy, DDPStrategy)  # under which all ranks train the same weights, to the bit
 
+_INEXACT = {"_model_averaging_period": "a period of model averaging", "_ddp_comm_hook": "a communication hook"}
+
 
 def check_strategy(trainer: L.Trainer) -> None:
     """Raise for a strategy of Lightning's under which a balancer's sums, or a checkpoint, would not be whole."""
@@ -47,6 +50,9 @@ def check_strategy(trainer: L.Trainer) -> None:
     expected = "trainer.strategy auto or ddp, under which losses, gradients and checkpoints are whole on every rank"
     mend = "choose one of these; DDP with trainer.accumulate_grad_batches saves memory too"
     expect(own[0] in _EXACT, expected, type(trainer.strategy).__name__, mend)
+    for name, what in _INEXACT.items():
+        mend = "leave it out, so that each step is the mean over all ranks"
+        expect(not getattr(trainer.strategy, name, None), f"ddp without {what}", "one", mend)
 
 
 def check_callbacks(trainer: L.Trainer) -> None:
@@ -112,21 +118,29 @@ def prepare_dev_run(trainer: L.Trainer) -> None:
         trainer.limit_train_batches = -(-int(quick) // accumulate) * accumulate
 
 
+_INTERVALS: WeakKeyDictionary[L.Trainer, tuple[Any, int | None]] = WeakKeyDictionary()  # as they were given
+
+
+def restore_interval(trainer: L.Trainer) -> None:
+    """Undo what `validate_at_end` has set, once the training is over."""
+    if trainer in _INTERVALS:
+        trainer.val_check_interval, trainer.check_val_every_n_epoch = _INTERVALS.pop(trainer)
+
+
 def validate_at_end(trainer: L.Trainer, steps: int, steps_per_epoch: int) -> None:
     """Let a training that ends before its first validation pass be validated after its last step.
 
     Args:
-        trainer: its interval is lowered to the length of the training.
+        trainer: its interval is lowered to the length of the training, until `restore_interval`.
         steps: optimizer steps in the training, -1 where nothing bounds it.
         steps_per_epoch: of a bookkeeping epoch.
     """
+    restore_interval(trainer)
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    tries = any(getattr(callback, "_early_exit", False) for callback in callbacks)  # a tuner's
+    scores = trainer.state.fn not in (None, TrainerFn.FITTING)
     every: Any = getattr(trainer, "val_check_interval", None)  # an interval of time leaves none
-    if (
-        every is None
-        or steps <= 0
-        or not trainer.limit_val_batches
-        or trainer.state.fn not in (None, TrainerFn.FITTING)
-    ):
+    if every is None or steps <= 0 or tries or scores or not trainer.limit_val_batches:
         return
     end = steps * trainer.accumulate_grad_batches
     epoch, epochs = batches_of_epoch(trainer, steps_per_epoch), trainer.check_val_every_n_epoch
@@ -135,6 +149,7 @@ def validate_at_end(trainer: L.Trainer, steps: int, steps_per_epoch: int) -> Non
     else:
         first = every if isinstance(every, int) else int(epoch * every)
     if first > end:
+        _INTERVALS[trainer] = every, epochs
         trainer.val_check_interval, trainer.check_val_every_n_epoch = end, None
 
 

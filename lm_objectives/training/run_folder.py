@@ -1,5 +1,6 @@
 """Hold a run's folder for one process at a time, and move the files of a previous run in it aside."""
 
+import fcntl
 import json
 import logging
 import os
@@ -10,9 +11,8 @@ import time
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from lm_objectives.errors import InputError, RunError
 from lm_objectives.files import atomic_write
@@ -39,8 +39,8 @@ class RunFolder:
     """The folder of a run, which one process holds while it trains.
 
     A lock of the system (`flock`) keeps other processes of this machine out, and ends with the process. For others,
-    on machines that share the disk, `owner.json` says who holds it, and its time of change is renewed every 10 seconds;
-    a process of another machine counts as ended after 60 seconds without.
+    on machines that share the disk, and on disks without locks, `owner.json` says who holds it, and its time of change
+    is renewed every 10 seconds; a process of another machine counts as ended after 60 seconds without.
 
     Args:
         root: the folder.
@@ -49,11 +49,14 @@ class RunFolder:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self._owner = self.root / _OWNER
-        self._lock: FileLock | None = None
-        self._content: dict[str, Any] = {}
-        self._identity: tuple[int, int] | None = None
-        self._ended = threading.Event()
+        self._content: dict[str, Any] = {}  # of owner.json, while it is held
+        self._lock: int | None = None
+        self._ended: threading.Event | None = None
         self._checked = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy in another process holds nothing, such as one of a rank that is spawned."""
+        return vars(RunFolder(self.root))
 
     def hold(self) -> None:
         """Hold the folder until `release`, or until this process ends.
@@ -62,23 +65,16 @@ class RunFolder:
             InputError: where another process that is alive holds it.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.root / _LOCK)
+        locked = self._acquire()
         owner = self._read_owner()
-        try:
-            lock.acquire(timeout=_PATIENCE if _has_died(owner) else 0)
-        except Timeout:
-            raise self._held(owner) from None
-        except NotImplementedError:  # a disk without locks
-            if owner and owner.get("host") == socket.gethostname() and _is_alive(owner.get("pid")):
-                raise self._held(owner) from None
-        if self._is_held_elsewhere(owner):
-            lock.release()
+        here = owner.get("host") == socket.gethostname()
+        if not locked or (not here and self._shows_life(owner)):
+            self._unlock()
             raise self._held(owner)
-        self._lock = lock
-        self._content = {"host": socket.gethostname(), "pid": os.getpid(), "job": job_id()}
+        self._content = {"host": socket.gethostname(), "pid": os.getpid(), "job": job_id(), "token": token_hex(8)}
         self._write_owner()
-        self._ended.clear()
-        threading.Thread(target=self._beat, name="run-folder", daemon=True).start()
+        self._ended = threading.Event()
+        threading.Thread(target=self._beat, args=(self._ended,), name="run-folder", daemon=True).start()
 
     def check(self) -> None:
         """Raise where the folder is gone, or another run has taken it; looks at most once a second.
@@ -86,10 +82,10 @@ class RunFolder:
         Raises:
             RunError: then.
         """
-        if self._identity is None or time.monotonic() - self._checked < 1:
+        if self._ended is None or time.monotonic() - self._checked < 1:
             return
         self._checked = time.monotonic()
-        if self._identify() != self._identity:
+        if not self._is_ours():
             self.release()
             raise RunError(
                 f"expected the run's folder {self.root} to stay in place, found it removed or taken by another run: "
@@ -98,7 +94,8 @@ class RunFolder:
 
     def mark_requeued(self) -> None:
         """Note that this run's job comes again, see `is_requeued`."""
-        self._write_owner(requeued=True)
+        if self._ended is not None:
+            self._write_owner(requeued=True)
 
     def is_requeued(self) -> bool:
         """Whether this process is the same SLURM job as the last run in the folder, and was requeued."""
@@ -108,18 +105,18 @@ class RunFolder:
 
     def release(self) -> None:
         """Let other runs have the folder; one in which nothing was written is removed."""
-        if self._lock is None:
+        if self._ended is None:
             return
         self._ended.set()
         with suppress(OSError):
-            if self._identify() == self._identity is not None:  # nobody has taken it
+            if self._is_ours():
                 self._write_owner(ended=True)
-                if {path.name for path in self.root.iterdir()} <= {_LOCK, _OWNER}:
-                    self._owner.unlink()
                 (self.root / _LOCK).unlink(missing_ok=True)
-                self.root.rmdir()
-        self._lock.release()
-        self._lock = self._identity = None
+                if {path.name for path in self.root.iterdir()} == {_OWNER}:
+                    self._owner.unlink()
+                    self.root.rmdir()
+        self._unlock()
+        self._ended, self._content = None, {}
 
     def _held(self, owner: dict[str, Any]) -> InputError:
         who = f"process {owner['pid']} on {owner['host']}" if "pid" in owner and "host" in owner else "another process"
@@ -127,6 +124,34 @@ class RunFolder:
             f"expected a run folder that no other run is in, found {self.root} in use by {who}: choose another "
             "trainer.default_root_dir, or wait for that run, or stop it"
         )
+
+    def _acquire(self) -> bool:
+        """Take the lock; waits a while for that of a process that has died, which its data workers may still hold."""
+        end = time.monotonic() + _PATIENCE
+        while True:
+            lock = os.open(self.root / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+                if not _has_died(self._read_owner()) or time.monotonic() > end:
+                    return False
+                time.sleep(0.2)
+                continue
+            except OSError:  # a disk without locks
+                os.close(lock)
+                owner = self._read_owner()
+                return not (owner.get("host") == socket.gethostname() and _is_alive(owner.get("pid")))
+            with suppress(OSError):
+                if os.path.samestat(os.fstat(lock), os.stat(self.root / _LOCK)):
+                    self._lock = lock
+                    return True
+            os.close(lock)  # of a file that its last owner has removed
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = None
 
     def _read_owner(self) -> dict[str, Any]:
         try:
@@ -139,33 +164,37 @@ class RunFolder:
         self._content = {**self._content, **marks}
         with atomic_write(self._owner) as file:
             file.write(f"{json.dumps(self._content)}\n".encode())
-        self._identity = self._identify()
 
-    def _identify(self) -> tuple[int, int] | None:
-        """Which file `owner.json` is: another one after it was replaced."""
+    def _is_ours(self) -> bool:
+        """Whether `owner.json` is what this process wrote; so it seems while the disk does not answer."""
         try:
-            status = self._owner.stat()
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
-
-    def _is_held_elsewhere(self, owner: dict[str, Any]) -> bool:
-        """Whether a process on another machine holds the folder: waits for a sign of life where the last is recent."""
-        if not owner or owner.get("host") == socket.gethostname() or owner.get("ended"):
+            return json.loads(self._owner.read_text(encoding="utf-8")).get("token") == self._content["token"]
+        except FileNotFoundError:
             return False
-        last = self._owner.stat().st_mtime
-        probe = self.root / _LOCK
-        while True:
-            probe.touch()  # so that the clock is the disk's
-            if probe.stat().st_mtime - last >= _DEAD:
-                return False
-            time.sleep(1)
-            if self._owner.stat().st_mtime != last:
-                return True
+        except (OSError, ValueError):
+            return True
 
-    def _beat(self) -> None:
-        while not self._ended.wait(_BEAT):
-            with suppress(OSError):  # a disk that does not answer for a while; `check` finds one that is gone
+    def _shows_life(self, owner: dict[str, Any]) -> bool:
+        """Whether a process on another machine renews its note: waits for it where the last time is recent."""
+        if not owner or owner.get("ended"):
+            return False
+        _log.info("looking whether process %s on %s still trains in %s", owner.get("pid"), owner.get("host"), self.root)
+        probe = self.root / _LOCK
+        try:
+            last = self._owner.stat().st_mtime
+            while True:
+                probe.touch()  # so that the clock is the disk's
+                if probe.stat().st_mtime - last >= _DEAD:
+                    return False
+                time.sleep(1)
+                if self._owner.stat().st_mtime != last:
+                    return True
+        except FileNotFoundError:  # it has ended meanwhile
+            return False
+
+    def _beat(self, ended: threading.Event) -> None:
+        while not ended.wait(_BEAT):
+            with suppress(OSError):  # a disk that does not answer for a while; `check` finds a folder that is gone
                 os.utime(self._owner)
 
 

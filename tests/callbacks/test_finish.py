@@ -6,10 +6,10 @@ from typing import Any
 import lightning.pytorch as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from utils.callback_runs import STEPS, different, fit, state
 
-from lm_objectives.callbacks.finish import FinalCheckpoint
+from lm_objectives.callbacks.finish import EarlyEndCheckpoint, FinalCheckpoint
 from lm_objectives.callbacks.throughput import Throughput
 
 
@@ -41,6 +41,7 @@ class StopAfter(Callback):
 ENDS: dict[str, tuple[list[Callback], dict[str, Any], int]] = {
     "epochs": ([], {"max_epochs": 1, "max_steps": -1, "limit_train_batches": 3}, 3),
     "asked": ([StopAfter()], {}, 3),
+    "asked, with an average in the end": ([StopAfter(), EMAWeightAveraging()], {}, 3),
 }
 
 
@@ -49,11 +50,12 @@ def test_whatever_ends_a_run_leaves_its_last_step(end: str, text: Path, tmp_path
     """Oracle: the weights of the run that was left alone, bit for bit."""
     callbacks, settings, steps = ENDS[end]
     longer = settings | ({"max_epochs": 2} if end == "epochs" else {})
-    _, whole = fit(text, tmp_path / "whole", **longer)
-    keep = ModelCheckpoint(every_n_train_steps=100)
-    fit(text, tmp_path, [keep, FinalCheckpoint(), *callbacks], **settings)
+    averages = [type(callback)() for callback in callbacks if isinstance(callback, EMAWeightAveraging)]
+    _, whole = fit(text, tmp_path / "whole", averages, **longer)
+    keep, final = ModelCheckpoint(every_n_train_steps=100), FinalCheckpoint()
+    fit(text, tmp_path, [EarlyEndCheckpoint(final), *callbacks, keep, final], **settings)
     last = tmp_path / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == steps
-    trainer, resumed = fit(text, tmp_path / "more", resume=last, **longer)
+    trainer, resumed = fit(text, tmp_path / "more", averages, resume=last, **longer)
     assert trainer.global_step == STEPS
     assert different(state(resumed), state(whole)) == []

@@ -67,6 +67,9 @@ def test_a_short_training_is_validated_at_its_end(
     made = trainer(tmp_path, **settings)
     validate_at_end(made, training_steps(made, STEPS), STEPS)
     assert (made.val_check_interval, made.check_val_every_n_epoch) == interval
+    validate_at_end(made, 100, STEPS)  # a longer fit of the same Trainer
+    given = settings.get("val_check_interval", 1.0), settings.get("check_val_every_n_epoch", 1)
+    assert (made.val_check_interval, made.check_val_every_n_epoch) == given
 
 
 class Own(DDPStrategy):
@@ -76,6 +79,12 @@ class Own(DDPStrategy):
 @pytest.mark.parametrize("strategy", ["auto", "ddp", "ddp_spawn", Own()])
 def test_exact_strategies_are_taken(strategy: Any, tmp_path: Path) -> None:
     check_strategy(trainer(tmp_path, strategy=strategy, devices=1))
+
+
+@pytest.mark.parametrize("settings", [{"model_averaging_period": 2}, {"ddp_comm_hook": len}])
+def test_ddp_that_is_not_exact_is_refused(settings: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expected ddp without a "):
+        check_strategy(trainer(tmp_path, strategy=DDPStrategy(**settings), devices=1))
 
 
 @pytest.mark.parametrize("name", ["FSDPStrategy", "ModelParallelStrategy", "SingleDeviceXLAStrategy", "XLAStrategy"])

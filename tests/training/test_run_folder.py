@@ -1,7 +1,9 @@
 """One process at a time in a run's folder, and a previous run that is set aside whole."""
 
+import errno
 import json
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -11,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from lm_objectives.callbacks.interrupt import GracefulInterrupt
+from lm_objectives.callbacks.keep_folder import KeepFolder
 from lm_objectives.errors import InputError, RunError
 from lm_objectives.training import run_folder
 from lm_objectives.training.run_folder import RunFolder, archive_previous_run
@@ -59,6 +63,7 @@ def test_an_ended_run_leaves_its_note_alone(tmp_path: Path) -> None:
     folder.release()
     assert {path.name for path in tmp_path.iterdir()} == {"metrics.csv", "owner.json"}
     note = json.loads((tmp_path / "owner.json").read_text(encoding="utf-8"))
+    assert note.pop("token")
     assert note == {"host": socket.gethostname(), "pid": os.getpid(), "job": None, "ended": True}
 
 
@@ -80,6 +85,49 @@ def test_one_that_is_silent_or_has_ended_does_not(how: str, tmp_path: Path, monk
     folder = RunFolder(tmp_path / "run")
     folder.hold()
     assert (time.monotonic() - begin > 1) == (how == "silent")
+    folder.release()
+
+
+def no_locks(*_: object) -> None:
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_on_a_disk_without_locks_the_note_decides(alive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_folder.fcntl, "flock", no_locks)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    owner_of(tmp_path / "run", host=socket.gethostname(), pid=os.getppid() if alive else ended.pid)
+    folder = RunFolder(tmp_path / "run")
+    if alive:
+        with pytest.raises(InputError, match="in use by process"):
+            folder.hold()
+    else:
+        folder.hold()
+        folder.release()
+
+
+def test_a_disk_that_does_not_answer_is_no_folder_that_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stale(*_: object, **__: object) -> str:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    folder = RunFolder(tmp_path / "run")
+    folder.hold()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", stale)
+        folder.check()
+    folder.release()
+
+
+def test_a_copy_in_another_process_holds_nothing(tmp_path: Path) -> None:
+    """As the callbacks of ranks that are spawned have one."""
+    folder = RunFolder(tmp_path / "run")
+    folder.hold()
+    copies = pickle.loads(pickle.dumps([GracefulInterrupt(folder), KeepFolder(folder)]))
+    copies[1].folder.check()
+    copies[1].folder.release()
+    with pytest.raises(InputError, match="in use by process"):
+        copies[1].folder.hold()
     folder.release()
 
 
