@@ -17,7 +17,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     next one.
 
     Raises:
-        OSError: whose `filename` is the path, whatever failed.
+        OSError: whose `filename` is the path, where it cannot be written.
     """
     part = path.with_name(f".{path.name}.part")
     try:
@@ -28,14 +28,16 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())  # or the name could outlive a power cut, and the content not
         part.replace(path)
     except BaseException as error:
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.filename in (None, part, str(part)):
             error.filename = str(path)  # a failed write has none
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
 
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of the system that a disk, or one's part of it, is full."""
+
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -48,13 +50,15 @@ def explain_os_error(error: OSError) -> str:
     'expected permission for a.csv, found none (Permission denied): change its owner or mode, or take another place'
     """
     name, why = error.filename or "a file", error.strerror
-    if error.errno in _NO_ROOM:
+    if error.errno in NO_ROOM:
         return f"expected room for {name}, found none left ({why}): free some"
     if error.errno in _NOT_ALLOWED:
         return f"expected permission for {name}, found none ({why}): change its owner or mode, or take another place"
     if error.errno == errno.ENOENT:
         return f"expected {name}, found it gone ({why}): keep it in place while it is in use"
-    return f"expected {name} to be read and written, found that the system cannot ({why}): check the disk that it is on"
+    return (
+        f"expected {name} to be read and written, found that it cannot be ({why}): check it, and the disk that it is on"
+    )
 
 
 _NAME = re.compile(r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*")

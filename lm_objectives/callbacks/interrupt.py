@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from lm_objectives.callbacks.initial_weights import InitialWeights
 from lm_objectives.training.run_folder import RunFolder, job_id
 
 _log = logging.getLogger("lm_objectives")
+
+_FITS = count(1)  # of this process, on all ranks alike
 
 _TWICE = 1.0  # seconds after which another Ctrl-C is meant: a launcher may hand on the first
 
@@ -36,14 +39,14 @@ class GracefulInterrupt(L.Callback):
 
     def __init__(self, folder: RunFolder | None = None) -> None:
         self._folder = folder
-        self._received = self._agreed = self._fits = 0
+        self._received = self._agreed = self._fit = 0
         self._first, self._trains = 0.0, False
         self._handlers: dict[int, Any] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         if stage == "fit":
             self._received, self._agreed, self._trains = 0, 0, False  # another fit begins
-            self._fits += 1
+            self._fit = next(_FITS)
             connector: Any = trainer._signal_connector
             connector.register_signal_handlers = lambda: self._listen(trainer)
             self._listen(trainer)
@@ -53,7 +56,7 @@ class GracefulInterrupt(L.Callback):
             return
         for signum in (signal.SIGINT, signal.SIGTERM, _requeue_signal(trainer)):
             if signum is not None and signal.getsignal(signum) != self._interrupt:
-                self._handlers[signum] = signal.signal(signum, self._interrupt)
+                self._handlers.setdefault(signum, signal.signal(signum, self._interrupt))
 
     def _interrupt(self, signum: int, frame: Any) -> None:
         if not self._received:
@@ -101,7 +104,7 @@ class GracefulInterrupt(L.Callback):
         """Whether any rank has told the others of a signal, where they do not meet for a while."""
         if trainer.world_size == 1:
             return bool(self._received)
-        store, key = torch.distributed.distributed_c10d._get_default_store(), f"lm_objectives/stop/{self._fits}"
+        store, key = torch.distributed.distributed_c10d._get_default_store(), f"lm_objectives/stop/{self._fit}"
         if self._received:
             store.set(key, str(self._received))
         return bool(self._received) or store.check([key])
@@ -109,14 +112,13 @@ class GracefulInterrupt(L.Callback):
     def _save(self, trainer: L.Trainer) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        path = last_checkpoint(trainer)
-        trainer.save_checkpoint(path)
-        if trainer.is_global_zero:
-            print(f"\n{how_to_go_on(trainer, path)}", file=sys.stderr)
+        trainer.save_checkpoint(last_checkpoint(trainer))
 
     def _stop(self, trainer: L.Trainer) -> None:
         """Leave the training as the signal asks: on all ranks alike."""
         signum, self._agreed = self._agreed, 0
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            print(f"\n{how_to_go_on(trainer, last_checkpoint(trainer))}", file=sys.stderr)
         if signum == signal.SIGINT:
             raise KeyboardInterrupt
         if signum == signal.SIGTERM:
@@ -129,9 +131,12 @@ class GracefulInterrupt(L.Callback):
 
     def teardown(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:  # Lightning passes the stage by name
         vars(trainer._signal_connector).pop("register_signal_handlers", None)
-        for signum, handler in self._handlers.items():
-            signal.signal(signum, handler)
-        self._handlers = {}
+        for signum in list(self._handlers):
+            if signal.getsignal(signum) != signal.SIG_IGN:  # which Lightning sets while it ends a run after Ctrl-C
+                signal.signal(signum, self._handlers.pop(signum))
+
+    def on_exception(self, trainer: L.Trainer, *_: Any) -> None:
+        self.teardown(trainer)
 
 
 def _requeue_signal(trainer: L.Trainer) -> int | None:
@@ -146,10 +151,10 @@ def _requeue() -> None:
     """Ask SLURM to start this job once more."""
     job = job_id()
     try:
-        done = subprocess.run(["scontrol", "requeue", str(job)], capture_output=True, text=True, check=False)
+        done = subprocess.run(["scontrol", "requeue", str(job)], capture_output=True, text=True, timeout=60)
         fault = done.stderr.strip() if done.returncode else None
-    except OSError as error:
-        fault = error.strerror
+    except (OSError, subprocess.TimeoutExpired) as error:
+        fault = str(error)
     if fault is None:
         _log.info("job %s is requeued, and goes on from there", job)
     else:

@@ -37,7 +37,8 @@ All settings follow, by group: options, model, backbone, lr_schedule, data, trac
 """
 
 
-_HOME = re.compile(r"~\w*(/|$)")
+_HOME = re.compile(r"~[\w.-]*(/|$)")
+_NO_PATHS = ("documents", "text_field")  # settings in which a `~` is text
 
 
 class Parser(LightningArgumentParser):
@@ -136,7 +137,8 @@ def expand_home(value: Any) -> Any:
     False
     """
     if isinstance(value, Namespace):
-        return Namespace(**{name: expand_home(part) for name, part in vars(value).items()})
+        parts = vars(value).items()
+        return Namespace(**{name: part if name in _NO_PATHS else expand_home(part) for name, part in parts})
     if isinstance(value, dict):
         return {name: expand_home(part) for name, part in value.items()}
     if isinstance(value, list):

@@ -1,17 +1,24 @@
 """What is said of a run that the machine ends: a full disk, too little memory, a data worker or a rank that died."""
 
 import re
+import sys
+import traceback
 
 import torch
 
 from lm_objectives.cli.ranks import rank_ended
 from lm_objectives.errors import RunError
-from lm_objectives.files import explain_os_error
+from lm_objectives.files import NO_ROOM, explain_os_error
 
 _OF_WORKER = re.compile(r"Caught (\w+) in DataLoader worker process \d+\..*\n\1: (.*)", re.DOTALL)
 _WORKER_DIED = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)")
-_NO_MEMORY = re.compile(r"DefaultCPUAllocator: [^.]*|\w+ out of memory[^.]*|Unable to allocate [^.]*")
-_RANK_LOST = re.compile(r"gloo|NCCL|Connection (?:closed|reset) by|Broken pipe")  # torch has a type for NCCL alone
+_NO_MEMORY = re.compile(r"DefaultCPUAllocator: [^.]*|\w+(?: error:)? out of memory[^.]*|Unable to allocate [^.]*")
+_RANK_LOST = re.compile(
+    r"Connection (?:closed|reset) by|remote process exited|Broken pipe|Timed out waiting|[Tt]imeout"
+)
+_OF_RANKS = re.compile(r"gloo|NCCL|TCPStore")  # torch has a type for NCCL's alone
+
+_LIBRARIES = ("lm_objectives", "lightning", "torch", "numpy", "pyarrow", "datasets", "fsspec", "wandb", "matplotlib")
 
 
 def fault_message(error: BaseException) -> str | None:
@@ -32,14 +39,26 @@ def of_worker(text: str) -> str:
 
 def _causes(error: BaseException) -> list[BaseException]:
     causes = [error]
-    while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:
+    while (cause := causes[-1].__cause__) and cause not in causes:
         causes.append(cause)
     return causes
 
 
+def _is_of_ranks(error: BaseException) -> bool:
+    of_torch = isinstance(error, torch.distributed.DistError)
+    return of_torch or (isinstance(error, RuntimeError) and _OF_RANKS.search(str(error)) is not None)
+
+
 def _is_rank_lost(error: BaseException) -> bool:
-    lost = isinstance(error, torch.distributed.DistError)
-    return lost or (isinstance(error, RuntimeError) and _RANK_LOST.search(str(error)) is not None)
+    return _is_of_ranks(error) and _RANK_LOST.search(str(error)) is not None
+
+
+def _is_of_users(error: BaseException) -> bool:
+    """Whether an error was raised by code of a user's own, whose traceback is wanted."""
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    packages = [module.partition(".")[0] for module in modules]
+    others = [package for package in packages if package not in sys.stdlib_module_names]
+    return bool(others) and others[-1] not in _LIBRARIES
 
 
 def _explain(error: BaseException) -> str | None:
@@ -49,19 +68,22 @@ def _explain(error: BaseException) -> str | None:
         return line
     if _is_rank_lost(error):
         return rank_ended("another has ended")
-    memory = _NO_MEMORY.search(line)
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or memory:
-        return (
-            f"expected enough memory, found too little ({memory[0] if memory else 'none left'}): raise "
-            "trainer.accumulate_grad_batches, which changes no result, or lower data.seq_len or data.num_workers"
-        )
-    if isinstance(error, RuntimeError) and (died := _WORKER_DIED.search(text)):
-        return (
-            f"expected data workers to live, found that the one of process {died[1]} ended ({died[2].rstrip('. ')}): "
-            "often the system has no memory left: lower data.num_workers"
-        )
-    if isinstance(error, OSError) and error.strerror and not isinstance(error, ConnectionError):
+    if _is_of_ranks(error):
+        return f"expected ranks that reach one another, found: {line}: check devices, MASTER_ADDR and MASTER_PORT"
+    if isinstance(error, (RuntimeError, MemoryError)):
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or _NO_MEMORY.search(line):
+            memory = _NO_MEMORY.search(line)
+            return (
+                f"expected enough memory, found too little ({memory[0] if memory else 'none left'}): raise "
+                "trainer.accumulate_grad_batches, which changes no result, or lower data.seq_len or data.num_workers"
+            )
+        if died := _WORKER_DIED.search(text):
+            return (
+                f"expected data workers to live, found that the one of process {died[1]} ended "
+                f"({died[2].rstrip('. ')}): often the system has no memory left: lower data.num_workers"
+            )
+    if not isinstance(error, OSError) or isinstance(error, ConnectionError):
+        return None
+    if error.strerror and (error.errno in NO_ROOM or not _is_of_users(error)):
         return explain_os_error(error)
-    if isinstance(error, OSError) and text != str(error):
-        return f"expected files that data workers can read, found {line}: put them back"
-    return None
+    return f"expected files that data workers can read, found {line}: put them back" if text != str(error) else None

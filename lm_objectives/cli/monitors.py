@@ -26,35 +26,55 @@ def check_monitors(module: Pretraining, trainer: L.Trainer) -> None:
     Raises:
         InputError: which names the nearest metric.
     """
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return  # which leaves these callbacks alone
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    held_out, trained = set(module.validation.names()), logged_names(module.names)
-    rates = any(isinstance(callback, LearningRateMonitor) for callback in callbacks)
     foreign = any(type(callback).__module__.partition(".")[0] not in _OWN for callback in callbacks)
-    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
     for callback in callbacks:
-        kind, monitor = type(callback).__name__, getattr(callback, "monitor", None)
         if isinstance(callback, ModelCheckpoint):
             _check_interval(callback, module.steps, trainer.max_epochs)
-            if monitor in ("step", "epoch"):
-                continue
-        if monitor is None or (rates and monitor.startswith("lr-")):
-            continue
-        if monitor in trained:
-            logged = every > 0 and (module.steps < 0 or every <= module.steps)
-            expected = f"{kind} to monitor a number that a run of {module.steps} steps logs"
-            mend = "lower trainer.log_every_n_steps; 0 logs nothing"
-            expect(logged, expected, f"{monitor}, logged every {every}", mend)
-        elif monitor not in held_out and not foreign:
-            known = sorted(held_out | trained)
-            near = get_close_matches(monitor, known, 1, 0.4) or known[:1]
-            mend = f"did you mean {near[0]}? there are {', '.join(sorted(held_out))}, and those of train/"
-            expect(False, f"{kind} to monitor a metric of an objective", monitor, mend)
-        at_validation = monitor in held_out or (
-            isinstance(callback, EarlyStopping) and not callback._check_on_train_epoch_end
-        )
-        expected = f"a run that is validated for {kind} to monitor {monitor}"
-        found, mend = "trainer.limit_val_batches 0", "raise it, or leave the callback out"
-        expect(not at_validation or bool(trainer.limit_val_batches), expected, found, mend)
+        if isinstance(callback, (ModelCheckpoint, EarlyStopping)) and callback.monitor is not None:
+            _check_monitor(callback, callback.monitor, module, trainer, foreign)
+
+
+def _check_monitor(
+    callback: ModelCheckpoint | EarlyStopping, monitor: str, module: Pretraining, trainer: L.Trainer, foreign: bool
+) -> None:
+    stops, kind = isinstance(callback, EarlyStopping), type(callback).__name__
+    held_out, trained = set(module.validation.names()), logged_names(module.names)
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    rates = any(isinstance(other, LearningRateMonitor) for other in callbacks)
+    if (not stops and monitor in ("step", "epoch")) or (rates and monitor.startswith("lr-")):
+        return
+    at_validation = stops and not _acts_at_epochs(callback, trainer)
+    if monitor in trained:
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        first = _first_validation(trainer) if at_validation else None
+        last = min((steps for steps in (module.steps, first) if steps is not None and steps > 0), default=every)
+        expected = f"{kind} to monitor a number that is logged within {last} steps"
+        mend = "lower trainer.log_every_n_steps; 0 logs nothing"
+        expect(0 < every <= last, expected, f"{monitor}, logged every {every}", mend)
+    elif monitor not in held_out and not foreign:
+        known = sorted(held_out | trained)
+        near = get_close_matches(monitor, known, 1, 0.4) or known[:1]
+        mend = f"did you mean {near[0]}? there are {', '.join(sorted(held_out))}, and those of train/"
+        expect(False, f"{kind} to monitor a metric of an objective", monitor, mend)
+    expected = f"a run that is validated for {kind} to monitor {monitor}"
+    validated = bool(trainer.limit_val_batches) or not (at_validation or monitor in held_out)
+    expect(validated, expected, "trainer.limit_val_batches 0", "raise it, or leave the callback out")
+
+
+def _acts_at_epochs(callback: Any, trainer: L.Trainer) -> bool:
+    """Whether an `EarlyStopping` looks at the end of an epoch, as Lightning decides it."""
+    chosen: bool | None = callback._check_on_train_epoch_end
+    every = getattr(trainer, "val_check_interval", None)
+    return (every == 1.0 and trainer.check_val_every_n_epoch == 1) if chosen is None else chosen
+
+
+def _first_validation(trainer: L.Trainer) -> int | None:
+    """After how many steps held-out rows are scored first, where that is a number of micro-batches."""
+    every: Any = getattr(trainer, "val_check_interval", None)
+    return every // trainer.accumulate_grad_batches if isinstance(every, int) else None
 
 
 def _check_interval(callback: ModelCheckpoint, steps: int, epochs: int | None) -> None:

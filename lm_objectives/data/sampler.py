@@ -2,10 +2,13 @@
 
 import atexit
 import signal
+import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count, islice
+from multiprocessing import get_start_method
 from multiprocessing.util import Finalize
 from typing import Any
 
@@ -153,7 +156,8 @@ class StepLoader:
         return self._length
 
     def __iter__(self) -> Iterator[Batch]:
-        batches = iter(self._loader())
+        with _signals_wait():
+            batches = iter(self._loader())
         while group := list(islice(batches, self._accumulate)):
             totals = self._totals(group)
             for batch in group:
@@ -183,11 +187,31 @@ def _identity(batch: Any) -> Any:
     return batch
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # as a whole group of processes gets them
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Hold signals back while workers are spawned, which takes seconds in which they would end at one.
+
+    They inherit it. Not with a fork server, which lives on and would hand it to whatever else it starts.
+    """
+    if get_start_method() != "spawn" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(worker: int) -> None:
     """Leave it to the training process when a worker ends; one whose training process was killed ends by itself."""
     del worker
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):  # as a whole group of processes gets them
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     keep_freed_memory()
 
 

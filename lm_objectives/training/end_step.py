@@ -19,6 +19,8 @@ THROUGHPUT = ("train/tokens_per_second", "train/flops")
 
 _WINDOW = 100  # steps, of which more than half must not be skipped
 
+_FEWEST = 10  # steps of a whole training that say anything of it
+
 log = logging.getLogger("lm_objectives")
 
 
@@ -99,9 +101,9 @@ def check_recent_skips(module: Any, done: int, ended: bool = False) -> None:
         NonFiniteError: then.
     """
     module.recent_skips = [step for step in module.recent_skips if step >= done - _WINDOW]
-    of = min(done, _WINDOW) if ended else _WINDOW
-    if 2 * len(module.recent_skips) > of:
+    last = min(done, _WINDOW)
+    if 2 * len(module.recent_skips) > (last if ended and done >= _FEWEST else _WINDOW):
         raise NonFiniteError(
-            f"expected finite losses and gradients in most steps, found {len(module.recent_skips)} of the last {of} "
+            f"expected finite losses and gradients in most steps, found {len(module.recent_skips)} of the last {last} "
             f"skipped at step {done}: lower the learning rate in a new run, or find the objective that diverges"
         )

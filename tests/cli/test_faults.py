@@ -34,12 +34,23 @@ FAULTS = {
     "a quota": (lambda: OSError(errno.EDQUOT, "Quota exceeded", "m.csv"), "expected room for m.csv, found none left"),
     "no permission": (lambda: PermissionError(errno.EACCES, "denied", "m.csv"), "expected permission for m.csv, found"),
     "a disk that is only read": (lambda: OSError(errno.EROFS, "Read-only", "m.csv"), "expected permission for m.csv"),
-    "a file that is gone": (lambda: raised(open, "/nowhere/m.csv"), "expected /nowhere/m.csv, found it gone"),
+    "a file that is gone": (
+        lambda: FileNotFoundError(errno.ENOENT, "No such file", "/nowhere/m.csv"),
+        "expected /nowhere/m.csv, found it gone",
+    ),
     "a broken disk": (lambda: OSError(errno.EIO, "I/O error", "m.csv"), "expected m.csv to be read and written, found"),
     "a run's own": (lambda: RunError("expected a, found b: c"), "expected a, found b: c$"),
     "gloo": (
         lambda: RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [::1]:9"),
         "expected all ranks to train to the end, found that another has ended",
+    ),
+    "a port that is taken": (
+        lambda: torch.distributed.DistNetworkError("The server socket has failed to listen: EADDRINUSE, port 29500"),
+        "expected ranks that reach one another, found: The server socket has failed to listen: EADDRINUSE",
+    ),
+    "a device without memory": (
+        lambda: RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronous"),
+        r"expected enough memory, found too little \(CUDA error: out of memory",
     ),
     "a worker": (
         lambda: RuntimeError("DataLoader worker (pid(s) 71, 72) exited unexpectedly"),
@@ -63,9 +74,25 @@ def test_each_fault_is_named(name: str) -> None:
     assert re.match(told, message), message
 
 
-@pytest.mark.parametrize("error", [ValueError("of a user"), BrokenPipeError(errno.EPIPE, "pipe"), RuntimeError("x")])
-def test_a_defect_keeps_its_traceback(error: BaseException) -> None:
-    assert fault_message(error) is None
+def with_fallback() -> None:
+    try:
+        open("/nowhere/cache")  # noqa: SIM115
+    except FileNotFoundError:
+        raise KeyError("of the way around") from None
+
+
+DEFECTS = {
+    "a value": lambda: ValueError("GPU out of memory"),
+    "a reader that left": lambda: BrokenPipeError(errno.EPIPE, "pipe"),
+    "any other": lambda: RuntimeError("x"),
+    "a user's file": lambda: raised(lambda: Path("/nowhere").joinpath("notes.txt").read_text(encoding="utf-8")),
+    "one in place of another": lambda: raised(with_fallback),
+}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_defect_keeps_its_traceback(name: str) -> None:
+    assert fault_message(DEFECTS[name]()) is None
 
 
 def test_a_row_that_does_not_fit_leaves_the_table_whole(tmp_path: Path) -> None:
@@ -97,23 +124,25 @@ def test_a_table_that_is_gone_is_not_begun_anew(tmp_path: Path) -> None:
 def test_a_full_disk_ends_a_run_with_its_checkpoint_whole(
     place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert fit(place, tmp_path) == 0
+    """Oracle: the checkpoint that the run went on from, byte for byte; and whole rows."""
+    unbounded = ["--model.lr_schedule", "{kind: constant, warmup: 0}"]
+    assert fit(place, tmp_path, *unbounded) == 0
     last = tmp_path / "checkpoints" / "last.ckpt"
     before, size = last.read_bytes(), last.stat().st_size
-    rows = table(tmp_path)
-    capfd.readouterr()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, hard))
     try:
-        again = "--model.lr_schedule", "{kind: constant, warmup: 0}"
-        code = fit(place, tmp_path / "run", *again)
+        code = fit(place, tmp_path, *unbounded, "--trainer.max_steps", 6, "--ckpt_path", "last")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert code == 1
     *_, line = capfd.readouterr().err.splitlines()
-    assert line.startswith("lm-objectives: error: expected room for ")
-    assert last.read_bytes() == before and table(tmp_path) == rows
-    assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file() and not path.stat().st_size]
+    assert line.startswith("lm-objectives: error: expected room for ") and "--ckpt_path last goes on" in line
+    assert last.read_bytes() == before
+    assert {row["step"] for row in table(tmp_path)} == {"0", "1", "2", "3", "4"}
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and not path.stat().st_size]
+    assert fit(place, tmp_path, *unbounded, "--trainer.max_steps", 6, "--ckpt_path", "last") == 0
+    assert read_checkpoint(str(last))[0]["global_step"] == 6
 
 
 def test_a_worker_that_is_killed_ends_the_run(place: Path, tmp_path: Path) -> None:

@@ -46,9 +46,18 @@ REFUSED = {
     "a slip in training": (ModelCheckpoint(monitor="train/causal/los"), ON, "did you mean train/causal/loss"),
     "an objective that there is none of": (EarlyStopping("val/foo/loss"), ON, "found val/foo/loss: did you mean"),
     "validation off": (ModelCheckpoint(monitor="val/causal/loss"), OFF, "expected a run that is validated"),
-    "early stopping without validation": (EarlyStopping("train/loss"), OFF, "expected a run that is validated"),
+    "early stopping without validation": (
+        EarlyStopping("train/loss", check_on_train_epoch_end=False),
+        OFF,
+        "expected a run that is",
+    ),
     "nothing is logged": (ModelCheckpoint(monitor="train/loss"), ON | {"log_every_n_steps": 0}, "logged every 0"),
     "logged beyond the end": (ModelCheckpoint(monitor="train/loss"), ON | {"log_every_n_steps": 30}, "logged every 30"),
+    "logged after it is looked at": (
+        EarlyStopping("train/loss"),
+        ON | {"log_every_n_steps": 9, "val_check_interval": 5, "check_val_every_n_epoch": None},
+        "logged within 5 steps, found train/loss, logged every 9",
+    ),
     "a rate without its monitor": (ModelCheckpoint(monitor="lr-AdamW"), ON, "found lr-AdamW"),
 }
 
@@ -76,6 +85,15 @@ class Logs(Callback):
 )
 def test_others_are_left_alone(callbacks: list[Callback], module: Pretraining, tmp_path: Path) -> None:
     check_monitors(module, new_trainer(tmp_path, callbacks, logger=True, **ON))
+
+
+def test_what_acts_at_epochs_needs_no_validation(module: Pretraining, tmp_path: Path) -> None:
+    """Lightning lets an `EarlyStopping` look at the end of each epoch where validation is by epochs."""
+    check_monitors(module, new_trainer(tmp_path, [EarlyStopping("train/loss")], **OFF))
+
+
+def test_a_dev_run_leaves_callbacks_alone(module: Pretraining, tmp_path: Path) -> None:
+    check_monitors(module, new_trainer(tmp_path, [EarlyStopping("val_loss")], fast_dev_run=True))
 
 
 def test_an_interval_beyond_the_end_is_told(

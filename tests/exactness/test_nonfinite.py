@@ -108,9 +108,10 @@ class Diverge(Callback):
 @pytest.mark.parametrize(
     ("first", "steps", "told"),
     [
-        (5, 8, None),  # 3 of 8
-        (3, 8, "found 5 of the last 8 skipped at step 8"),
-        (2, 90, "found 51 of the last 100 skipped at step 53"),
+        (8, 12, None),  # 4 of 12
+        (0, 4, None),  # too few to say
+        (3, 12, "found 9 of the last 12 skipped at step 12"),
+        (2, 90, "found 51 of the last 53 skipped at step 53"),
     ],
 )
 def test_a_run_that_skips_most_of_its_last_steps_ends(
@@ -129,7 +130,7 @@ def test_skipped_steps_are_counted_over_a_resume(text: Path, tmp_path: Path) -> 
     keep = ModelCheckpoint(every_n_train_steps=30, save_top_k=-1, filename="at", auto_insert_metric_name=False)
     with pytest.raises(NonFiniteError, match="at step 53"):
         fit(text, tmp_path, [Diverge(2), keep], max_steps=90)
-    with pytest.raises(NonFiniteError, match="found 51 of the last 100 skipped at step 53"):
+    with pytest.raises(NonFiniteError, match="found 51 of the last 53 skipped at step 53"):
         fit(text, tmp_path, resume=tmp_path / "checkpoints" / "at.ckpt", max_steps=90)
 
 

@@ -24,7 +24,9 @@ def not_read(place: str, what: str, names: Collection[str], mend: str) -> Iterat
 def tell(lines: Iterable[str]) -> None:
     """Log lines that this process has not logged before: a run prepares in its checks, and again where it trains."""
     for line in lines:
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # of the processes on a machine one says it
+        if (
+            os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0"
+        ):  # of the processes on a machine one says it
             _tell(line)
 
 
