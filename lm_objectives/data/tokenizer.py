@@ -4,10 +4,11 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lm_objectives.data.cutting import cut_text
 from lm_objectives.data.words import breaks_line, is_byte_level, starts_word
 from lm_objectives.errors import InputError, expect
 from lm_objectives.files import may_be_on_hub
@@ -27,6 +28,11 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
 )
 """What a fast tokenizer is saved as; the first is always there."""
+
+LONGEST_WORD = 1024
+"""Bytes after which a word is cut where a tokenizer is trained; time would grow with the square of its length."""
+
+_TRAINED_AT_ONCE = 2**16  # characters of a part of a text
 
 _log = logging.getLogger("lm_objectives")
 
@@ -282,9 +288,9 @@ def _train(size: int, texts: Iterable[str], tokens: tuple[str, ...]) -> "PreTrai
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.FixedLength(LONGEST_WORD)])
     bpe.decoder = decoders.ByteLevel()
-    add_leading_space(bpe)
     pad, bos, eos, mask = _SPECIAL
     trainer = trainers.BpeTrainer(
         vocab_size=size,
@@ -292,5 +298,13 @@ def _train(size: int, texts: Iterable[str], tokens: tuple[str, ...]) -> "PreTrai
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    bpe.train_from_iterator(texts, trainer)
+    bpe.train_from_iterator((part for text in texts for part in _led_parts(text)), trainer)
+    bpe.pre_tokenizer = words
+    add_leading_space(bpe)
     return to_fast_tokenizer(bpe, pad, bos, eos, mask)
+
+
+def _led_parts(text: str) -> Iterator[str]:
+    """A text behind one space, as the trained tokenizer reads it, in parts: the library holds 256 at once."""
+    led = text if text.startswith(" ") else f" {text}"
+    return cut_text(led, _TRAINED_AT_ONCE)
