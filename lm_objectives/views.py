@@ -27,6 +27,7 @@ class Vocabulary:
         pad, bos, eos, mask: ids of the special tokens (bos is BERT's `[CLS]`, eos its `[SEP]`).
         special: ids that are never masked, sampled as a random token, or scored as one.
         named_tokens: ids of the further special tokens that corruptions ask for (see `Corruption.special_tokens`).
+        added: ids of tokens that were added to a pretrained tokenizer, for which its weights have no rows.
         starts_word: whether a token begins a word, `(vocab,)`; `None` where no tokenizer is at hand.
         breaks_line: whether a token ends in a line break or a tab, after which a word begins, `(vocab,)`; `None` as
             above.
@@ -39,6 +40,7 @@ class Vocabulary:
     mask: int
     special: tuple[int, ...] = ()
     named_tokens: tuple[tuple[str, int], ...] = ()
+    added: tuple[int, ...] = ()
     starts_word: np.ndarray | None = field(default=None, repr=False, compare=False)
     breaks_line: np.ndarray | None = field(default=None, repr=False, compare=False)
 
@@ -48,13 +50,14 @@ class Vocabulary:
     def to_dict(self) -> dict[str, Any]:
         """All but the arrays, as plain data for JSON and checkpoints."""
         plain = {item.name: getattr(self, item.name) for item in fields(self) if item.compare}
-        return {**plain, "special": list(self.special), "named_tokens": [list(pair) for pair in self.named_tokens]}
+        named = [list(pair) for pair in self.named_tokens]
+        return {**plain, "special": list(self.special), "added": list(self.added), "named_tokens": named}
 
     @staticmethod
     def from_dict(ids: dict[str, Any], **words: np.ndarray) -> "Vocabulary":
         """The vocabulary that `ids` wrote down."""
         named = tuple((str(token), int(number)) for token, number in ids.get("named_tokens", ()))
-        lists = {"special": tuple(ids["special"]), "named_tokens": named}
+        lists = {"special": tuple(ids["special"]), "added": tuple(ids.get("added", ())), "named_tokens": named}
         return Vocabulary(**{**ids, **lists, **words})
 
     def token_ids(self, tokens: Sequence[str]) -> np.ndarray:

@@ -127,9 +127,13 @@ def _bare(whole: Any) -> Any:
 
 
 def _fit(model: Any, vocabulary: Vocabulary, folder: Path) -> None:
-    """Resize the embedding, and the head over the vocabulary, to the tokens of the data's vocabulary."""
+    """Resize the embedding, and the head over the vocabulary, to the tokens of the data's vocabulary.
+
+    New rows are drawn around the mean of the old ones, with a billionth of their covariance, by the run's seed.
+    """
     rows, tokens = model.get_input_embeddings().num_embeddings, vocabulary.size
-    if not set(range(rows, tokens)) <= set(vocabulary.special) or rows - tokens > rows // _CUT:
+    new = {*vocabulary.special, *vocabulary.added}
+    if not set(range(rows, tokens)) <= new or rows - tokens > rows // _CUT:
         raise InputError(
             f"expected the tokenizer of the weights in {folder}, which know {rows} tokens, found one of {tokens}: "
             f"set data.tokenizer to {folder}"
@@ -137,8 +141,12 @@ def _fit(model: Any, vocabulary: Vocabulary, folder: Path) -> None:
     if rows != tokens:
         with silence_transformers():
             model.resize_token_embeddings(tokens)
-        added = [token for token in vocabulary.special if token >= rows]
-        reason = f"special tokens {added} were added" if added else "the others belong to no token"
+        added = sorted(token for token in new if token >= rows)
+        reason = (
+            f"tokens {added} were added, which start near the mean of the others"
+            if added
+            else "the others belong to no token"
+        )
         _log.info("%s: embedding of %d rows made one of %d, since %s", folder, rows, tokens, reason)
 
 

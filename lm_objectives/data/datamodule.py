@@ -73,6 +73,8 @@ class TextDataModule(L.LightningDataModule):
         language: language code that sentences are found by, such as en, de or zh.
         tokenizer: a number trains a byte-level BPE of so many tokens on the training documents; a folder or name loads
             a Hugging Face fast tokenizer.
+        add_tokens: tokens of text that a loaded tokenizer gets in addition, such as words of a field. Pretrained
+            embeddings get rows for them.
         corpus_weights: part of the rows that each entry of `corpus` gets, relative to the others'; by default its part
             of the text, all of which is read once before any is read again.
         corpus_temperature: instead of weights, parts in proportion to min(tokens, corpus_cap)^(1/temperature).
@@ -108,6 +110,7 @@ class TextDataModule(L.LightningDataModule):
         sentences: Sentences = "language",
         language: str = "en",
         tokenizer: int | str = 8192,
+        add_tokens: list[str] | None = None,
         corpus_weights: list[float] | None = None,
         corpus_temperature: float | None = None,
         corpus_cap: int | None = None,
@@ -129,7 +132,7 @@ class TextDataModule(L.LightningDataModule):
         at_least("data.validation_rows", validation_rows, 0)
         self.corpus, self.validation_corpus = corpus, validation_corpus
         self.format, self.text_field, self.documents, self.sentences = format, text_field, documents, sentences
-        self.language, self.tokenizer_source = language, tokenizer
+        self.language, self.tokenizer_source, self.add_tokens = language, tokenizer, [*(add_tokens or [])]
         self.corpus_weights, self.corpus_temperature, self.corpus_cap = corpus_weights, corpus_temperature, corpus_cap
         self.seq_len_schedule, self.seq_len, self.packing = seq_len, check_seq_len(seq_len), packing
         self.global_batch_size, self.batch_multiple, self.num_workers = global_batch_size, batch_multiple, num_workers
@@ -160,6 +163,7 @@ class TextDataModule(L.LightningDataModule):
             text_field=self.text_field,
             language=self.language,
             tokenizer=self.tokenizer_source,
+            add_tokens=self.add_tokens,
             validation_share=self.validation_share,
             split_seed=self.split_seed,
             format=self.format,

@@ -4,20 +4,19 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lm_objectives.data.cutting import cut_text
+from lm_objectives.data.tokenizer_folders import SPECIAL, check_tokenizer, read_tokenizer
 from lm_objectives.data.words import breaks_line, is_byte_level, starts_word
 from lm_objectives.errors import InputError, expect
-from lm_objectives.files import may_be_on_hub
 from lm_objectives.views import Vocabulary
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
-
-_SPECIAL = ["[PAD]", "[BOS]", "[EOS]", "[MASK]"]
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -28,11 +27,16 @@ TOKENIZER_FILES = (
 )
 """What a fast tokenizer is saved as; the first is always there."""
 
+LONGEST_WORD = 1024
+"""Bytes after which a word is cut where a tokenizer is trained; time would grow with the square of its length."""
+
+_TRAINED_AT_ONCE = 2**16  # characters of a part of a text
+
 _log = logging.getLogger("lm_objectives")
 
 
 def make_tokenizer(
-    tokenizer: int | str, texts: Iterable[str], tokens: tuple[str, ...] = ()
+    tokenizer: int | str, texts: Iterable[str], tokens: tuple[str, ...] = (), add_tokens: Sequence[str] = ()
 ) -> "PreTrainedTokenizerFast":
     """A trained or a loaded tokenizer that has pad, bos, eos and mask tokens; what a loaded one lacked is logged.
 
@@ -44,43 +48,31 @@ def make_tokenizer(
             the text has too few pairs to merge. Or a folder, or a name on the hub, of a fast tokenizer.
         texts: documents that are trained on, whole or in pieces; not read for a loaded tokenizer.
         tokens: further special tokens, within the vocabulary of a trained one.
+        add_tokens: tokens of text that a loaded one gets in addition, where it lacks them.
 
     Raises:
         InputError: when the vocabulary is too small, or the tokenizer cannot be loaded or is not a fast one.
     """
-    check_tokenizer(tokenizer, tokens)
+    check_tokenizer(tokenizer, tokens, add_tokens)
     if isinstance(tokenizer, int):
         made = _train(tokenizer, texts, tokens)
         if len(made) < tokenizer:
             _log.info("tokenizer: the text has pairs for %d of the %d tokens asked for", len(made), tokenizer)
         return made
-    loaded, added = _load(tokenizer, tokens)
+    loaded, added = _load(tokenizer, tokens, add_tokens)
     if added:
         _log.info("the tokenizer %s has no %s: added", tokenizer, ", ".join(added))
     return loaded
 
 
-def check_tokenizer(tokenizer: int | str, tokens: tuple[str, ...] = ()) -> str | int:
-    """The setting, when it is a path, may be a name on the hub, or is a large enough vocabulary."""
-    if isinstance(tokenizer, str) and not Path(tokenizer).expanduser().exists() and not may_be_on_hub(tokenizer):
-        raise InputError(
-            f"expected a tokenizer's folder or its name on the hub, found nothing at {tokenizer}: "
-            "check the path, or give a number to train one"
-        )
-    special = len({*_SPECIAL, *tokens})
-    smallest = 256 + special
-    expected = f"a vocabulary of at least {smallest} tokens (256 bytes and {special} special tokens)"
-    mend = f"set tokenizer to {smallest} or more"
-    expect(not isinstance(tokenizer, int) or tokenizer >= smallest, expected, tokenizer, mend)
-    return tokenizer
-
-
-def vocabulary_of(tokenizer: "PreTrainedTokenizerFast", tokens: tuple[str, ...] = ()) -> Vocabulary:
+def vocabulary_of(
+    tokenizer: "PreTrainedTokenizerFast", tokens: tuple[str, ...] = (), add_tokens: Sequence[str] = ()
+) -> Vocabulary:
     """What corruptions and heads need to know of a tokenizer.
 
     Args:
         tokenizer: as `make_tokenizer` gives it.
-        tokens: the further special tokens that it was made with.
+        tokens, add_tokens: the further tokens that it was made with.
     """
     special = {*tokenizer.all_special_ids} | {
         token for token, added in tokenizer.added_tokens_decoder.items() if added.special
@@ -96,6 +88,7 @@ def vocabulary_of(tokenizer: "PreTrainedTokenizerFast", tokens: tuple[str, ...] 
         mask=tokenizer.mask_token_id,
         special=tuple(sorted(special)),
         named_tokens=tuple((token, ids[token]) for token in tokens),
+        added=tuple(sorted({ids[token] for token in add_tokens})),
         starts_word=starts_word(tokenizer.backend_tokenizer, special, size),
         breaks_line=breaks_line(tokenizer.backend_tokenizer, size),
     )
@@ -103,7 +96,7 @@ def vocabulary_of(tokenizer: "PreTrainedTokenizerFast", tokens: tuple[str, ...] 
 
 def end_of_text(tokenizer: int | str) -> tuple[str, ...]:
     """Strings that end a text wherever they stand: GPT-2's, with which corpora are published, and a tokenizer's own."""
-    own = _SPECIAL[2] if isinstance(tokenizer, int) else str(load_tokenizer(tokenizer).eos_token)
+    own = SPECIAL[2] if isinstance(tokenizer, int) else str(load_tokenizer(tokenizer).eos_token)
     return tuple(dict.fromkeys(["<|endoftext|>", own]))
 
 
@@ -122,25 +115,16 @@ def save_tokenizer(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> None:
         raise
 
 
-def _load(name: str, tokens: tuple[str, ...]) -> tuple["PreTrainedTokenizerFast", list[str]]:
-    """The tokenizer, and the special tokens that were added to it: those it lacked, and a pad of its own alone."""
-    from tokenizers import AddedToken
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+def _load(
+    name: str, tokens: tuple[str, ...], add_tokens: Sequence[str] = ()
+) -> tuple["PreTrainedTokenizerFast", list[str]]:
+    """The tokenizer, and the tokens that were added to it: special ones that it lacked, and those asked for.
 
-    path = Path(name).expanduser()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            str(path) if path.exists() else name, use_fast=True, trust_remote_code=False
-        )
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"expected a tokenizer's folder or its name on the hub, found nothing loadable at {name}: "
-            f"check the path, or give a number to train one ({reason})"
-        ) from error
-    expected = "a fast tokenizer, which tells where its tokens stand in a text"
-    mend = "convert it to tokenizer.json"
-    expect(isinstance(tokenizer, PreTrainedTokenizerFast), expected, f"a slow one at {name}", mend)
+    A pad that is another token too gets one of its own.
+    """
+    from tokenizers import AddedToken
+
+    tokenizer = read_tokenizer(name)
     before = tokenizer.get_vocab()
     others = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token, tokenizer.mask_token}
     others |= {tokenizer.cls_token, tokenizer.sep_token}
@@ -150,11 +134,13 @@ def _load(name: str, tokens: tuple[str, ...]) -> tuple["PreTrainedTokenizerFast"
         "eos_token": tokenizer.eos_token or tokenizer.sep_token,
         "mask_token": tokenizer.mask_token,
     }
-    kinds = {kind: token or new for (kind, token), new in zip(found.items(), _SPECIAL, strict=True)}
+    kinds = {kind: token or new for (kind, token), new in zip(found.items(), SPECIAL, strict=True)}
     # A mask stands for a token that brings its space along, so that a space in front of it is the mask's.
     added = {kind: AddedToken(token, lstrip=kind == "mask_token", special=True) for kind, token in kinds.items()}
     tokenizer.add_special_tokens({kind: added[kind] for kind, token in kinds.items() if token not in before})
     tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in tokens], special_tokens=True)
+    # Last, so that the tokenizer without them has the other tokens at the same ids.
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in add_tokens])
     after = tokenizer.get_vocab()
     add_leading_space(tokenizer.backend_tokenizer)
     return to_fast_tokenizer(tokenizer.backend_tokenizer, **kinds), sorted(
@@ -282,15 +268,23 @@ def _train(size: int, texts: Iterable[str], tokens: tuple[str, ...]) -> "PreTrai
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.FixedLength(LONGEST_WORD)])
     bpe.decoder = decoders.ByteLevel()
-    add_leading_space(bpe)
-    pad, bos, eos, mask = _SPECIAL
+    pad, bos, eos, mask = SPECIAL
     trainer = trainers.BpeTrainer(
         vocab_size=size,
-        special_tokens=[AddedToken(token, lstrip=token == mask) for token in dict.fromkeys([*_SPECIAL, *tokens])],
+        special_tokens=[AddedToken(token, lstrip=token == mask) for token in dict.fromkeys([*SPECIAL, *tokens])],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    bpe.train_from_iterator(texts, trainer)
+    bpe.train_from_iterator((part for text in texts for part in _led_parts(text)), trainer)
+    bpe.pre_tokenizer = words
+    add_leading_space(bpe)
     return to_fast_tokenizer(bpe, pad, bos, eos, mask)
+
+
+def _led_parts(text: str) -> Iterator[str]:
+    """A text behind one space, as the trained tokenizer reads it, in parts: the library holds 256 at once."""
+    led = text if text.startswith(" ") else f" {text}"
+    return cut_text(led, _TRAINED_AT_ONCE)

@@ -164,6 +164,7 @@ def _describe_data(data: TextDataModule) -> Experiment:
     return {
         "data.corpus": data.text.identity,
         "data.tokenizer": sha256(tokenizer).hexdigest()[:16],
+        "data.add_tokens": data.add_tokens or None,
         "data.language": data.language,
         "data.sentences": data.sentences,
         "data.validation_share": data.validation_share,

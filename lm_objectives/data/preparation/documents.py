@@ -1,30 +1,19 @@
 """Cut documents into pieces, so that none is too long for memory."""
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from lm_objectives.data.cutting import cut_text
+
 MAX_PIECE = 2**20
 """Characters of the longest piece: a longer document is read in several."""
-
-_PLACES = [
-    re.compile(pattern, re.DOTALL)
-    for pattern in (
-        r".*[.!?](?= [^\W\d_])",  # before the space that leads a sentence in
-        r".*[。！？](?=[^\W\d_])",
-        r".*[^\W_](?= [^\W\d_])",  # before the space between two words
-        r".*\S(?=\s)",
-    )
-]
-
-_SEARCHED = 4  # the last 1 / 4 of a piece: the best place there is taken before a later one
 
 
 class DocumentPiece(NamedTuple):
     """A document, or a part of a long one; the pieces of a document one after another are its text.
 
     Attributes:
-        text: what follows the piece before; it is cut as `cut_place` says.
+        text: what follows the piece before; it is cut as `cut_text` says.
         begins, ends: whether it is its document's first, and its last; the latter is known to `chunk_documents` alone.
         corpus: number of the corpus that it is of.
     """
@@ -40,42 +29,32 @@ def cut_document(parts: Iterable[str]) -> Iterator[DocumentPiece]:
     held: list[str] = []
     size, begins = 0, True
     for part in parts:
-        held.append(part)
-        size += len(part)
-        if size > MAX_PIECE:
-            text, start = "".join(held), 0
-            while len(text) - start > MAX_PIECE:
-                stop = cut_place(text, start, MAX_PIECE)
-                yield DocumentPiece(text[start:stop], begins)
-                start, begins = stop, False
-            held, size = [text[start:]], len(text) - start
+        for at in range(0, len(part), MAX_PIECE):  # a text that is one long part is not copied whole
+            held.append(part[at : at + MAX_PIECE])
+            size += len(held[-1])
+            if size > MAX_PIECE:
+                *pieces, rest = cut_text("".join(held), MAX_PIECE)
+                for piece in pieces:
+                    yield DocumentPiece(piece, begins)
+                    begins = False
+                held, size = [rest], len(rest)
     if size or begins:
         yield DocumentPiece("".join(held), begins)
 
 
-def cut_place(text: str, start: int, most: int) -> int:
-    """Where to cut a text that goes on, at most `most` characters after `start`.
-
-    A tokenizer that looks at words makes of both parts what it makes of the whole, since the cut lies in front of a
-    single space, or after a full stop where none follows. Best of all it ends a sentence; a text that has neither in
-    the last quarter is cut at any white space, or in the middle of a word.
-    """
-    first, last = start + most - most // _SEARCHED, start + most
-    for place in _PLACES:
-        found = place.match(text, first, last + 1)
-        if found and start < found.end() <= last:
-            return found.end()
-    return last
-
-
 def drop_empty_documents(pieces: Iterable[DocumentPiece]) -> Iterator[DocumentPiece]:
-    """The pieces of the documents that hold anything but white space."""
+    """The pieces of the documents that hold anything but white space.
+
+    Of white space at a document's beginning no more than about `MAX_PIECE` characters are kept.
+    """
     blank: list[DocumentPiece] = []  # with which a document begins, as far as is read
     for piece in pieces:
         if piece.begins:
             blank = []
         elif not blank:
             yield piece
+            continue
+        elif piece.text.isspace() and sum(len(one.text) for one in blank) >= MAX_PIECE:
             continue
         blank.append(piece)
         if not piece.text.isspace() and piece.text:

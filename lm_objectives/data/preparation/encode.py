@@ -4,12 +4,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lm_objectives.data.preparation.documents import DocumentPiece, cut_place
+from lm_objectives.data.cutting import cut_text
+from lm_objectives.data.preparation.documents import DocumentPiece
 from lm_objectives.data.preparation.sentences import (
     Place,
     Sentences,
@@ -27,9 +28,9 @@ from lm_objectives.views import Vocabulary
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-_LONGEST = 2**16  # characters of a text that is encoded in one piece
+_LONGEST = 2**16  # characters of a text, or of a sentence alone, that is encoded in one piece
 
-_AT_ONCE = 2**18  # characters of texts that are encoded together: what is said of their tokens is many times as large
+_AT_ONCE = 2**16  # characters of texts that are encoded together: what is said of their tokens is many times as large
 
 
 @dataclass
@@ -157,20 +158,22 @@ class Encoder:
 
     def _tokens(self, part: DocumentPiece) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Tokens of a part, and the characters where each starts and stops, `(tokens,)` each."""
-        bounds = [0]
-        while len(part.text) - bounds[-1] > _LONGEST:
-            bounds.append(cut_place(part.text, bounds[-1], _LONGEST))
-        bounds.append(len(part.text))
-        texts = [part.text[start:stop] for start, stop in pairwise(bounds)]
+        texts = [*cut_text(part.text, _LONGEST)]
+        bounds = np.cumsum([0, *map(len, texts)])
         places = self._sizes is None
         first = encode_texts(self._first, texts[: part.begins], places)
-        encodings = [*first, *encode_texts(self._further, texts[part.begins :], places)]
-        ids = np.concatenate([np.array(encoding.ids, dtype=np.int64) for encoding in encodings])
+        encodings = chain(first, encode_texts(self._further, texts[part.begins :], places))
+        ids: list[np.ndarray] = []
+        offsets: list[np.ndarray] = []
+        for encoding, start in zip(encodings, bounds, strict=False):  # each is many times as large as its arrays
+            ids.append(np.array(encoding.ids, dtype=np.int64))
+            if places:
+                offsets.append(np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2) + start)
+        tokens = np.concatenate(ids)
         if self._sizes is not None:
-            return ids, *token_offsets(self._sizes[ids], part.text)
-        offsets = [np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2) for encoding in encodings]
-        starts, stops = np.concatenate([own + start for own, start in zip(offsets, bounds, strict=False)]).T
-        return ids, starts, stops
+            return tokens, *token_offsets(self._sizes[tokens], part.text)
+        starts, stops = np.concatenate(offsets).T
+        return tokens, starts, stops
 
     def _encode_alone(self, paragraphs: list[list[str]], divided: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Tokens of sentences, each encoded alone, with a separator between paragraphs.
@@ -179,12 +182,12 @@ class Encoder:
             paragraphs: sentences of each.
             divided: whether a separator stands in front of the first paragraph too.
         """
-        sentences = encode_texts(self._first, [sentence for paragraph in paragraphs for sentence in paragraph])
+        sentences = self._ids_alone(sentence for paragraph in paragraphs for sentence in paragraph)
         tokens: list[int] = []
         places: list[Place] = []
         firsts: list[int] = []
         for paragraph in paragraphs:
-            filled = [ids for encoding in islice(sentences, len(paragraph)) if (ids := encoding.ids)]
+            filled = [*filter(None, islice(sentences, len(paragraph)))]
             if filled:
                 firsts.append(len(places))
                 tokens += self._separator if places or divided else []
@@ -192,6 +195,17 @@ class Encoder:
                 places.append((len(tokens), len(tokens) + len(ids)))
                 tokens += ids
         return np.array(tokens), np.array(places, dtype=np.int64).reshape(-1, 2), np.array(firsts, dtype=np.int64)
+
+    def _ids_alone(self, sentences: Iterable[str]) -> Iterator[list[int]]:
+        """The tokens of each sentence."""
+        for long, together in groupby(sentences, lambda sentence: len(sentence) > _LONGEST):
+            if not long:
+                yield from (encoding.ids for encoding in encode_texts(self._first, together))
+                continue
+            for sentence in together:
+                first, *rest = cut_text(sentence, _LONGEST)
+                encodings = chain(encode_texts(self._first, [first]), encode_texts(self._further, rest))
+                yield [number for encoding in encodings for number in encoding.ids]
 
 
 def encode_texts(tokenizer: "Tokenizer", texts: Iterable[str], places: bool = False) -> Iterator["Encoding"]:

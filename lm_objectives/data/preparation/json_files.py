@@ -63,13 +63,18 @@ def read_json(file: File) -> Iterator[tuple[int, Any]]:
     if first.lstrip().startswith("["):
         yield from _array(file)
         return
-    for number, line in enumerate(read_lines(file), 1):
+    number = 0
+    for line in read_lines(file):
+        number += 1
         if line.isspace():
             continue
         try:
-            yield number, json.loads(line)
+            record = json.loads(line)
         except (json.JSONDecodeError, RecursionError) as error:
             raise _broken(file, number, error) from error
+        del line  # which may be as large as the record
+        yield number, record
+        del record
 
 
 def _array(file: File) -> Iterator[tuple[int, Any]]:

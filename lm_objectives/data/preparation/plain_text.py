@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import chain, groupby, pairwise
 
-from lm_objectives.data.preparation.documents import DocumentPiece, cut_document, drop_empty_documents
+from lm_objectives.data.preparation.documents import MAX_PIECE, DocumentPiece, cut_document, drop_empty_documents
 from lm_objectives.data.preparation.storage import File
-from lm_objectives.data.preparation.streams import read_blocks, read_lines
+from lm_objectives.data.preparation.streams import read_blocks
 from lm_objectives.errors import expect
 
 _UNITS = ("file", "blank-line", "line")
@@ -54,28 +54,16 @@ class DocumentRule:
 
     def _documents(self, file: File) -> Iterator[Iterable[str]]:
         """The parts of each document."""
-        strings = sorted({*self.ends, *filter(None, [self.separator])}, key=len, reverse=True)
+        own = "\n" if self.documents == "line" else self.separator
+        strings = sorted({*self.ends, *filter(None, [own])}, key=len, reverse=True)
         pattern = re.compile("|".join(map(re.escape, strings)) or "(?!)")
-        if self.documents == "blank-line":
-            for blank, block in groupby(self._lines(file, pattern), str.isspace):
-                if not blank:
-                    yield _without_last_end(block)
-        elif self.documents == "line":
-            yield from ([_without_end(line)] for line in self._lines(file, pattern))
-        else:
-            numbered = self._numbered(read_blocks(file), pattern, max(map(len, strings), default=0))
-            yield from ((text for _, text in parts) for _, parts in groupby(numbered, lambda part: part[0]))
-
-    def _lines(self, file: File, pattern: re.Pattern[str]) -> Iterator[str]:
-        """The lines of a file, with a blank one in place of each string that ends a document."""
-        for line in read_lines(file):
-            at = 0
-            for found in pattern.finditer(line):
-                self.seen[found[0]] += 1
-                yield from filter(None, [line[at : found.start()], "\n"])
-                at = found.end()
-            if line[at:]:
-                yield line[at:]
+        numbered = self._numbered(read_blocks(file), pattern, max(map(len, strings), default=0))
+        for _, parts in groupby(numbered, lambda part: part[0]):
+            texts = (text for _, text in parts)
+            if self.documents == "blank-line":
+                yield from map(_without_last_end, _blocks(texts))
+            else:
+                yield texts
 
     def _numbered(self, parts: Iterable[str], pattern: re.Pattern[str], longest: int) -> Iterator[tuple[int, str]]:
         """Each part with the number of its document, without the strings between them and the line breaks at these."""
@@ -85,7 +73,8 @@ class DocumentRule:
             for found in pattern.finditer(text):
                 if part is not None and found.end() + 2 > len(text):
                     break  # of the line break after it not all is read
-                self.seen[found[0]] += 1
+                if found[0] in {*self.ends, self.separator}:
+                    self.seen[found[0]] += 1
                 yield number, _without_end(text[at : found.start()])
                 number, at = number + 1, found.end()
                 at += next((len(end) for end in ("\r\n", "\n") if text.startswith(end, at)), 0)
@@ -101,6 +90,31 @@ def check_documents(documents: str) -> str:
     near = get_close_matches(documents.lower(), _UNITS, 1, 0.75)
     expect(not near or documents in _UNITS, expected, repr(documents), f"did you mean {''.join(near)}?")
     return documents
+
+
+def _blocks(parts: Iterable[str]) -> Iterator[Iterator[str]]:
+    """The lines between blank ones, those beyond `MAX_PIECE` characters in parts."""
+    blank = ends = True
+
+    def is_blank(line: str) -> bool:
+        nonlocal blank, ends
+        blank = line.isspace() and (blank or ends)
+        ends = line.endswith("\n")
+        return blank
+
+    return (block for none, block in groupby(_lines(parts), is_blank) if not none)
+
+
+def _lines(parts: Iterable[str]) -> Iterator[str]:
+    held = ""
+    for part in parts:
+        *lines, held = f"{held}{part}".split("\n")
+        yield from (f"{line}\n" for line in lines)
+        if len(held) > MAX_PIECE:
+            yield held
+            held = ""
+    if held:
+        yield held
 
 
 def _without_end(line: str) -> str:

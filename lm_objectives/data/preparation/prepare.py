@@ -27,13 +27,13 @@ from lm_objectives.data.preparation.sentences import Sentences, check_language, 
 from lm_objectives.data.preparation.split import check_validation_share, label_held_out, read_keys
 from lm_objectives.data.preparation.workdir import workdir
 from lm_objectives.data.tokenizer import (
-    check_tokenizer,
     end_of_text,
     load_tokenizer,
     make_tokenizer,
     save_tokenizer,
     vocabulary_of,
 )
+from lm_objectives.data.tokenizer_folders import check_tokenizer
 from lm_objectives.data.words import training_cost
 from lm_objectives.errors import InputError
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 # Raise it when the same settings come to give other files.
-_FORMAT = 9
+_FORMAT = 10
 
 _TRAINED_ON = 2**26  # English characters that a tokenizer's training may remember, some 150 MB
 
@@ -57,6 +57,7 @@ def prepare(
     text_field: str = "text",
     language: str = "en",
     tokenizer: int | str = 8192,
+    add_tokens: Sequence[str] = (),
     split_seed: int = 0,
     format: Format | None = None,
     documents: str = "file",
@@ -79,6 +80,7 @@ def prepare(
         text_field: column of the text.
         language: code of the text's language, for its sentences.
         tokenizer: tokens in a vocabulary to train on the training documents, at least 260, or a tokenizer's path.
+        add_tokens: tokens of text that are added to a loaded tokenizer.
         split_seed: chooses which are held out.
         format: how to read files, whatever they are called; `None` goes by their suffixes.
         documents: what one document of plain text is, as in `DocumentRule`.
@@ -102,7 +104,8 @@ def prepare(
     settings = {
         "text_field": text_field,
         "language": check_language(language),
-        "tokenizer": check_tokenizer(tokenizer, tokens),
+        "tokenizer": check_tokenizer(tokenizer, tokens, add_tokens),
+        "add_tokens": [*add_tokens],
         "validation_share": check_validation_share(validation_share),
         "split_seed": split_seed,
         "format": check_format(format),
@@ -161,7 +164,7 @@ class _Preparation:
         scan, pairs = self._scan(), self.settings["pairs"]
         tell(scan.notices)
         tokenizer = self._tokenizer(scan)
-        vocabulary = vocabulary_of(tokenizer, self.settings["tokens"])
+        vocabulary = vocabulary_of(tokenizer, self.settings["tokens"], self.settings["add_tokens"])
         language, sentences = self.settings["language"], self.settings["sentences"]
         encoder = Encoder(tokenizer.backend_tokenizer, vocabulary, language, pairs, sentences)
         (self.work / "chunks").mkdir(exist_ok=True)
@@ -219,7 +222,8 @@ class _Preparation:
         with progress_bar("tokenizer", "characters") as advance:
             texts = (piece.text for held_out, piece in self._pieces(scan) if not held_out)
             sample = _sample(texts, self._trained_on(scan), advance)
-            tokenizer = make_tokenizer(self.settings["tokenizer"], sample, self.settings["tokens"])
+            wanted = (self.settings["tokens"], self.settings["add_tokens"])
+            tokenizer = make_tokenizer(self.settings["tokenizer"], sample, *wanted)
         save_tokenizer(tokenizer, partial)
         os.rename(partial, path)
         return tokenizer

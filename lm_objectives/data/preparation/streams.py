@@ -43,9 +43,11 @@ def _read(file: File, take: Callable[[BufferedReader], bytes]) -> Generator[str,
                         f"expected text in UTF-8, found something else in {file} at byte {place:,}: "
                         "convert it, with iconv for example"
                     ) from error
-                if text:
-                    yield text.removeprefix(mark)
-                    mark = ""
                 offset += len(block)
+                held = [text.removeprefix(mark)]
+                del block, text  # they may be large, and wait here until the next one is asked for
+                if held[0]:
+                    mark = ""
+                    yield held.pop()
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise unreadable(file, error) from error

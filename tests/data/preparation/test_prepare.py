@@ -274,8 +274,8 @@ def test_cache_of_other_versions_is_made_anew_and_that_is_said(
     assert second != first
     assert second.name.rpartition("-")[0] == first.name.rpartition("-")[0]
     [line] = [record.getMessage() for record in caplog.records if "anew" in record.getMessage()]
-    assert line.startswith(f"{first.name} was made by format 9, tokenizers 0.")
-    assert line.endswith("making it anew with format 9, tokenizers 9.9, sentencex 9.9")
+    assert line.startswith(f"{first.name} was made by format 10, tokenizers 0.")
+    assert line.endswith("making it anew with format 10, tokenizers 9.9, sentencex 9.9")
 
 
 def test_an_older_cache_that_is_spoilt_is_passed_over(
