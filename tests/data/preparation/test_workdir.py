@@ -150,11 +150,9 @@ def test_full_disk_is_one_line_and_no_half_cache(tmp_path: Path, limit: int) -> 
 
     with start(tmp_path / "new" / "caches", corpus, preexec_fn=limited) as process:
         _, error = process.communicate(timeout=60)
-    last = error.splitlines()[-1]
-    assert last.startswith(
-        "lm_objectives.errors.InputError: expected room for tokens in "
-        f"{tmp_path / 'new' / 'caches'}, found File too large: free"
-    )
+    told = "lm_objectives.errors.InputError: expected room for tokens in "
+    told += f"{tmp_path / 'new' / 'caches'}, found File too large: free"
+    assert f"\n{told}" in error  # some releases of numpy have more to say after it
     assert not list(tmp_path.glob("new/caches/*/meta.json"))
     if not (kept := list(tmp_path.glob("new/caches/*.partial"))):
         assert not (tmp_path / "new").exists()
