@@ -88,6 +88,9 @@ class Plugin:
         @functools.wraps(original)
         def remember(self: Plugin, *args: Any, **kwargs: Any) -> None:
             args, kwargs = plain(args), plain(kwargs)
+            for name, value in inspect.signature(original).bind(self, *args, **kwargs).arguments.items():
+                parameter = inspect.signature(original).parameters[name]
+                _check_number(type(self), name, value, parameter.default, parameter.annotation)
             if "_arguments" not in self.__dict__:  # the most derived class speaks first, and for all
                 bound = inspect.signature(original).bind(self, *args, **kwargs)
                 arguments = dict(list(bound.arguments.items())[1:])
@@ -103,10 +106,18 @@ class Plugin:
         plain_fields(self)
 
 
+def _check_number(kind: type, name: str, value: Any, default: Any, annotation: Any) -> None:
+    """Raise for null in the place of a number."""
+    missing = value is None and isinstance(default, (int, float)) and "None" not in str(annotation)
+    expect(not missing, f"a value for {name} of {kind.__name__}", "null", f"leave it out for {default}")
+
+
 def _after_plain_fields(check: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(check)
     def after(self: Plugin, *args: Any) -> None:
         plain_fields(self)
+        for field in fields(self):  # type: ignore[arg-type]
+            _check_number(type(self), field.name, getattr(self, field.name, 0), field.default, field.type)
         check(self, *args)
 
     return after

@@ -240,7 +240,14 @@ class Backbone(Plugin, nn.Module):
         return [self.model.get_submodule(name) for name in self._layer_names]
 
     def layer_name(self, number: int) -> str:
-        """A layer's name in the model."""
+        """A layer's name in the model; the number counts from the end where it is negative.
+
+        Raises:
+            InputError: where there is no such layer.
+        """
+        depth = len(self._layer_names)
+        mend = "-1 is the last"
+        expect(-depth <= number < depth, f"a layer between {-depth} and {depth - 1} for the balancer", number, mend)
         return self._layer_names[number]
 
     def layer_parameters(self, number: int) -> list[str]:
@@ -249,9 +256,6 @@ class Backbone(Plugin, nn.Module):
         Raises:
             InputError: where there is no such layer.
         """
-        depth = len(self._layer_names)
-        mend = "-1 is the last"
-        expect(-depth <= number < depth, f"a layer between {-depth} and {depth - 1} for the balancer", number, mend)
         name = self.layer_name(number)
         parameters = self.model.get_submodule(name).named_parameters(name)
         return [name for name, parameter in parameters if parameter.requires_grad]

@@ -13,8 +13,10 @@ from torch import nn
 
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.errors import InputError, expect
+from lm_objectives.ranges import LARGEST, is_within
 from lm_objectives.views import Vocabulary
 
+_MOST_LAYERS = 10_000  # and heads
 _UNIT_EMBEDDINGS = ("t5", "mt5", "umt5", "longt5", "switch_transformers")
 
 
@@ -43,6 +45,8 @@ def new_config(model_type: str, arguments: dict[str, Any], vocabulary: Vocabular
                 f"expected arguments of a {model_type} configuration in model.backbone.config, found {name!r}"
                 + (f": did you mean {near[0]}?" if near else ": leave it out")
             )
+    for name, value in arguments.items():
+        _check_size(name, value)
     own = {other_names.get(name, name): value for name, value in arguments.items()}  # which defaults are made from
     tokens = {"pad_token_id": vocabulary.pad, "bos_token_id": vocabulary.bos, "eos_token_id": vocabulary.eos}
     roles = {"cls_token_id": vocabulary.bos, "sep_token_id": vocabulary.eos}  # where a family knows them
@@ -53,6 +57,21 @@ def new_config(model_type: str, arguments: dict[str, Any], vocabulary: Vocabular
             tokens["forced_eos_token_id"] = vocabulary.eos  # what BART's text ends with where it grows too long
     with wrap_errors(f"a {model_type} configuration that builds", "change model.backbone.config"):
         return AutoConfig.for_model(model_type, **tokens | own | {"vocab_size": vocabulary.size})
+
+
+def _check_size(name: str, value: Any) -> None:
+    """Raise for a number that no model has, before a model of that size is begun."""
+    if isinstance(value, (list, tuple, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_size(name, part)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return
+    most: int | float = LARGEST if isinstance(value, float) else 2**31 - 1
+    if re.search("layers|heads", name):
+        most = _MOST_LAYERS
+    if re.search("drop|_prob$", name):
+        expect(is_within(value, 0, 1), f"{name} from 0 to 1 in model.backbone.config", value, "0 turns it off")
+    expect(is_within(value, most=most), f"{name} of at most {most} in model.backbone.config", value, "lower it")
 
 
 def saved_config(saved: dict[str, Any]) -> Any:

@@ -15,6 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from torch.optim import Optimizer
 
 from lm_objectives.cli.messages import nearest, with_hint
+from lm_objectives.cli.strict_yaml import load_yaml
 from lm_objectives.errors import InputError, expect
 
 # Lightning's `Timer` has one by default, and config.yaml could not be written.
@@ -98,23 +99,32 @@ def read_settings(arguments: Sequence[str]) -> Iterator[Setting]:
         if not equals:
             value = next(iter(arguments[index + 1 : index + 2]), "")
         if name in ("--config", "-c"):
-            file = Path(value)
-            for key, given in _flatten(_read_config(file)):
-                yield Setting(index, file, key, given)
+            for key, given in _flatten(read_argument(name, value)):
+                yield Setting(index, Path(value), key, given)
         elif name.startswith("--"):
-            try:
-                content = yaml.safe_load(value)
-            except yaml.YAMLError:  # text, or what the parser will say is none
-                content = value
-            for key, given in _flatten({name[2:].rstrip("+"): content}):
+            for key, given in _flatten({name[2:].rstrip("+"): read_argument(name, value)}):
                 yield Setting(index, None, key, given)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    path = path.expanduser()
-    expect(path.is_file(), f"a config file at {path}", "none", "check the path of --config")
+def read_argument(name: str, value: str) -> Any:
+    """What an argument of a command line says: the settings of a config file, or the value of one setting.
+
+    Raises:
+        InputError: for a config file that is missing or broken, and a value with a key that stands twice.
+    """
+    if name in ("--config", "-c"):
+        return _read_config(Path(value), name)
     try:
-        content = yaml.safe_load(path.read_bytes())
+        return load_yaml(value, name)
+    except yaml.YAMLError:  # text, or what the parser will say is none
+        return value
+
+
+def _read_config(path: Path, name: str) -> dict[str, Any]:
+    path = path.expanduser()
+    expect(os.path.isfile(path), f"a config file at {path}", "none", f"check the path of {name}")
+    try:
+        content = load_yaml(path.read_bytes(), str(path))
     except yaml.YAMLError as error:
         raise InputError(f"expected YAML in {path}, found a mistake: {error}") from error
     mend = "write `key: value` lines"
@@ -147,7 +157,9 @@ def expand_home(value: Any) -> Any:
 
 
 def check_known(settings: Iterable[Setting], known: Iterable[str]) -> None:
-    """Raise an `InputError` for a setting that there is none of; those of a class are left to the parser.
+    """Raise an `InputError` for a setting that there is none of, and for a block of settings that holds none.
+
+    Settings of a class are left to the parser.
 
     Args:
         settings: the settings of a command line.
@@ -160,6 +172,13 @@ def check_known(settings: Iterable[Setting], known: Iterable[str]) -> None:
         if setting.key not in groups and classes.isdisjoint(_paths(setting.key)):
             place = f" in {setting.file}" if setting.file else ""
             raise InputError(f"expected known settings{place}, found {setting.key}: {nearest(setting.key, known)}")
+        if setting.key in groups or setting.key == "model.objectives":
+            if isinstance(setting.value, str):  # a file of its own
+                _read_config(Path(setting.value), setting.key)
+            found = "null" if setting.value is None else setting.value
+            mend = f"write settings below {setting.key}, or leave it out"
+            place = f" in {setting.file}" if setting.file else ""
+            expect(isinstance(setting.value, (dict, str)), f"settings below {setting.key}{place}", found, mend)
 
 
 def _paths(key: str) -> list[str]:

@@ -1,5 +1,6 @@
 """The command `configs`, and the shipped configurations that `--config` finds by name."""
 
+import os
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -58,7 +59,7 @@ def resolve_names(arguments: Sequence[str]) -> list[str]:
 
 
 def _resolve(value: str) -> str:
-    return str(_find(value)) if _NAME.fullmatch(value) and not Path(value).exists() else value
+    return str(_find(value)) if _NAME.fullmatch(value) and not os.path.exists(value) else value
 
 
 def _find(name: str) -> Path:

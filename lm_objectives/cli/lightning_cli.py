@@ -28,6 +28,7 @@ from lm_objectives.cli.arguments import check_known, expand_home, read_settings,
 from lm_objectives.cli.checkpoints import check_beginning, find_checkpoint, saved_last
 from lm_objectives.cli.checks import check_user_classes, preflight
 from lm_objectives.cli.configs import resolve_names
+from lm_objectives.cli.dropped_objectives import drop_objectives
 from lm_objectives.cli.ranks import watch_ranks
 from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.preparation.summary import summary
@@ -73,7 +74,10 @@ class CLI(LightningCLI):
         check_known(settings, self._parser(command).keys())  # type: ignore[attr-defined]
         check_user_classes(settings)
         check_beginning(command, settings)
-        self.config = expand_home(parser.parse_args([command, *reset_changed_plugins(rest, settings)]))
+        rest = reset_changed_plugins(rest, settings)
+        if any(s.value is None and s.key.startswith("model.objectives.") for s in settings):
+            rest = drop_objectives(rest)
+        self.config = expand_home(parser.parse_args([command, *rest]))
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_class_arguments(Tracking, "tracking")

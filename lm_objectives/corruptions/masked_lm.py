@@ -12,6 +12,7 @@ from lm_objectives.corruptions.span_lengths import SpanLengths
 from lm_objectives.corruptions.windows import Frame
 from lm_objectives.corruptions.word_units import Unit, is_ordinary, units_of
 from lm_objectives.errors import InputError
+from lm_objectives.ranges import is_within
 from lm_objectives.schedules import Schedulable, check_schedulable, value_at
 from lm_objectives.views import Rows, View, Vocabulary
 
@@ -137,7 +138,8 @@ class TokenMasking(Corruption):
 
     def __post_init__(self) -> None:
         check_schedulable(self.rate, check_mask_rate, "mask_rate")
-        if min(self.mask_share, self.random_share) < 0 or self.mask_share + self.random_share > 1:
+        shares = (self.mask_share, self.random_share)
+        if not all(is_within(share, 0, 1) for share in shares) or sum(shares) > 1:
             raise InputError(
                 "expected mask_share and random_share of at least 0 with a sum of at most 1, found "
                 f"{self.mask_share} and {self.random_share}: BERT's are 0.8 and 0.1"

@@ -12,6 +12,7 @@ from lm_objectives.corruptions.sampling import concatenated_ranges, count_rows, 
 from lm_objectives.corruptions.windows import FixedLengthWindows, WindowBounds, read_stream
 from lm_objectives.corruptions.word_units import units_of
 from lm_objectives.errors import expect
+from lm_objectives.ranges import is_within
 from lm_objectives.views import Rows, Text, View, Vocabulary
 
 _KEPT, _NOISE = range(2)  # what a random number is for
@@ -61,7 +62,7 @@ class SpanCorruption(InputTargetCorruption):
     def __post_init__(self) -> None:
         check_fraction(self.noise_density, "noise_density", "0.15 is T5's")
         expected = "a mean_noise_span_length of at least 1 token"
-        expect(self.mean_noise_span_length >= 1, expected, self.mean_noise_span_length, "3.0 is T5's")
+        expect(is_within(self.mean_noise_span_length, 1), expected, self.mean_noise_span_length, "3.0 is T5's")
 
     def special_tokens(self, seq_len: int) -> tuple[str, ...]:
         """As many sentinels as a whole row needs, named as T5's tokenizer names them, and the mode's token."""

@@ -86,7 +86,7 @@ class Geometric(SpanLengths):
 
     def __post_init__(self) -> None:
         expect(0 < self.p <= 1, "p above 0 and at most 1 for Geometric", self.p, "0.2 is SpanBERT's")
-        expect(self.longest >= 1, "longest of at least 1 for Geometric", self.longest, "10 is as published")
+        expect(1 <= self.longest <= 1000, "longest from 1 to 1000 for Geometric", self.longest, "10 is as published")
 
     def probabilities(self) -> np.ndarray:
         chances = np.append(0.0, self.p * (1 - self.p) ** np.arange(self.longest))
@@ -138,9 +138,9 @@ class Uniform(SpanLengths):
     placement: ClassVar[Placement] = "tiling"
 
     def __post_init__(self) -> None:
-        expected = "shortest of at least 1 and at most longest for Uniform"
+        expected = "shortest of at least 1 and at most longest, which is at most 1000, for Uniform"
         mend = "GPT-BERT's are 1 and 3"
-        expect(1 <= self.shortest <= self.longest, expected, f"{self.shortest} and {self.longest}", mend)
+        expect(1 <= self.shortest <= self.longest <= 1000, expected, f"{self.shortest} and {self.longest}", mend)
 
     def probabilities(self) -> np.ndarray:
         allowed = np.arange(self.longest + 1) >= self.shortest
@@ -164,7 +164,7 @@ class NGram(SpanLengths):
     placement: ClassVar[Placement] = "disjoint"
 
     def __post_init__(self) -> None:
-        expect(self.longest >= 1, "longest of at least 1 for NGram", self.longest, "3 is as published")
+        expect(1 <= self.longest <= 1000, "longest from 1 to 1000 for NGram", self.longest, "3 is as published")
 
     def probabilities(self) -> np.ndarray:
         chances = np.append(0.0, 1 / np.arange(1, self.longest + 1))

@@ -22,6 +22,7 @@ from lm_objectives.data.cache import TokenText
 from lm_objectives.data.mixture import Mixture
 from lm_objectives.data.plan import ObjectiveRows, builds_own_rows
 from lm_objectives.errors import InputError, expect
+from lm_objectives.ranges import is_within
 from lm_objectives.schedules import check_points, value_at
 from lm_objectives.views import Rows, View, Vocabulary
 
@@ -74,12 +75,18 @@ class RowSettings:
 def check_seq_len(seq_len: int | list[list[int | float]]) -> int:
     """The largest of the lengths of a row, each checked to divide it."""
     points: list[list[int | float]] = [[0, seq_len]] if isinstance(seq_len, int) else seq_len
-    check_points(points, lambda tokens: at_least("data.seq_len", int(tokens), 8), "data.seq_len")
+    check_points(points, _check_window, "data.seq_len")
     largest = RowSettings(points).max_seq_len
     for _, tokens in points:
         mend = "128, 256, 512 do, for example"
         expect(not largest % tokens, f"windows in data.seq_len that divide the largest, {largest}", tokens, mend)
     return largest
+
+
+def _check_window(tokens: float) -> None:
+    expected = "data.seq_len of whole tokens, at most a billion"
+    expect(is_within(tokens, most=1e9) and tokens == int(tokens), expected, tokens, "128 and 512 do, for example")
+    at_least("data.seq_len", int(tokens), 8)
 
 
 def at_least(name: str, value: int, least: int) -> None:

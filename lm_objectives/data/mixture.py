@@ -6,6 +6,7 @@ import numpy as np
 
 from lm_objectives.corruptions.random import derive_seed, permute, row_keys
 from lm_objectives.errors import expect
+from lm_objectives.ranges import is_within
 
 _BLOCK = 1024  # rows within which the rates hold exactly
 
@@ -36,7 +37,8 @@ def mixing_rates(
         expect(temperature is None and cap is None, expected, "both", "leave one out")
         expected = f"data.corpus_weights of at least 0 for each of {len(tokens)} corpora"
         mend = "give data.corpus as a list, with one weight for each"
-        expect(len(weights) == len(tokens) and min(weights) >= 0 and sum(weights) > 0, expected, list(weights), mend)
+        finite = all(is_within(weight, 0) for weight in weights)
+        expect(len(weights) == len(tokens) and finite and sum(weights) > 0, expected, list(weights), mend)
         empty = [str(n) for n, (weight, own) in enumerate(zip(weights, tokens, strict=True), 1) if weight and not own]
         mend = "give them more documents, paragraphs or lines, or a weight of 0"
         expect(not empty, "training text in each corpus with a weight", f"none in number {', '.join(empty)}", mend)
@@ -45,8 +47,12 @@ def mixing_rates(
         power = 1.0 if temperature is None else temperature
         expected = "a data.corpus_temperature above 0 and a data.corpus_cap of at least 1 token"
         mend = "1 mixes in proportion, larger temperatures more evenly"
-        expect(power > 0 and (cap is None or cap >= 1), expected, f"{power} and {cap}", mend)
-        parts = np.minimum(tokens, cap or max(tokens)).astype(float) ** (1 / power)
+        expect(is_within(power, 0) and power > 0 and (cap is None or cap >= 1), expected, f"{power} and {cap}", mend)
+        largest = max(tokens)
+        with np.errstate(over="ignore"):
+            parts = np.minimum(tokens, min(cap or largest, largest)).astype(float) ** np.divide(1, power)
+        mend = "raise it: 1 mixes in proportion"
+        expect(bool(np.isfinite(parts.sum())), "a data.corpus_temperature that gives finite rates", power, mend)
     return tuple((parts / parts.sum()).tolist())
 
 

@@ -47,6 +47,9 @@ def check_tokenizer(tokenizer: int | str, tokens: tuple[str, ...] = (), add_toke
     expected = f"a vocabulary of at least {smallest} tokens (256 bytes and {special} special tokens)"
     mend = f"set tokenizer to {smallest} or more"
     expect(not isinstance(tokenizer, int) or tokenizer >= smallest, expected, tokenizer, mend)
+    most = 1 << 24
+    mend = f"set tokenizer to {most} or less"
+    expect(not isinstance(tokenizer, int) or tokenizer <= most, f"a vocabulary of at most {most}", tokenizer, mend)
     return tokenizer
 
 

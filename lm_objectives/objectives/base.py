@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lm_objectives.corruptions.base import Corruption
-from lm_objectives.errors import InputError, expect
+from lm_objectives.errors import expect
 from lm_objectives.objectives.hf_heads import load_weights
 from lm_objectives.objectives.metrics import ConstantAccuracy, ConstantNats
 from lm_objectives.plugin import Plugin
+from lm_objectives.ranges import is_within
 from lm_objectives.schedules import Schedulable, check_points
 from lm_objectives.views import View, Vocabulary
 
@@ -79,7 +80,7 @@ def baseline_metrics(objective: "Objective") -> dict[str, Metric]:
 
 
 def _check_moving_share(share: float) -> None:
-    expect(share >= 0, "shares of at least 0", share, "0 leaves an objective out for a while")
+    expect(is_within(share, 0), "shares of at least 0", share, "0 leaves an objective out for a while")
 
 
 class Objective(Plugin, nn.Module, ABC):
@@ -138,8 +139,9 @@ class Objective(Plugin, nn.Module, ABC):
         super().__init__()
         if not isinstance(share, (int, float)):
             check_points(share, _check_moving_share, "share")
-        elif not share > 0:
-            raise InputError(f"expected a share above 0, found {share}: leave an objective out to give it no rows")
+        else:
+            mend = "leave an objective out to give it no rows"
+            expect(is_within(share, 0) and share > 0, "a share above 0", share, mend)
         self.share, self.shares_rows_with = share, shares_rows_with
 
     @abstractmethod

@@ -14,6 +14,7 @@ from lm_objectives.errors import expect
 from lm_objectives.objectives.base import LossOutput, Objective, initialize
 from lm_objectives.objectives.losses import gather_positions
 from lm_objectives.objectives.metrics import Mean
+from lm_objectives.ranges import is_within
 from lm_objectives.views import View, Vocabulary
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class ClassificationObjective(Objective):
 
     def __init__(self, corruption: Corruption, classes: int = 2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        expect(classes >= 2, "at least 2 classes", classes, "give as many as the labels have")
+        expected = "at least 2 classes, and at most 16777216"
+        expect(is_within(classes, 2, 1 << 24), expected, classes, "give as many as the labels have")
         self.corruption, self.classes = corruption, classes
 
     def setup(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:

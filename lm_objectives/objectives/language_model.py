@@ -16,6 +16,7 @@ from lm_objectives.errors import expect
 from lm_objectives.objectives.base import BaselineNames, LossOutput, Objective, initialize
 from lm_objectives.objectives.losses import TokenHead, correct_predictions, gather_positions, linear_cross_entropy_sum
 from lm_objectives.objectives.metrics import Mean, token_baselines
+from lm_objectives.ranges import is_within
 from lm_objectives.views import View, Vocabulary
 
 if TYPE_CHECKING:
@@ -67,8 +68,13 @@ class LanguageModelObjective(Objective):
     ) -> None:
         super().__init__(**kwargs)
         mend = "0.1 is usual, 0 turns it off"
-        expect(0 <= label_smoothing < 1, "label_smoothing of at least 0 and below 1", label_smoothing, mend)
-        expect(0 <= z_loss < math.inf, "a z_loss of at least 0", z_loss, "0.0001 is PaLM's, 0 turns it off")
+        expect(
+            is_within(label_smoothing, 0) and label_smoothing < 1,
+            "label_smoothing of at least 0 and below 1",
+            label_smoothing,
+            mend,
+        )
+        expect(is_within(z_loss, 0), "a z_loss of at least 0", z_loss, "0.0001 is PaLM's, 0 turns it off")
         self.corruption, self.label_smoothing, self.z_loss = corruption, label_smoothing, z_loss
 
     def setup(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:

@@ -22,6 +22,7 @@ from lm_objectives.objectives.hf_heads import load_weights
 from lm_objectives.objectives.losses import TokenHead, gather_positions, linear_cross_entropy_sum, sample_tokens
 from lm_objectives.objectives.masked_lm import HF_MASKED_HEADS
 from lm_objectives.objectives.metrics import ConstantNats, Mean, over_vocabulary, token_baselines
+from lm_objectives.ranges import is_within
 from lm_objectives.schedules import Schedulable
 from lm_objectives.views import View, Vocabulary
 
@@ -73,9 +74,8 @@ class ReplacedToken(Objective):
     ) -> None:
         super().__init__(**kwargs)
         expect(0 < generator <= 1, "a generator width above 0 and at most 1", generator, "ELECTRA's is 0.25")
-        expect(
-            discriminator_factor >= 0, "a discriminator_factor of at least 0", discriminator_factor, "50 is ELECTRA's"
-        )
+        expected = "a discriminator_factor of at least 0"
+        expect(is_within(discriminator_factor, 0), expected, discriminator_factor, "50 is ELECTRA's")
         self.corruption = TokenReplacement(mask_rate, mask_share, frame)
         self.generator_width = generator
         self.loss_weights = {"generator": 1.0, "discriminator": discriminator_factor}  # type: ignore[misc]

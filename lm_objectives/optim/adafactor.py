@@ -4,6 +4,7 @@ from torch.optim.optimizer import ParamsT
 from transformers.optimization import Adafactor as AnyAdafactor
 
 from lm_objectives.errors import expect
+from lm_objectives.ranges import is_within
 
 
 class Adafactor(AnyAdafactor):
@@ -44,10 +45,10 @@ class Adafactor(AnyAdafactor):
         scale_parameter: bool = True,
     ) -> None:
         for name, value in {"lr": lr, "weight_decay": weight_decay, "eps[1]": eps[1]}.items():
-            expect(value >= 0, f"{name} of at least 0", value, "choose a number such as 0.001")
+            expect(is_within(value, 0), f"{name} of at least 0", value, "choose a number such as 0.001")
         for name, value in {"clip_threshold": clip_threshold, "eps[0]": eps[0]}.items():
-            expect(value > 0, f"{name} above 0", value, "leave it out for the published one")
-        expect(decay_rate < 0, "decay_rate below 0", decay_rate, "-0.8 is the published one")
+            expect(is_within(value, 0) and value > 0, f"{name} above 0", value, "leave it out for the published one")
+        expect(is_within(decay_rate) and decay_rate < 0, "decay_rate below 0", decay_rate, "-0.8 is the published one")
         super().__init__(
             params,
             lr,

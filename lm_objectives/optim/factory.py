@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect
 from lm_objectives.plugin import class_path, find_class, plain, to_config
+from lm_objectives.ranges import is_finite, is_within
 
 DEFAULT = partial(AdamW, lr=1e-3, weight_decay=0.1)
 """Makes the optimizer where none is given."""
@@ -34,13 +35,29 @@ class UnknownFactory:
 
 
 def make_optimizer(factory: Any, groups: list[dict[str, Any]]) -> Optimizer:
-    """The optimizer that a factory makes of groups of parameters; a checkpoint holds its settings as plain numbers."""
+    """The optimizer that a factory makes of groups of parameters; a checkpoint holds its settings as plain numbers.
+
+    Raises:
+        InputError: for a setting that is not finite, and a momentum of torch's optimizers beyond 1.
+    """
     optimizer: Optimizer = factory(groups)
     for settings in (optimizer.defaults, *optimizer.param_groups):
         for name, value in settings.items():
             if name != "params" and not isinstance(value, Tensor):  # a rate may be one, for compiled steps
                 settings[name] = plain(value)
+                _check_finite(name, settings[name])
+    if type(optimizer).__module__.startswith("torch.optim"):
+        for name in ("momentum", "dampening", "alpha"):  # torch asks for no end, or for nothing
+            value = optimizer.defaults.get(name, 0)
+            valid = isinstance(value, bool) or is_within(value, 0, 1)
+            expect(valid, f"{name} of the optimizer from 0 to 1", value, "0.9 is usual, 0 turns it off")
     return optimizer
+
+
+def _check_finite(name: str, value: Any) -> None:
+    for number in value if isinstance(value, (list, tuple)) else [value]:
+        valid = not isinstance(number, (int, float)) or isinstance(number, bool) or is_finite(number)
+        expect(valid, f"a finite {name} of the optimizer, within single precision", number, "lower it")
 
 
 def factory_to_config(factory: Any) -> dict[str, Any] | str:

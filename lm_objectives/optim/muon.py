@@ -11,6 +11,7 @@ from torch.optim.adamw import adamw
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from lm_objectives.errors import InputError, expect
+from lm_objectives.ranges import is_within
 
 _ITERATIONS = 5
 
@@ -117,10 +118,10 @@ class Muon(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         for name, value in {"lr": lr, "adamw_lr": adamw_lr, "weight_decay": weight_decay}.items():
-            expect(value >= 0, f"{name} of at least 0", value, "choose a rate such as 0.01")
+            expect(is_within(value, 0), f"{name} of at least 0", value, "choose a rate such as 0.01")
         for name, value in {"momentum": momentum, "betas[0]": betas[0], "betas[1]": betas[1]}.items():
-            expect(0 <= value < 1, f"{name} in [0, 1)", value, "choose a rate such as 0.95")
-        expect(eps > 0, "eps above 0", eps, "choose a small number such as 1e-8")
+            expect(is_within(value, 0) and value < 1, f"{name} in [0, 1)", value, "choose a rate such as 0.95")
+        expect(is_within(eps, 0) and eps > 0, "eps above 0", eps, "choose a small number such as 1e-8")
         rates = {"lr": lr, "adamw_lr": adamw_lr, "momentum": momentum, "betas": tuple(betas)}
         super().__init__(params, rates | {"eps": eps, "weight_decay": weight_decay})
 

@@ -12,6 +12,8 @@ FILES = {
     "adamw.yaml": "model: {optimizer: AdamW}",
     "data.yaml": "data: {seq_len: 8}",
     "nothing.yaml": "",
+    "null.yaml": "data: null",
+    "twice.yaml": "seq_len: 8\nseq_len: 9",
 }
 RESET = ["--model.optimizer", "null"]
 
@@ -82,7 +84,8 @@ KNOWN = ["data", "data.seq_len", "model.balancer", "help"]
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--data.seq_len", "8"], ["--model.balancer.alpha", "1"], ["--data", "x.yaml"], ["--help"], ["foo"]]
+    "arguments",
+    [["--data.seq_len", "8"], ["--model.balancer.alpha", "1"], ["--data", "data.yaml"], ["--help"], ["foo"]],
 )
 def test_known_settings_and_those_of_a_class_pass(arguments: list[str]) -> None:
     check_known(read_settings(arguments), KNOWN)
@@ -95,6 +98,15 @@ def test_known_settings_and_those_of_a_class_pass(arguments: list[str]) -> None:
         (["--data={seq: 8}"], "settings, found data.seq: did you mean data.seq_len"),
         (["--modl={}"], "settings, found modl: there are data, data.seq_len, model.balancer"),
         (["--config", "muon.yaml"], "settings in muon.yaml, found model.optimizer.class_path"),
+        (
+            ["--config", "null.yaml"],
+            "settings below data in null.yaml, found null: write settings below data, or leave",
+        ),
+        (["--data", "null"], "settings below data, found null: write"),
+        (["--data", "3"], "settings below data, found 3: write"),
+        (["--data", "x.yaml"], "a config file at x.yaml, found none: check the path of data"),
+        (["--data", "twice.yaml"], "each key once in twice.yaml, found seq_len on line 1 and again on line 2"),
+        (["--data={seq_len: 8, seq_len: 9}"], "each key once in --data, found seq_len on line 1 and again on line 1"),
     ],
 )
 def test_unknown_settings(arguments: list[str], found: str) -> None:

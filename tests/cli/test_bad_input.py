@@ -18,6 +18,26 @@ BAD: dict[str, tuple[list[str], str]] = {
     "config missing": (["--config", "{tmp}/nope.yaml"], r"expected a config file at .*nope.yaml, found none: check"),
     "YAML broken": (["--config", "{tmp}/broken.yaml"], r"expected YAML in .*broken.yaml, found a mistake: .*line 3"),
     "no settings": (["--config", "{tmp}/list.yaml"], r"expected settings in .*list.yaml, found list: write"),
+    "key twice": (
+        ["--config", "{tmp}/twice.yaml"],
+        r"each key once in .*twice.yaml, found lr on line 3 and again on line 4",
+    ),
+    "key twice in a flag": (
+        ["--model.backbone.config", "{{hidden_size: 8, hidden_size: 16}}"],
+        r"each key once in --model.backbone.config, found hidden_size on line 1 and again on line 1: keep",
+    ),
+    "deep flag": (["--data.seq_len", "[" * 10_000], r"at most 50 levels in --data.seq_len, found more on line 1"),
+    "long number": (["--data.seq_len", "9" * 5_000], r"at most 300 digits in --data.seq_len, found one of 5,000"),
+    "long path": (["--config", "x" * 5_000], r"expected a file or the name of a shipped configuration"),
+    "null for a block": (
+        ["--data", "null"],
+        r"expected settings below data, found null: write settings below data, or",
+    ),
+    "null for all objectives": (["--model.objectives", "null"], r"settings below model.objectives, found null: write"),
+    "null for nobody": (
+        ["--model.objectives.nobody", "null"],
+        r"an objective given before to drop with null in model.objectives, found nobody: there are causal, masked, or",
+    ),
     "unknown key in a file": (
         ["--config", "{tmp}/key.yaml"],
         r"in .*key.yaml, found model.objectivs: did you mean model.objectives\?",
@@ -312,6 +332,7 @@ def bad_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (tmp / "list.yaml").write_text("- a\n", encoding="utf-8")
     (tmp / "key.yaml").write_text("model:\n  objectivs: {}\n", encoding="utf-8")
     (tmp / "none.yaml").write_text("model:\n  objectives: {}\n", encoding="utf-8")
+    (tmp / "twice.yaml").write_text("model:\n  optimizer:\n    lr: 1\n    lr: 2\n", encoding="utf-8")
     optimizer = "model: {optimizer: {class_path: SGD, init_args: {betas: [0.9, 0.99]}}}"
     (tmp / "betas.yaml").write_text(optimizer, encoding="utf-8")
     (tmp / "beside.yaml").write_text("model: {optimizer: {class_path: SGD, lr: 0.1}}", encoding="utf-8")
