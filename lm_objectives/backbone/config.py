@@ -59,6 +59,9 @@ def new_config(model_type: str, arguments: dict[str, Any], vocabulary: Vocabular
         return AutoConfig.for_model(model_type, **tokens | own | {"vocab_size": vocabulary.size})
 
 
+_WIDTHS = ("hidden_size", "intermediate_size", "n_embd", "d_model", "d_ff", "d_kv", "num_heads")
+
+
 def _check_size(name: str, value: Any) -> None:
     """Raise for a number that no model has, before a model of that size is begun."""
     if isinstance(value, (list, tuple, dict)):
@@ -71,6 +74,8 @@ def _check_size(name: str, value: Any) -> None:
         most = _MOST_LAYERS
     if re.search("drop|_prob$", name):
         expect(is_within(value, 0, 1), f"{name} from 0 to 1 in model.backbone.config", value, "0 turns it off")
+    if name in _WIDTHS:
+        expect(value >= 1, f"{name} of at least 1 in model.backbone.config", value, "raise it")
     expect(is_within(value, most=most), f"{name} of at most {most} in model.backbone.config", value, "lower it")
 
 

@@ -181,16 +181,16 @@ def check_arguments(kind: type, arguments: Mapping[str, Any]) -> None:
 def make_weighting(kind: type, arguments: Mapping[str, Any], trained: Sequence[str] = ()) -> Any:
     """The aggregator's weighting for the trained objectives, or one on trial where these are not known yet."""
     ready = dict(arguments)
-    for name, value in arguments.items():
-        if isinstance(value, dict):
-            ready[name] = torch.tensor([value[member] for member in trained or value], dtype=torch.double)
-    if "n_tasks" in inspect.signature(kind).parameters:
-        ready["n_tasks"] = len(trained) or 2
     try:
+        for name, value in arguments.items():
+            if isinstance(value, dict):
+                ready[name] = torch.tensor([value[member] for member in trained or value], dtype=torch.double)
+        if "n_tasks" in inspect.signature(kind).parameters:
+            ready["n_tasks"] = len(trained) or 2
         aggregator = kind(**ready)
     except ImportError as error:  # its message names the extra to install
         raise InputError(f"TorchJD expects the packages of {kind.__name__}, found some missing: {error}") from error
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"TorchJD expects arguments that {kind.__name__} takes, found {arguments}: {error}") from error
     return aggregator.gramian_weighting if reads_gramian(kind) else aggregator.weighting
 

@@ -1,6 +1,7 @@
 """Load a fast tokenizer from a folder, also of older kinds of files, or from the hub."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 SPECIAL = ["[PAD]", "[BOS]", "[EOS]", "[MASK]"]
 """Tokens that a tokenizer gets for the roles in which it has none."""
+
+_IS_VALUE = re.compile(r"true|false|null|none|[+-]?(nan|inf|\.inf|\.nan|[\d.]+(e[+-]?\d+)?)|", re.IGNORECASE)
 
 _READ = (".json", ".txt", ".model", ".jinja")
 
@@ -36,6 +39,8 @@ def check_tokenizer(tokenizer: int | str, tokens: tuple[str, ...] = (), add_toke
     texts = all(isinstance(token, str) and token.strip() for token in add_tokens)
     expect(texts, "data.add_tokens as a list of texts", [*add_tokens], "leave out what is empty")
     if isinstance(tokenizer, str):
+        expected = "data.tokenizer as a number, a folder or a name on the hub"
+        expect(not _IS_VALUE.fullmatch(tokenizer), expected, repr(tokenizer), "4096 trains one of so many tokens")
         check_regular_files(Path(tokenizer).expanduser())
     if isinstance(tokenizer, str) and not Path(tokenizer).expanduser().exists() and not may_be_on_hub(tokenizer):
         raise InputError(

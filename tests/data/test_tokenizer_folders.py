@@ -13,6 +13,8 @@ from utils.prepare_cases import DOCUMENTS, make, write
 from lm_objectives.data import tokenizer_folders
 from lm_objectives.data.cache import open_cache
 from lm_objectives.data.tokenizer import load_tokenizer, make_tokenizer, save_tokenizer, vocabulary_of
+from lm_objectives.data.tokenizer_folders import check_tokenizer
+from lm_objectives.errors import InputError
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "the", "cat", "##s"]
 
@@ -182,3 +184,9 @@ def test_added_ones_survive_what_was_added_before(tmp_path: Path) -> None:
     ids = made.get_vocab()
     assert vocabulary_of(made, ("<a>",), ("zebra", "<code>")).added == (ids["<code>"], ids["zebra"])
     assert isinstance(made.backend_tokenizer.decoder, decoders.ByteLevel)
+
+
+@pytest.mark.parametrize("value", ["true", "null", "None", "1e300", ".inf", "-5", ""])
+def test_a_value_of_another_kind_is_not_looked_for_on_the_hub(value: str) -> None:
+    with pytest.raises(InputError, match="expected data.tokenizer as a number, a folder or a name on the hub"):
+        check_tokenizer(value)
