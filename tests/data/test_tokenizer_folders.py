@@ -188,5 +188,5 @@ def test_added_ones_survive_what_was_added_before(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["true", "null", "None", "1e300", ".inf", "-5", ""])
 def test_a_value_of_another_kind_is_not_looked_for_on_the_hub(value: str) -> None:
-    with pytest.raises(InputError, match="expected data.tokenizer as a number, a folder or a name on the hub"):
+    with pytest.raises(InputError, match=r"expected data.tokenizer as a number, a folder or a name on the hub"):
         check_tokenizer(value)

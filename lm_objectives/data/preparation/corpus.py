@@ -1,7 +1,7 @@
 """What a corpus consists of: files, folders, patterns, URLs and Hugging Face data sets, found without opening any."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from itertools import groupby
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from lm_objectives.data.preparation.listing import Listing, list_folder, list_matches, list_remote
-from lm_objectives.data.preparation.notices import not_read
+from lm_objectives.data.preparation.notices import not_read, told
 from lm_objectives.data.preparation.storage import COMPRESSED, File, is_url
 from lm_objectives.errors import InputError, expect
 from lm_objectives.files import may_be_on_hub
@@ -131,7 +131,7 @@ def _find(name: str, form: Format | None) -> Corpus:
         if kind is None:
             mend = "unpack it" if _is_archive(path) else f"convert it to one of these; {_NAME_IT}"
             raise InputError(f"expected a corpus as {_READABLE}, found {name}: {mend}")
-        return Corpus(name, (Source(name, kind, (path,)),))
+        return Corpus(name, (Source(name, kind, (path,)),), tuple(_otherwise_named(name, {name: path}, form)))
     if path.is_dir():
         listing = list_folder(path)
         sources = _sources(name, path, listing, form)
@@ -175,9 +175,18 @@ def _corpus(
     unknown = [listing.called(file) for file in others if not _is_archive(file)]
     notices = [*not_read(name, "archives", archives, "unpack them")]
     notices += not_read(name, "files of other kinds", unknown, _NAME_IT)
+    notices += _otherwise_named(name, {listing.called(file): file for file in listing.files}, form)
     notices += listing.notices(name)
     expect(bool(sources), expected, "; ".join([f"none in {name}", *notices]), mend)
     return Corpus(name, tuple(sources), tuple(notices))
+
+
+def _otherwise_named(place: str, files: Mapping[str, File], form: Format | None) -> Iterator[str]:
+    """A line on files whose names say another format than the one that is set for all."""
+    names = [name for name, file in files.items() if form is not None and _kind(file, None) not in (None, form)]
+    yield from told(
+        f"read as {form} in {place}", "files whose names say otherwise", names, "data.format is for all files"
+    )
 
 
 def _plain_suffix(file: File) -> str:

@@ -16,9 +16,14 @@ def not_read(place: str, what: str, names: Collection[str], mend: str) -> Iterat
     >>> [*not_read("texts", "files of other kinds", ["b.md", "a.md", "d", "c"], "rename them")]
     ['not read in texts: files of other kinds, 4 (a.md, b.md, c, …): rename them']
     """
+    yield from told(f"not read in {place}", what, names, mend)
+
+
+def told(beginning: str, what: str, names: Collection[str], end: str) -> Iterator[str]:
+    """One line on things with their number and the first names, where there are any."""
     if names:
         shown = [*sorted(names)[:_SHOWN], *["…"][: len(names) > _SHOWN]]
-        yield f"not read in {place}: {what}, {len(names):,} ({', '.join(shown)}): {mend}"
+        yield f"{beginning}: {what}, {len(names):,} ({', '.join(shown)}): {end}"
 
 
 def tell(lines: Iterable[str]) -> None:

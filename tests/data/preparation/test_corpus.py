@@ -218,3 +218,16 @@ def test_urls_of_nothing(url: str, message: str) -> None:
     with pytest.raises(ValueError, match=rf"^{message}") as error:
         find_corpora(url)
     assert "\n" not in str(error.value)
+
+
+def test_one_format_for_files_whose_names_say_another_is_told(tmp_path: Path) -> None:
+    """As where it is meant for `corpus`, and `validation_corpus` is of another."""
+    for name in ("a.dat", "b.txt", "c.jsonl"):
+        (tmp_path / name).write_text("Text.", encoding="utf-8")
+    [corpus] = find_corpora(str(tmp_path), "text")
+    assert len(corpus.sources[0].files) == 3
+    [line] = corpus.notices
+    assert line.endswith("files whose names say otherwise, 1 (c.jsonl): data.format is for all files")
+    [alone] = find_corpora(str(tmp_path / "c.jsonl"), "text")
+    assert len(alone.notices) == 1
+    assert find_corpora(str(tmp_path / "b.txt"), "text")[0].notices == ()
