@@ -139,7 +139,10 @@ def test_the_user_says_the_form_of_all_but_archives(tmp_path: Path) -> None:
     _write(tmp_path, "a", "b.csv", "c.zip", ".d")
     [found] = find_corpora(str(tmp_path), "text")
     assert [[file.name for file in source.files] for source in found.sources] == [["a", "b.csv"]]
-    assert found.notices == (f"not read in {tmp_path}: archives, 1 (c.zip): unpack them",)
+    assert found.notices == (
+        f"not read in {tmp_path}: archives, 1 (c.zip): unpack them",
+        f"read as text in {tmp_path}: files whose names say otherwise, 1 (b.csv): data.format is for all files",
+    )
 
 
 @pytest.mark.parametrize("pattern", ["", "*", "**/*.txt", "*/*.txt"])
