@@ -35,7 +35,7 @@ def _check_family(model_type: str) -> str:
 
 
 def _check_ids(vocabulary: dict[str, Any]) -> dict[str, Any]:
-    ids = [vocabulary[name] for name in ("pad", "bos", "eos", "mask")] + vocabulary["special"]
+    ids = [vocabulary[name] for name in ("pad", "bos", "eos", "mask")] + vocabulary["special"] + vocabulary["added"]
     if max(ids + [number for _, number in vocabulary["named_tokens"]]) >= vocabulary["size"]:
         raise ValueError(f"ids below their size, {vocabulary['size']}")
     return vocabulary
@@ -96,6 +96,7 @@ class _Vocabulary(TypedDict):
     mask: _Count
     special: list[_Count]
     named_tokens: list[Annotated[tuple[str, _Count], Field(strict=False)]]  # a list is written
+    added: list[_Count]
 
 
 @with_config(ConfigDict(strict=True, extra="forbid"))
