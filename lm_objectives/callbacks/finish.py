@@ -71,6 +71,8 @@ def how_it_ended(trainer: L.Trainer) -> str:
     last = last_checkpoint(trainer)
     if not last.is_file():
         return f"{trainer.global_step} steps, no checkpoint"
+    if not module._built:  # it was trained in processes of its own
+        return f"its last checkpoint is {os.path.relpath(last)}"
     if 0 <= trainer.global_step < module.steps or module.steps < 0:
         return how_to_go_on(trainer, last)
     return f"all {trainer.global_step} steps are done: {what_next(module)}"

@@ -83,7 +83,8 @@ def preflight(
         _log.setLevel(level)
     trial.lr_schedule.factor(0, trial.steps)
     trial.weights(0)
-    check_monitors(trial, trainer)
+    if goes_on:
+        check_monitors(trial, trainer)
     trial.lr = saved.lr if saved else None
     optimizer = _make_optimizer(trial)
     files = data.text.tokenizer_files

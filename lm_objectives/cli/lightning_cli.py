@@ -32,6 +32,7 @@ from lm_objectives.cli.dropped_objectives import drop_objectives
 from lm_objectives.cli.ranks import watch_ranks
 from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.preparation.summary import summary
+from lm_objectives.data.trainer import check_strategy_name
 from lm_objectives.errors import expect
 from lm_objectives.training.checkpoint import AtomicCheckpointIO
 from lm_objectives.training.loggers import Tracking
@@ -113,6 +114,7 @@ class CLI(LightningCLI):
             kwargs |= {"plugins": None, "callbacks": [], "logger": False, "enable_checkpointing": False}
             return super().instantiate_trainer(**kwargs)
         trainer: Namespace = self._get(self.config_init, "trainer")
+        check_strategy_name(trainer.strategy)
         root = trainer.default_root_dir = trainer.default_root_dir or "runs"
         if trainer.barebones:  # which measures Lightning alone
             kwargs |= {"logger": False, "log_every_n_steps": 0}

@@ -41,7 +41,18 @@ _REFUSED: dict[type[L.Callback], tuple[str, str]] = {  # what is expected instea
 
 _EXACT = (SingleDeviceStrategy, DDPStrategy)  # under which all ranks train the same weights, to the bit
 
+_STARTS = ("", "_spawn", "_fork", "_notebook")
+_UNUSED = ("_find_unused_parameters_true", "_find_unused_parameters_false")
 _INEXACT = {"_model_averaging_period": "a period of model averaging", "_ddp_comm_hook": "a communication hook"}
+
+
+_NAMES = ["auto", "single_device", *(f"ddp{start}{more}" for start in _STARTS for more in ("", *_UNUSED))]
+
+
+def check_strategy_name(name: Any) -> None:
+    """Raise for the name of a strategy that `check_strategy` would refuse, before Lightning looks for its devices."""
+    expected = "trainer.strategy auto or ddp"
+    expect(not isinstance(name, str) or name in _NAMES, expected, name, "choose one of these")
 
 
 def check_strategy(trainer: L.Trainer) -> None:

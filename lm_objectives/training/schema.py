@@ -192,6 +192,8 @@ def check_schema(checkpoint: Mapping[str, Any], use: Use, where: str = "") -> No
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         key, expected = ".".join(map(str, fault["loc"])), " ".join(fault["msg"].split())
+        if fault["type"] == "extra_forbidden":
+            raise InputError(f"expected no {key} in the checkpoint{where}, found one: {_MEND}") from error
         if fault["type"] == "missing":
             raise InputError(f"expected {key} in the checkpoint{where}, found none: {_MEND}") from error
         expected = expected.removeprefix("Value error, ").removeprefix("Input should be ")

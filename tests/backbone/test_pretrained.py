@@ -69,7 +69,8 @@ def test_special_tokens_that_were_added_get_rows_and_it_is_said(
         backbone = begun(tmp_path, of_size(69, 67, 68))
     assert len(backbone.embedding) == 69
     assert caplog.messages == [
-        f"{tmp_path}: embedding of 67 rows made one of 69, since special tokens [67, 68] were added"
+        f"{tmp_path}: embedding of 67 rows made one of 69, since tokens [67, 68] were added, "
+        "which start near the mean of the others"
     ]
 
 

@@ -66,7 +66,7 @@ def test_summary_again_and_nothing_but_the_cache(place: Path, capfd: pytest.Capt
     assert prepare() == 0
     out, err = capfd.readouterr()
     found = open_cache(next((place / "cache").glob("tokens-*")))
-    assert re.search(r"documents +24: 20 for training, 4 held out", out)
+    assert re.search(r"documents +26: 22 for training, 4 held out", out)
     assert f"{len(found.training.tokens):,} for training" in out
     assert [line.split(":")[0] for line in err.splitlines()] == ["reading", "tokenizer", "tokens"]
     assert sorted(path.name for path in place.iterdir()) == ["cache", "corpus.jsonl", "tiny.yaml"]
@@ -78,7 +78,7 @@ def test_fit_finds_what_was_prepared_and_else_prepares(place: Path, capfd: pytes
     fit = [*FIT, "--trainer.limit_val_batches", "0", "--data.num_workers", "1"]
     assert main([*fit, "--data.seed", "1"]) == 0
     said = capfd.readouterr().err
-    assert re.search(r"^tokens: 24 documents in", said, re.MULTILINE)
+    assert re.search(r"^tokens: 26 documents in", said, re.MULTILINE)
     assert "huggingface/tokenizers" not in said
     assert prepare() == 0
     capfd.readouterr()
@@ -199,7 +199,7 @@ def test_bar_on_a_terminal(place: Path) -> None:
     os.close(leader)
     assert run.returncode == 0
     for pattern in (
-        r"reading: 24.*documents",
+        r"reading: 26.*documents",
         r"tokenizer: .*characters",
         r"tokens: 100%.*24.*tokens, [\d,]+ tokens/s",
     ):

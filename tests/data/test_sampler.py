@@ -256,7 +256,7 @@ def test_a_worker_imports_what_rows_need(dataset: RowDataset, start_method: None
     assert {"torch", "lm_objectives.data.dataset"} <= set(modules)
     assert not {name.split(".")[0] for name in modules} & HEAVY
     rooms = {name.split(".")[1] for name in modules if name.startswith("lm_objectives.")}
-    assert rooms <= {"corruptions", "data", "views", "schedules", "plugin", "files", "errors"}
+    assert rooms <= {"corruptions", "data", "views", "schedules", "plugin", "files", "ranges", "errors"}
 
 
 def micro_batch(count: int) -> Batch:

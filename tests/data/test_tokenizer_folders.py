@@ -2,6 +2,7 @@
 
 import json
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def test_a_sentencepiece_model_alone(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def lacks(*arguments: object) -> None:
         raise ImportError("requires the protobuf library")
 
-    monkeypatch.setattr("transformers.convert_slow_tokenizer.requires_backends", lacks)
+    monkeypatch.setattr(import_module("transformers.convert_slow_tokenizer"), "requires_backends", lacks)
     told = (
         r"^expected tokenizer.json in .*, found spiece.model alone: pip install sentencepiece protobuf to read it, or"
     )

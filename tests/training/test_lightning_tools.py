@@ -47,7 +47,7 @@ from lm_objectives.callbacks.throughput import Throughput
 from lm_objectives.errors import InputError
 
 EPOCH = 6  # optimizer steps that the corpus makes
-HELD_OUT = 3  # batches of a whole validation pass, each of one objective
+HELD_OUT = 6  # batches of a whole validation pass, each of one objective
 
 
 class Seen(Callback):

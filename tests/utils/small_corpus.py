@@ -19,7 +19,7 @@ def write_corpus(path: Path) -> Path:
     """Documents of two paragraphs of six sentences, in one file of JSON lines: enough to hold out whole ones."""
     draw = random.Random(0)
     lines = []
-    for _ in range(24):
+    for _ in range(26):
         sentences = [f"{' '.join(draw.choices(WORDS, k=draw.randint(3, 6))).capitalize()}." for _ in range(12)]
         text = "\\n\\n".join(" ".join(sentences[at : at + 6]) for at in range(0, 12, 6))
         lines.append(f'{{"text": "{text}"}}\n')

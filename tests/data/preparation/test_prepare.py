@@ -128,7 +128,7 @@ def test_tokenizer_is_trained_on_a_share_of_a_large_corpus(
     read: list[str] = []
     monkeypatch.setattr(preparing, "_TRAINED_ON", sum(map(words.training_cost, DOCUMENTS)) // 2)
     monkeypatch.setattr(
-        preparing, "make_tokenizer", lambda size, texts, tokens: make_tokenizer(size, _noted(texts, read), tokens)
+        preparing, "make_tokenizer", lambda size, texts, *rest: make_tokenizer(size, _noted(texts, read), *rest)
     )
     found = open_cache(make(tmp_path / "caches", corpus))
     assert len(read) == 9
