@@ -217,8 +217,10 @@ class Training:
         return self.root.with_suffix(".log").read_text(encoding="utf-8")
 
     def _step(self) -> int:
-        """The last step with a row."""
-        rows = self.table() if (self.root / "metrics.csv").exists() else []
+        """The last step with a row; one that is being written is none."""
+        path = self.root / "metrics.csv"
+        text = path.read_text(encoding="utf-8") if path.exists() else ""  # at once: lines would be cut where they grow
+        rows = list(csv.DictReader(line for line in text.splitlines(keepends=True) if line.endswith("\n")))
         return int(rows[-1]["step"]) if rows else -1
 
     def table(self) -> list[dict[str, str]]:
