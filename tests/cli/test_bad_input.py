@@ -300,7 +300,10 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "workers": (["--data.num_workers", "200"], r"expected data.num_workers of at most 14, found 200: .*lower"),
     "accelerator": (["--trainer.accelerator", "foo"], r"expected .*found: .*foo.*: change"),
-    "strategy": (["--trainer.strategy", "foo"], r"expected .*found: .*foo.*: change"),
+    "strategy": (
+        ["--trainer.strategy", "foo"],
+        r"expected trainer.strategy auto or ddp, found foo: choose one of these",
+    ),
     "no last checkpoint": (
         ["--ckpt_path", "last"],
         r"expected a checkpoint of this run at .*last.ckpt, found none: leave --ckpt_path out to start",
