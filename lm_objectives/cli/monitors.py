@@ -7,6 +7,7 @@ from typing import Any
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 
+from lm_objectives.data.plan import row_owner
 from lm_objectives.errors import expect
 from lm_objectives.training.end_step import logged_names
 from lm_objectives.training.module import Pretraining
@@ -62,6 +63,16 @@ def _check_monitor(
     expected = f"a run that is validated for {kind} to monitor {monitor}"
     validated = bool(trainer.limit_val_batches) or not (at_validation or monitor in held_out)
     expect(validated, expected, "trainer.limit_val_batches 0", "raise it, or leave the callback out")
+    if monitor in held_out:
+        _check_limit(kind, monitor, module, trainer.limit_val_batches)
+
+
+def _check_limit(kind: str, monitor: str, module: Pretraining, limit: int | float | None) -> None:
+    """Raise where a pass ends before the first batch of the objective, of which each batch has one."""
+    owners = [name for name in module.names if module.sources[name].shares_rows_with is None]
+    needed = owners.index(row_owner(monitor.split("/")[1], module.sources)) + 1
+    expected = f"trainer.limit_val_batches of at least {needed} for {kind} to monitor {monitor}"
+    expect(not isinstance(limit, int) or limit >= needed, expected, limit, "a batch is of one objective, so raise it")
 
 
 def _acts_at_epochs(callback: Any, trainer: L.Trainer) -> bool:

@@ -58,6 +58,11 @@ REFUSED = {
         ON | {"log_every_n_steps": 9, "val_check_interval": 5, "check_val_every_n_epoch": None},
         "logged within 5 steps, found train/loss, logged every 9",
     ),
+    "a batch of another objective": (
+        EarlyStopping("val/masked/loss"),
+        {"limit_val_batches": 1},
+        "expected trainer.limit_val_batches of at least 2 for EarlyStopping to monitor val/masked/loss, found 1",
+    ),
     "a rate without its monitor": (ModelCheckpoint(monitor="lr-AdamW"), ON, "found lr-AdamW"),
 }
 
