@@ -23,12 +23,12 @@ _LIBRARIES = ("lm_objectives", "lightning", "torch", "numpy", "pyarrow", "datase
 
 def fault_message(error: BaseException) -> str | None:
     """The text of an error that the machine, or the course of a training, is to blame for; None for any other."""
-    return next((message for cause in _causes(error) if (message := _explain(cause)) is not None), None)
+    return next((message for cause in causes_of(error) if (message := _explain(cause)) is not None), None)
 
 
 def is_of_this_rank(error: BaseException) -> bool:
     """Whether other ranks cannot say what ended this one: they have only lost it."""
-    return not any(isinstance(cause, RunError) or _is_rank_lost(cause) for cause in _causes(error))
+    return not any(isinstance(cause, RunError) or _is_rank_lost(cause) for cause in causes_of(error))
 
 
 def of_worker(text: str) -> str:
@@ -37,7 +37,8 @@ def of_worker(text: str) -> str:
     return found[2] if found else text
 
 
-def _causes(error: BaseException) -> list[BaseException]:
+def causes_of(error: BaseException) -> list[BaseException]:
+    """An error and those that it was raised from, the outermost first."""
     causes = [error]
     while (cause := causes[-1].__cause__) and cause not in causes:
         causes.append(cause)
@@ -71,8 +72,8 @@ def _explain(error: BaseException) -> str | None:
     if _is_of_ranks(error):
         return f"expected ranks that reach one another, found: {line}: check devices, MASTER_ADDR and MASTER_PORT"
     if isinstance(error, (RuntimeError, MemoryError)):
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or _NO_MEMORY.search(line):
-            memory = _NO_MEMORY.search(line)
+        memory = _NO_MEMORY.search(line)
+        if memory or isinstance(error, (MemoryError, torch.OutOfMemoryError)):
             return (
                 f"expected enough memory, found too little ({memory[0] if memory else 'none left'}): raise "
                 "trainer.accumulate_grad_batches, which changes no result, or lower data.seq_len or data.num_workers"

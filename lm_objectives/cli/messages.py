@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from lm_objectives.cli.faults import of_worker
+from lm_objectives.cli.faults import causes_of, of_worker
 from lm_objectives.errors import InputError
 
 _RENAMED = {  # words of version 0.1: unknown like any other, named in hints alone
@@ -46,14 +46,11 @@ def user_message(error: BaseException) -> str | None:
 
     A parser wraps what a constructor raises, so the causes of the error are searched too.
     """
-    causes = [error]
-    while cause := causes[-1].__cause__:
-        causes.append(cause)
     kinds = _KINDS | ({sys.modules["wandb"].Error: _WANDB} if "wandb" in sys.modules else {})
     found = (
         text.format(" ".join(of_worker(str(c)).split()).rstrip(".!"))
         for kind, text in kinds.items()
-        for c in causes
+        for c in causes_of(error)
         if isinstance(c, kind)
     )
     return next(found, None)

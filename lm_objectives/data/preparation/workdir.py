@@ -1,6 +1,5 @@
 """A locked, resumable temporary folder whose result is renamed into place."""
 
-import errno
 import logging
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,10 +9,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lm_objectives.errors import InputError
+from lm_objectives.files import NO_ROOM
 
 _log = logging.getLogger("lm_objectives")
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -46,7 +44,7 @@ def workdir(target: Path, worth_keeping: Callable[[Path], bool]) -> Iterator[Pat
             raise
         except OSError as error:
             keep = worth_keeping(work)
-            if error.errno not in _NO_ROOM:
+            if error.errno not in NO_ROOM:
                 raise _not_writable(work, error) from error
             goes_on = ", which goes on from what is done" if keep else ""
             raise InputError(
