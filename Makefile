@@ -40,8 +40,10 @@ quickstart: .venv/installed
 test: .venv/installed
 	$(PYTEST) -m "not slow" $(ARGS)
 
-# Many runs and processes: all balancers in all arrangements, the notebook, two processes from the command line.
+# Many runs and processes: all balancers in all arrangements, the notebook, two processes from the command line; and the
+# public scorers that readings are compared with.
 test-slow: .venv/installed
+	@$(INSTALL) --editable ".[oracles]" | $(SHOW)
 	$(PYTEST) -m slow $(ARGS)
 
 lint: .venv/installed

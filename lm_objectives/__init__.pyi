@@ -53,6 +53,7 @@ from .callbacks import (
 from .callbacks import (
     InitialWeights as InitialWeights,
 )
+from .cli.compare import compare as compare
 from .corruptions.base import Corruption as Corruption
 from .corruptions.causal_lm import NextToken as NextToken
 from .corruptions.causal_lm import next_token_labels as next_token_labels
@@ -73,6 +74,14 @@ from .corruptions.text_denoising import TextInfilling as TextInfilling
 from .data.datamodule import TextDataModule as TextDataModule
 from .demo.show import show as show
 from .errors import InputError as InputError
+from .evaluation.command import evaluate as evaluate
+from .evaluation.readings.base import LanguageModelReading as LanguageModelReading
+from .evaluation.readings.base import Reading as Reading
+from .evaluation.readings.base import RowReading as RowReading
+from .evaluation.readings.base import TextReading as TextReading
+from .evaluation.readings.registry import readings_of as readings_of
+from .evaluation.results import Evaluation as Evaluation
+from .evaluation.results import Result as Result
 from .objectives import (
     BaselineNames as BaselineNames,
 )

@@ -12,6 +12,8 @@ COMMANDS = {
     "fit": "train objectives together; --help lists every setting, --print_config writes them as YAML",
     "prepare": "read, split and tokenize a corpus, as fit does by itself, and print a summary",
     "validate": "score a checkpoint on held-out documents, next to baselines",
+    "evaluate": "score a checkpoint, or a folder of transformers, on tasks by every way of reading that it has",
+    "compare": "train the arms of a study over several seeds at equal compute, and say what they show",
     "demo": "show what each objective of a checkpoint has learned",
     "export": "write a checkpoint as Hugging Face folders",
     "configs": "list the shipped configurations, or copy one out: configs quickstart --output mine.yaml",

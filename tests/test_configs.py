@@ -1,16 +1,24 @@
-"""Every shipped configuration parses, and trains when it is made small."""
+"""Every shipped configuration parses, and trains when it is made small; every shipped study can be planned."""
 
+import re
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 import yaml
+from utils.small_corpus import write_corpus
 
 from lm_objectives.__main__ import main
+from lm_objectives.cli.experiments import READER
+from lm_objectives.comparison.planning import plan
+from lm_objectives.comparison.planning.planner import Planner
+from lm_objectives.comparison.study_file import read_study
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 OVERLAYS = sorted(
     path for kind in ("balancers", "objectives", "optimizers") for path in (CONFIGS / kind).glob("*.yaml")
 )
+STUDIES = sorted((CONFIGS / "studies").glob("*.yaml"))
 SMALL = [
     *("--trainer.max_steps", "2", "--trainer.limit_val_batches", "1", "--trainer.val_check_interval", "2"),
     *("--trainer.accelerator", "cpu", "--trainer.callbacks", "null", "--tracking.wandb", "off"),
@@ -30,8 +38,9 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Flags that keep tokens in one folder for all of these tests."""
-    return ["--data.cache", str(tmp_path_factory.mktemp("cache"))]
+    """Flags that keep the tokens of a small corpus in one folder for all of these tests."""
+    place = tmp_path_factory.mktemp("cache")
+    return ["--data.corpus", str(write_corpus(place / "corpus.jsonl")), "--data.cache", str(place)]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -88,3 +97,36 @@ def test_objectives_are_the_same_over_the_quickstart_as_alone(
             main(["fit", *under, "--config", str(overlay), "--model.backbone.model_type", "llama", "--print_config"])
         printed.append(yaml.safe_load(capsys.readouterr().out)["model"]["objectives"])
     assert printed[0] == printed[1]
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda path: path.stem)
+def test_study_has_arms_that_fit_reads(file: Path) -> None:
+    """Its folder has its name, since two studies in one folder are refused."""
+    study = read_study(file)
+    planner = Planner(study, READER, threads=1)
+    for name, arm in study.arms.items():
+        objectives = planner.read(name, {})["model"]["objectives"]
+        assert {*(arm.ratio or {})} <= {*objectives}
+    assert study.name == file.stem and study.claims
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", [path for path in STUDIES if path.stem != "balancers"], ids=lambda path: path.stem)
+def test_study_is_planned_as_its_page_shows(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The oracle is the page's own table, up to the minutes."""
+
+    def untimed(runs: Collection[str], *ignored: object) -> dict[str, float]:
+        return dict.fromkeys(runs, 1.0)
+
+    monkeypatch.setattr(plan, "time_steps", untimed)
+    assert main(["compare", str(file), "--dry_run"]) == 0
+    printed = capsys.readouterr().out
+    docs = CONFIGS.parent / "docs"
+    pages = [docs / "comparing.md", docs / "studies" / "README.md", *(docs / "studies").glob("*/report.txt")]
+    shown = "".join(page.read_text(encoding="utf-8") for page in pages)
+    study = read_study(file)
+    for arm in study.arms:
+        lines = re.findall(rf"^{arm} .* M(?=  )", printed, re.MULTILINE)
+        assert len(lines) == len(study.budget.amounts) and all(line in shown for line in lines)

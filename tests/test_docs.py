@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,11 @@ def test_each_objective_has_a_page_of_its_files_name() -> None:
     assert kinds - {"__init__", "base"} == {path.stem for path in (DOCS / "objectives").glob("*.md")} - {"README"}
 
 
+@cache
+def texts_of_the_package() -> str:
+    return "\n".join(text for path in PACKAGE.rglob("*.py") for text in strings_of(path))
+
+
 def strings_of(path: Path) -> list[str]:
     """Texts of a file, with … where a value stands."""
     found = []
@@ -51,6 +57,12 @@ def strings_of(path: Path) -> list[str]:
     "message", re.findall(r"^\| `(.+?)` \|", (DOCS / "troubleshooting.md").read_text(encoding="utf-8"), re.MULTILINE)
 )
 def test_a_message_that_is_explained_is_one_of_the_package(message: str) -> None:
-    texts = "\n".join(text for path in PACKAGE.rglob("*.py") for text in strings_of(path))
     start = message.removeprefix("expected ").split(", found")[0].split(": did")[0]
-    assert start in texts
+    assert start in texts_of_the_package()
+
+
+def test_the_page_of_studies_says_what_their_reports_say() -> None:
+    page = (DOCS / "studies" / "README.md").read_text(encoding="utf-8")
+    reports = "\n".join(path.read_text(encoding="utf-8") for path in (DOCS / "studies").glob("*/report.txt"))
+    said = re.findall(r"by \d\.\d{3} nats \(\d\.\d{3} to \d\.\d{3}\)", page)
+    assert len(said) >= 4 and all(verdict in reports for verdict in said)

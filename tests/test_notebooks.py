@@ -132,3 +132,15 @@ def test_a_fresh_model_guesses_and_a_run_leaves_that_behind(execute: Execute) ->
 def test_the_curves_are_drawn(execute: Execute) -> None:
     [picture] = outputs(execute("four_views")[0], "curves", "image/png")
     assert picture.startswith("iVBORw0KGgo")  # a PNG's first bytes in base64
+
+
+@pytest.mark.slow
+def test_two_mixes_are_compared_in_a_sentence_and_a_picture(execute: Execute) -> None:
+    """An arm that never saw a next token reads it worse, as the text says."""
+    notebook, _ = execute("two_mixes")
+    told = printed(notebook, "study")
+    assert "\nmixed better than masked on held_out, read as masked: " in told
+    assert "\nmixed better than masked on held_out, read as causal: yes, by " in told
+    assert "swaps" in printed(notebook, "readings")
+    [picture] = outputs(notebook, "seeds", "image/png")
+    assert picture.startswith("iVBORw0KGgo")

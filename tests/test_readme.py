@@ -10,12 +10,17 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pyarrow
 import pytest
+import yaml
+from utils.small_corpus import BACKBONE
 
 from lm_objectives.__main__ import main
+from lm_objectives.comparison.planning import plan, tuning
+from lm_objectives.strict_yaml import load_yaml
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,6 +34,20 @@ MADE_SMALL = [
     *("--trainer.log_every_n_steps", "1", "--data.seq_len", "32"),
 ]
 SHALLOW = ["--model.backbone.config.num_hidden_layers", "1"]
+SMALL_BASE = {
+    "trainer": {"accelerator": "cpu", "limit_val_batches": 1, "log_every_n_steps": 1},
+    "tracking": {"wandb": "off"},
+    "data": {
+        "tokenizer": 2048,
+        "seq_len": 32,
+        "global_batch_size": 16,
+        "batch_multiple": None,
+        "validation_rows": 8,
+    },
+    "model": {  # a block of sizes takes the place of the base's
+        "backbone": {"config": BACKBONE | {"num_hidden_layers": 1}}
+    },
+}
 
 
 SITES: dict[str, str] = {}  # addresses in documents, and where a server of these tests gives them
@@ -47,8 +66,45 @@ def write_forms(folder: Path, text: str) -> None:
     (folder / "my_dump" / "AA").mkdir(parents=True)
     (folder / "my_dump" / "AA" / "wiki_00").write_text("\n".join(f"<doc>\n{own}\n</doc>" for own in texts))
     (folder / "my_stories.txt").write_text("\n<|endoftext|>\n".join(texts))
+    pairs = [{"sentence_good": "It rained.", "sentence_bad": "It rain."}] * 3
+    (folder / "my_pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    labels = [
+        {"text": f"{t} number {n}.", "label": t, "split": s}
+        for n, t in enumerate(["It rained", "We sang"] * 12)
+        for s in ("train", "test")
+    ]
+    (folder / "my_labels.jsonl").write_text("\n".join(map(json.dumps, labels)))
     talks = [f"it rained on day {day}\nnobody minded\nthen we went home by road {day}" for day in range(400)]
     (folder / "my_talks.txt").write_text("\n\n".join(talks))
+
+
+def write_studies(folder: Path) -> None:
+    """The studies of the documents, and one arm of each shipped one; one seed of two steps on a small model."""
+    blocks = [re.match(r"# (\w+\.yaml)\n", text) for kind, text in BLOCKS if kind == "yaml"]
+    texts = {found[1]: found.string for found in blocks if found and "\narms:" in found.string}
+    shipped = {path.name: path.read_text("utf-8") for path in (ROOT / "configs" / "studies").glob("*.yaml")}
+    (folder / "small.yaml").write_text(yaml.safe_dump(SMALL_BASE), encoding="utf-8")
+    for name, text in (texts | shipped).items():
+        study = load_yaml(text.encode(), name)
+        base = study["base"] if isinstance(study["base"], list) else [study["base"]]
+        budget = {"steps_of": next(iter(study["arms"])), "steps": 2}
+        study |= {"base": [*base, "small.yaml"], "seeds": 1, "budget": budget}
+        study["evaluate"]["items"] = 2
+        if name in shipped:
+            study = of_one_arm(study)
+        (folder / (f"small_{name}" if name in shipped else name)).write_text(
+            yaml.safe_dump(study, sort_keys=False), encoding="utf-8"
+        )
+
+
+def of_one_arm(study: dict[str, Any]) -> dict[str, Any]:
+    """The arm of a study that changes most, with one run of its tuning."""
+    arm = max(study["arms"], key=lambda name: len(json.dumps(study["arms"][name])))
+    study = study | {"arms": {arm: study["arms"][arm]}, "budget": study["budget"] | {"steps_of": arm}}
+    study.pop("claims")
+    if "tune" in study:
+        study["tune"] = {"arms": {arm: study["tune"]["arms"][arm][:1]}}
+    return study
 
 
 def on_the_hub(name: str, config: str | None, split: str | None) -> datasets.Dataset | datasets.DatasetDict:
@@ -72,7 +128,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text = "It rained all day. Nobody minded. The road was closed.\n\nThen the sun came out. We went home."
         (folder / "my_texts" / f"{number}.txt").write_text(f"Text {number}. {text}" * 40, encoding="utf-8")
     write_forms(folder, text)
-    for block in PYTHON:
+    write_studies(folder)
+    for block in [text for kind, text in BLOCKS if kind == "python"]:
         if found := re.match(r"# (\w+\.py)\n", block):
             (folder / found[1]).write_text(block, encoding="utf-8")
     before, here = dict(os.environ), Path.cwd()
@@ -107,16 +164,31 @@ def prepared(command: str) -> list[str]:
     for address, server in SITES.items():
         command = command.replace(address, server)
     arguments = shlex.split(command)[1:]
+    if arguments[0] == "compare" and not arguments[1].endswith(".yaml"):
+        return ["compare", f"small_{arguments[1]}.yaml", *arguments[2:]]
     if arguments[0] != "fit" or "--print_config" in arguments or any(name.endswith(".help") for name in arguments):
         return arguments
-    return [*arguments, *MADE_SMALL, *([] if "--model.backbone.pretrained" in arguments else SHALLOW)]
+    if "--model.backbone.pretrained" in arguments:  # its tokenizer reads the corpus anew
+        return [*arguments, *MADE_SMALL, "--data.corpus", "my_texts"]
+    return [*arguments, *MADE_SMALL, *SHALLOW]
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("lm-") and "devices 2" not in c])
+def of_one_process(command: str) -> Any:
+    """The command as a parameter; those of a study train in processes of their own."""
+    trains = command.startswith("lm-objectives compare")
+    return pytest.param(command, marks=[pytest.mark.slow] * trains)
+
+
+@pytest.mark.parametrize(
+    "command", [of_one_process(c) for c in COMMANDS if c.startswith("lm-") and "devices 2" not in c]
+)
 def test_command(
     command: str, workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(datasets, "load_dataset", on_the_hub)
+    if "compare first" not in command:  # timed in processes of their own, once is enough
+        for module in (plan, tuning):
+            monkeypatch.setattr(module, "time_steps", lambda runs, *_: dict.fromkeys(runs, 1.0))
     try:
         code = main(prepared(command))
     except SystemExit as end:  # --print_config
@@ -134,11 +206,12 @@ def test_command_with_two_processes(command: str, workspace: Path) -> None:
 
 
 def test_python_example(workspace: Path) -> None:
-    """The example without the command line; it is about 15 lines."""
+    """The example without the command line, made small; it is about 15 lines."""
     [example] = [block for block in PYTHON if "L.Trainer" in block]
     assert len([line for line in example.splitlines() if line.strip()]) <= 20
+    assert example.count("max_steps=20") == 1
     names: dict[str, object] = {}
-    exec(compile(example, "README.md", "exec"), names)
+    exec(compile(example.replace("max_steps=20", "max_steps=2, limit_val_batches=1"), "README.md", "exec"), names)
     assert names["trainer"].callback_metrics["val/causal/loss"] > 0  # type: ignore[attr-defined]
 
 

@@ -63,6 +63,7 @@ class Backbone(Plugin, nn.Module):
         expect(pretrained is None or (model_type is None and not config), expected, "both", mend)
         self.model_type, self.arguments, self.pretrained = model_type, config or {}, pretrained
         self.pretrained_weights: PretrainedWeights | None = None
+        self.heads_found: dict[str, bool] = {}  # whether the folder had the weights of each objective's head
         self._own_tied = True
         self._architecture: dict[str, Any] | None = None
 
@@ -148,9 +149,13 @@ class Backbone(Plugin, nn.Module):
     @property
     def supports_packing(self) -> bool:
         """Whether documents that share a row can be kept apart, known before the model is made."""
+        return can_pack(self.early_config())
+
+    def early_config(self) -> Any:
+        """The configuration with a vocabulary of few tokens, known before that of the data is."""
         config = self._new_config(Vocabulary(size=16, pad=0, bos=1, eos=2, mask=3))
         check_config(config)
-        return can_pack(config)
+        return config
 
     def scaled_width(self, fraction: float) -> "Backbone":
         """A model of the same family and depth whose width is `fraction` of this one's: ELECTRA's generator.

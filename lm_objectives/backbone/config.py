@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from lm_objectives.backbone.limits import check_memory, check_numbers
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.errors import InputError, expect
-from lm_objectives.ranges import LARGEST, is_within
 from lm_objectives.views import Vocabulary
 
-_MOST_LAYERS = 10_000  # and heads
 _UNIT_EMBEDDINGS = ("t5", "mt5", "umt5", "longt5", "switch_transformers")
 
 
@@ -45,8 +44,7 @@ def new_config(model_type: str, arguments: dict[str, Any], vocabulary: Vocabular
                 f"expected arguments of a {model_type} configuration in model.backbone.config, found {name!r}"
                 + (f": did you mean {near[0]}?" if near else ": leave it out")
             )
-    for name, value in arguments.items():
-        _check_size(name, value)
+    check_numbers(arguments)
     own = {other_names.get(name, name): value for name, value in arguments.items()}  # which defaults are made from
     tokens = {"pad_token_id": vocabulary.pad, "bos_token_id": vocabulary.bos, "eos_token_id": vocabulary.eos}
     roles = {"cls_token_id": vocabulary.bos, "sep_token_id": vocabulary.eos}  # where a family knows them
@@ -57,26 +55,6 @@ def new_config(model_type: str, arguments: dict[str, Any], vocabulary: Vocabular
             tokens["forced_eos_token_id"] = vocabulary.eos  # what BART's text ends with where it grows too long
     with wrap_errors(f"a {model_type} configuration that builds", "change model.backbone.config"):
         return AutoConfig.for_model(model_type, **tokens | own | {"vocab_size": vocabulary.size})
-
-
-_WIDTHS = ("hidden_size", "intermediate_size", "n_embd", "d_model", "d_ff", "d_kv", "num_heads")
-
-
-def _check_size(name: str, value: Any) -> None:
-    """Raise for a number that no model has, before a model of that size is begun."""
-    if isinstance(value, (list, tuple, dict)):
-        for part in value.values() if isinstance(value, dict) else value:
-            _check_size(name, part)
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return
-    most: int | float = LARGEST if isinstance(value, float) else 2**31 - 1
-    if re.search("layers|heads", name):
-        most = _MOST_LAYERS
-    if re.search("drop|_prob$", name):
-        expect(is_within(value, 0, 1), f"{name} from 0 to 1 in model.backbone.config", value, "0 turns it off")
-    if name in _WIDTHS:
-        expect(value >= 1, f"{name} of at least 1 in model.backbone.config", value, "raise it")
-    expect(is_within(value, most=most), f"{name} of at most {most} in model.backbone.config", value, "lower it")
 
 
 def saved_config(saved: dict[str, Any]) -> Any:
@@ -185,6 +163,18 @@ def new_model(config: Any) -> nn.Module:
         if config.is_encoder_decoder and not config.tie_word_embeddings:
             share_embedding(model)
         return model
+
+
+def count_parameters(config: Any) -> int:
+    """Parameters of a new model, made in shapes alone.
+
+    Raises:
+        InputError: where the weights do not fit into memory, or it cannot be made.
+    """
+    with torch.device("meta"):
+        parameters = sum(parameter.numel() for parameter in new_model(copy.deepcopy(config)).parameters())
+    check_memory(parameters, config.model_type)
+    return parameters
 
 
 def set_padding(model: Any, pad: int) -> None:

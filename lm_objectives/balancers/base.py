@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from lm_objectives.errors import expect
 from lm_objectives.plugin import Plugin
+from lm_objectives.ranges import is_within
+
+_LARGEST_RATE = 1000
 
 PerObjective = Float[Tensor, " objectives"]
 """A number for each objective."""
@@ -64,6 +67,7 @@ class ObjectiveState(Plugin, nn.Module, ABC):
         state = self.initial_state(initial_losses)
         for name, value in state.items():
             self.register_buffer(name, value.clone())
+        self.keeps_state = bool(state)
         self._per_objective = [name for name, value in state.items() if value.shape == initial_losses.shape]
 
     def restart(self, steps: int) -> None:
@@ -88,6 +92,11 @@ class ObjectiveState(Plugin, nn.Module, ABC):
     def expect(self, valid: bool, expected: str, found: object, mend: str) -> None:
         """Raise `InputError` where an argument is not valid: "{class} expects {expected}, found {found}: {mend}"."""
         expect(valid, expected, found, mend, type(self).__name__)
+
+    def expect_rate(self, learning_rate: float, mend: str) -> None:
+        """Raise `InputError` for a learning rate that moves nothing, or beyond what single precision can follow."""
+        valid = is_within(learning_rate, 0, _LARGEST_RATE) and learning_rate > 0
+        self.expect(valid, f"a learning_rate above 0, at most {_LARGEST_RATE:,}", learning_rate, mend)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ObjectiveState":
         """State keeps at least single precision when the model is cast to half: small moves would be rounded away."""
@@ -154,6 +163,11 @@ class Balancer(ObjectiveState):
     def active(self, step: int) -> Bool[Tensor, " objectives"]:
         """Which objectives shall read rows at `step`, as far as is known now."""
         return torch.ones(len(self.names), dtype=torch.bool)
+
+    @property
+    def knows_activity(self) -> bool:
+        """Whether `active` answers for every step of the training beforehand: it does, unless state decides."""
+        return type(self).active is Balancer.active or not self.keeps_state
 
 
 Balancer.__abstractmethods__ = frozenset({"weights"})  # the command line offers subclasses alone; they may leave it out

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lm_objectives.balancers.base import PerObjective, StepStatistics
 from lm_objectives.balancers.curriculum import PacingFunction
+from lm_objectives.ranges import is_within
 
 
 class ByDifficulty(PacingFunction):
@@ -53,9 +54,7 @@ class ByDifficulty(PacingFunction):
         smoothing: float = 0.98,
     ) -> None:
         super().__init__()
-        self.expect(
-            0 <= plateau_tolerance < math.inf, "a plateau_tolerance of at least 0", plateau_tolerance, "try 0.01"
-        )
+        self.expect(is_within(plateau_tolerance, 0), "a plateau_tolerance of at least 0", plateau_tolerance, "try 0.01")
         self.expect(window >= 1, "a window of at least 1 step", window, "try 100")
         self.expect(0 <= smoothing < 1, "a smoothing from 0 to below 1", smoothing, "try 0.98")
         self.order = order
@@ -66,6 +65,8 @@ class ByDifficulty(PacingFunction):
 
     def initial_state(self, losses: PerObjective) -> dict[str, Tensor]:
         self.check_known(self.target_loss, "targets")
+        for name, target in self.target_loss.items():
+            self.expect(is_within(target), "targets in nats", f"{target} for {name}", "try 3.0")
         targets = [self.target_loss.get(name, -math.inf) for name in self.names]
         rank = torch.tensor(self.difficulty_ranks(self.order))
         self.register_buffer("easier", rank < rank[:, None], persistent=False)  # than the objective of the row

@@ -102,5 +102,9 @@ class Curriculum(Balancer):
     def active(self, step: int) -> Bool[Tensor, " objectives"]:
         return (self._factors(step).cpu() > 0) & self.inner.active(step).cpu()
 
+    @property
+    def knows_activity(self) -> bool:
+        return not self.pace.keeps_state and self.inner.knows_activity
+
     def _factors(self, step: int) -> PerObjective:
         return self.pace.factors(step).to(self.initial_losses)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lm_objectives.balancers.base import Balancer, PerObjective, StepStatistics
+from lm_objectives.ranges import is_within
 
 
 class DynamicWeightAverage(Balancer):
@@ -39,7 +40,8 @@ class DynamicWeightAverage(Balancer):
 
     def __init__(self, temperature: float = 2.0, window: int = 100) -> None:
         super().__init__()
-        self.expect(0 < temperature < math.inf, "a temperature above 0", temperature, "try 2.0")
+        valid = is_within(temperature, 0) and temperature > 0
+        self.expect(valid, "a finite temperature above 0", temperature, "try 2.0")
         self.expect(window >= 1, "a window of at least 1 step", window, "try 100")
         self.temperature = temperature
         self.window = window

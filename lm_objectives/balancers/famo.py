@@ -7,6 +7,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from lm_objectives.balancers.base import Balancer, PerObjective, StepStatistics, masked_sum, normalize_to_count
+from lm_objectives.ranges import is_within
 
 _FIRST, _SECOND, _TINY = 0.9, 0.999, 1e-8  # Adam as published
 
@@ -34,8 +35,8 @@ class FAMO(Balancer):
     Liu et al., "FAMO: Fast Adaptive Multitask Optimization", NeurIPS 2023, algorithm 1.
 
     Args:
-        learning_rate: Adam's step size for ξ, above 0.
-        decay: pull of ξ towards 0, the paper's γ, at least 0.
+        learning_rate: Adam's step size for ξ, above 0, at most 1,000.
+        decay: pull of ξ towards 0, the paper's γ, from 0 to 1,000.
     """
 
     logits: Tensor
@@ -46,8 +47,8 @@ class FAMO(Balancer):
 
     def __init__(self, learning_rate: float = 0.025, decay: float = 0.01) -> None:
         super().__init__()
-        self.expect(0 < learning_rate < math.inf, "a learning_rate above 0", learning_rate, "try 0.025")
-        self.expect(0 <= decay < math.inf, "a decay of at least 0", decay, "try 0.01")
+        self.expect_rate(learning_rate, "try 0.025")
+        self.expect(is_within(decay, 0, 1000), "a decay from 0 to 1,000", decay, "try 0.01")
         self.learning_rate = learning_rate
         self.decay = decay
 

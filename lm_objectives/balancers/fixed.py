@@ -1,12 +1,11 @@
 """Weights that are given: the control that every other balancer has to beat."""
 
-import math
-
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from lm_objectives.balancers.base import Balancer, PerObjective
+from lm_objectives.ranges import is_within
 
 
 class Fixed(Balancer):
@@ -41,7 +40,7 @@ class Fixed(Balancer):
         self.expect(set(chosen) == set(self.names), expected, f"weights for {found}", mend)
         for name, value in chosen.items():
             found = f"{value} for {name}"
-            self.expect(0 <= value < math.inf, "weights of at least 0", found, "use 0 to leave an objective out")
+            self.expect(is_within(value, 0), "weights of at least 0", found, "use 0 to leave an objective out")
         self.expect(any(chosen.values()), "a weight above 0", "only zeros", "give one objective a weight above 0")
         weight = torch.tensor([chosen[name] for name in self.names]).to(losses)
         self.register_buffer("weight", weight, persistent=False)  # configuration, which a checkpoint does not change

@@ -1,12 +1,11 @@
 """GradNorm: gradient normalization for adaptive loss balancing."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from lm_objectives.balancers.base import Balancer, PerObjective, StepStatistics, masked_mean, normalize_to_count
 from lm_objectives.errors import InputError
+from lm_objectives.ranges import is_within
 
 _LEAST = 1e-3  # a weight of 0 would have no gradient norm to come back by
 
@@ -34,8 +33,8 @@ class GradNorm(Balancer):
     section 3, algorithm 1.
 
     Args:
-        alpha: how strongly a slower fall of the loss raises an objective's target, at least 0; 0 asks for equal norms.
-        learning_rate: step size of the weights, above 0.
+        alpha: how strongly a slower fall of the loss raises an objective's target, from 0 (equal norms) to 100.
+        learning_rate: step size of the weights, above 0, at most 1,000.
         layer: index of the transformer layer whose parameters count, negative from the end; -1 is the deepest that
             every objective reaches.
     """
@@ -44,8 +43,8 @@ class GradNorm(Balancer):
 
     def __init__(self, alpha: float = 1.5, learning_rate: float = 0.025, layer: int = -1) -> None:
         super().__init__()
-        self.expect(0 <= alpha < math.inf, "an alpha of at least 0", alpha, "use 0 for equal gradient norms")
-        self.expect(0 < learning_rate < math.inf, "a learning_rate above 0", learning_rate, "try 0.025")
+        self.expect(is_within(alpha, 0, 100), "an alpha from 0 to 100", alpha, "use 0 for equal gradient norms")
+        self.expect_rate(learning_rate, "try 0.025")
         self.alpha = alpha
         self.learning_rate = learning_rate
         self.layer = layer

@@ -1,7 +1,5 @@
 """IMTL-L: learned weights that bring every loss to the same size."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -28,14 +26,14 @@ class IMTLL(Balancer):
     Liu et al., "Towards Impartial Multi-task Learning", ICLR 2021, section 3.2.
 
     Args:
-        learning_rate: step size of the log scales, above 0; about 1 / learning_rate steps to settle.
+        learning_rate: step size of the log scales, above 0, at most 1,000; about 1 / learning_rate steps to settle.
     """
 
     log_scale: Tensor
 
     def __init__(self, learning_rate: float = 0.01) -> None:
         super().__init__()
-        self.expect(0 < learning_rate < math.inf, "a learning_rate above 0", learning_rate, "try 0.01")
+        self.expect_rate(learning_rate, "try 0.01")
         self.learning_rate = learning_rate
 
     def initial_state(self, losses: PerObjective) -> dict[str, Tensor]:

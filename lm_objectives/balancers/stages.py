@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lm_objectives.balancers.base import PerObjective
 from lm_objectives.balancers.curriculum import PacingFunction
+from lm_objectives.ranges import is_within
 from lm_objectives.schedules import Interpolation, Points, check_points, interpolate, points_at_steps
 
 
@@ -67,4 +68,4 @@ class Stages(PacingFunction):
         return sorted(step for step in steps | {0} if step == 0 or self.steps < 0 or step < self.steps)
 
     def _check_factor(self, factor: float) -> None:
-        self.expect(0 <= factor < math.inf, "factors of at least 0", factor, "use 0 to keep an objective out")
+        self.expect(is_within(factor, 0), "factors of at least 0", factor, "use 0 to keep an objective out")

@@ -1,6 +1,5 @@
 """Homoscedastic uncertainty weighting."""
 
-import math
 from typing import Literal
 
 import torch
@@ -36,7 +35,7 @@ class Uncertainty(Balancer):
     Liebel and Körner, "Auxiliary Tasks in Multi-task Learning", 2018, section 3.
 
     Args:
-        learning_rate: step size of the log variances, above 0; about 2 / learning_rate steps to settle.
+        learning_rate: step size of the log variances, above 0, at most 1,000; about 2 / learning_rate steps to settle.
         variant: which published total the log variances descend, "kendall" or "liebel".
     """
 
@@ -44,7 +43,7 @@ class Uncertainty(Balancer):
 
     def __init__(self, learning_rate: float = 0.01, variant: Literal["kendall", "liebel"] = "kendall") -> None:
         super().__init__()
-        self.expect(0 < learning_rate < math.inf, "a learning_rate above 0", learning_rate, "try 0.01")
+        self.expect_rate(learning_rate, "try 0.01")
         self.expect(variant in ("kendall", "liebel"), "the variant kendall or liebel", variant, "choose one of them")
         self.learning_rate = learning_rate
         self.variant = variant

@@ -1,6 +1,7 @@
 """Save and validate at the end of a run, where the Trainer would not."""
 
 import logging
+import os
 from typing import Any
 
 import lightning.pytorch as L

@@ -1,8 +1,9 @@
 """The settings of a command line, read before its parser reads them, and that parser."""
 
+import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from enum import Enum
 from inspect import signature
 from itertools import accumulate
@@ -15,8 +16,8 @@ from lightning.pytorch.cli import LightningArgumentParser
 from torch.optim import Optimizer
 
 from lm_objectives.cli.messages import nearest, with_hint
-from lm_objectives.cli.strict_yaml import load_yaml
 from lm_objectives.errors import InputError, expect
+from lm_objectives.strict_yaml import load_yaml
 
 # Lightning's `Timer` has one by default, and config.yaml could not be written.
 yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
@@ -211,3 +212,23 @@ def reset_changed_plugins(arguments: Sequence[str], settings: Iterable[Setting])
     for setting in reversed(changed):
         made[setting.position : setting.position] = [f"--{setting.key}", "null"]
     return made
+
+
+def join_lists(arguments: Sequence[str], names: Container[str]) -> list[str]:
+    """A command line in which the values after the flag of a list are one value, as the parser wants them.
+
+    >>> join_lists(["--tasks", "held_out", "swaps", "--seed", "1"], ["tasks"])
+    ['--tasks', '["held_out", "swaps"]', '--seed', '1']
+    """
+    made: list[str] = []
+    values: list[str] | None = None
+    for argument in [*arguments, "--"]:
+        if values is not None and not argument.startswith("-"):
+            values.append(argument)
+            continue
+        if values is not None:
+            made += values if len(values) == 1 and values[0].startswith("[") else [json.dumps(values)]
+        flag, equals, value = argument.removeprefix("--").partition("=")
+        values = [value] if flag in names and equals else [] if flag in names else None
+        made.append(f"--{flag}" if values else argument)
+    return made[:-1]

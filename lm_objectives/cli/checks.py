@@ -4,17 +4,18 @@ import copy
 import logging
 import os
 import re
-import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import partial
 from inspect import isabstract
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_type_hints
 
 import lightning.pytorch as L
 from torch.optim import Optimizer
 
+from lm_objectives.backbone.config import count_parameters
 from lm_objectives.balancers import Balancer
 from lm_objectives.callbacks.initial_weights import match_weights
 from lm_objectives.cli.arguments import Setting
@@ -25,6 +26,7 @@ from lm_objectives.data.trainer import training_steps
 from lm_objectives.errors import InputError, expect
 from lm_objectives.objectives import Objective
 from lm_objectives.plugin import import_users, to_config
+from lm_objectives.ranges import is_within
 from lm_objectives.training.checkpoint import check_same_shapes, read_checkpoint
 from lm_objectives.training.experiment import check_backbone, check_experiment, check_tokenizer, describe_experiment
 from lm_objectives.training.module import Pretraining
@@ -53,17 +55,22 @@ def preflight(
     Raises:
         InputError: where settings do not fit one another, the corpus, or the checkpoint.
     """
-    for name in ("accumulate_grad_batches", "val_check_interval"):
+    for name in ("accumulate_grad_batches", "val_check_interval", "check_val_every_n_epoch"):
         value = getattr(trainer, name, None)  # an interval of time leaves no val_check_interval
         expect(value is None or value > 0, f"trainer.{name} above 0", value, "raise it")
     every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
     expect(every >= 0, "trainer.log_every_n_steps of at least 0", every, "0 logs nothing")
-    expected = "trainer.gradient_clip_val of at least 0"
-    expect((trainer.gradient_clip_val or 0) >= 0, expected, trainer.gradient_clip_val, "1.0 is usual")
+    expected = "a finite trainer.gradient_clip_val of at least 0"
+    expect(is_within(trainer.gradient_clip_val or 0, 0), expected, trainer.gradient_clip_val, "1.0 is usual")
     read, saved = read_checkpoint(checkpoint, "resume" if goes_on else "file") if checkpoint else (None, None)
     pretrained = to_config(module.backbone) if module.backbone.pretrained else None
     if read and saved and read["hyper_parameters"]["backbone"] == pretrained:
         module.backbone.load_architecture(saved.architecture)  # the folder may be gone, and all its weights be replaced
+    if not module.backbone.pretrained:
+        parameters = count_parameters(module.backbone.early_config())
+        if not module.backbone.arguments and trainer.is_global_zero:
+            said = "model.backbone.config is empty: the %s has its family's own size, %s parameters without tokens"
+            _log.info(said, module.backbone.model_type, f"{parameters:,}")
     data.open(module.sources, module.backbone.supports_packing, trainer)
     data.check(trainer)
     if goes_on:
@@ -86,7 +93,7 @@ def preflight(
     if goes_on:
         check_monitors(trial, trainer)
     trial.lr = saved.lr if saved else None
-    optimizer = _make_optimizer(trial)
+    optimizer: Optimizer = trial.configure_optimizers()["optimizer"]
     files = data.text.tokenizer_files
     if checkpoint and read and saved:
         check_tokenizer(saved, files, data.vocabulary, checkpoint)
@@ -103,16 +110,6 @@ def preflight(
         match_weights(trial.state_dict(), read["state_dict"], weights)
 
 
-def _make_optimizer(trial: Pretraining) -> Optimizer:
-    try:
-        optimizer: Optimizer = trial.configure_optimizers()["optimizer"]
-    except (TypeError, ValueError) as error:
-        if isinstance(error, InputError) or not _raised_in_torch(error):
-            raise
-        raise InputError(f"expected an optimizer that can be made, found {error}: change model.optimizer") from error
-    return optimizer
-
-
 def _check_tokens(pretrained: str, folder: Path) -> None:
     """Raise where the tokenizer that lies beside pretrained weights is not the one of the data."""
     if not (Path(pretrained) / "tokenizer.json").is_file():
@@ -124,11 +121,6 @@ def _check_tokens(pretrained: str, folder: Path) -> None:
                 f"expected the tokenizer in {pretrained}, found another one, whose token {number} is not {token!r}: "
                 f"set data.tokenizer to {pretrained}"
             )
-
-
-def _raised_in_torch(error: Exception) -> bool:
-    frames = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return frames[-1].startswith("torch.")
 
 
 _PLUGIN = re.compile(r"model\.(?:objectives\.\w+|balancer|optimizer)(?:\.class_path)?")
@@ -147,7 +139,7 @@ def check_user_classes(settings: Iterable[Setting]) -> None:
         path, _, short = name.rpartition(".")
         classes = _contents(import_users(path, f"for {name}")) if path else _subclasses(kind)
         found = classes.get(short)
-        if issubclass(found, kind) if isinstance(found, type) else callable(found):
+        if isinstance(found, partial) or _makes(found, kind):
             continue
         names = sorted(n for n, c in classes.items() if isinstance(c, type) and issubclass(c, kind) and n[0] != "_")
         near = "".join(f"did you mean {other}? " for other in get_close_matches(short, names, 1))
@@ -155,6 +147,16 @@ def check_user_classes(settings: Iterable[Setting]) -> None:
             f"expected a class that inherits from {kind.__name__} in {key}, found {name!r}: {near}there are "
             f"{', '.join([*names, 'your own by their import path, as in my_module.MyClass'])}"
         )
+
+
+def _makes(found: Any, kind: type) -> bool:
+    """Whether it is such a class, or a function that is annotated to return one."""
+    if callable(found) and not isinstance(found, type):
+        try:
+            found = get_type_hints(found).get("return")
+        except (NameError, TypeError):  # names that its module lacks; a builtin
+            return False
+    return isinstance(found, type) and issubclass(found, kind)
 
 
 def _subclasses(kind: type) -> dict[str, Any]:

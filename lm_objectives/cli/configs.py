@@ -30,7 +30,7 @@ def configs(name: str | None = None, output: str | None = None) -> None:
         width = max(map(len, shipped))
         print("\n".join(f"{known:<{width}}  {_description(path)}" for known, path in shipped.items()))
         return
-    text = _find(name).read_text(encoding="utf-8")
+    text = find_config(name).read_text(encoding="utf-8")
     if output is None:
         print(text, end="")
         return
@@ -59,10 +59,15 @@ def resolve_names(arguments: Sequence[str]) -> list[str]:
 
 
 def _resolve(value: str) -> str:
-    return str(_find(value)) if _NAME.fullmatch(value) and not os.path.exists(value) else value
+    return str(find_config(value)) if _NAME.fullmatch(value) and not os.path.exists(value) else value
 
 
-def _find(name: str) -> Path:
+def find_config(name: str) -> Path:
+    """The file of a shipped configuration.
+
+    Raises:
+        InputError: for an unknown name.
+    """
     known = _shipped()
     if name not in known:
         near = get_close_matches(name, known, 1, 0.5) or [other for other in known if other.endswith(f"/{name}")][:1]

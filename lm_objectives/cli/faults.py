@@ -9,6 +9,7 @@ import torch
 from lm_objectives.cli.ranks import rank_ended
 from lm_objectives.errors import RunError
 from lm_objectives.files import NO_ROOM, explain_os_error
+from lm_objectives.training.step import NonFiniteError
 
 _OF_WORKER = re.compile(r"Caught (\w+) in DataLoader worker process \d+\..*\n\1: (.*)", re.DOTALL)
 _WORKER_DIED = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)")
@@ -24,6 +25,11 @@ _LIBRARIES = ("lm_objectives", "lightning", "torch", "numpy", "pyarrow", "datase
 def fault_message(error: BaseException) -> str | None:
     """The text of an error that the machine, or the course of a training, is to blame for; None for any other."""
     return next((message for cause in causes_of(error) if (message := _explain(cause)) is not None), None)
+
+
+def has_diverged(error: BaseException) -> bool:
+    """Whether it was the training's own course that ended it."""
+    return any(isinstance(cause, NonFiniteError) for cause in causes_of(error))
 
 
 def is_of_this_rank(error: BaseException) -> bool:
@@ -54,12 +60,21 @@ def _is_rank_lost(error: BaseException) -> bool:
     return _is_of_ranks(error) and _RANK_LOST.search(str(error)) is not None
 
 
+def _modules(error: BaseException) -> list[str]:
+    """The modules that an error came through, where it was raised last."""
+    return [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+
+
 def _is_of_users(error: BaseException) -> bool:
     """Whether an error was raised by code of a user's own, whose traceback is wanted."""
-    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
-    packages = [module.partition(".")[0] for module in modules]
+    packages = [module.partition(".")[0] for module in _modules(error)]
     others = [package for package in packages if package not in sys.stdlib_module_names]
     return bool(others) and others[-1] not in _LIBRARIES
+
+
+def _worker_ended(found: str) -> str:
+    advice = "often the system has no memory left: lower data.num_workers"
+    return f"expected data workers to live, found that {found}: {advice}"
 
 
 def _explain(error: BaseException) -> str | None:
@@ -79,10 +94,9 @@ def _explain(error: BaseException) -> str | None:
                 "trainer.accumulate_grad_batches, which changes no result, or lower data.seq_len or data.num_workers"
             )
         if died := _WORKER_DIED.search(text):
-            return (
-                f"expected data workers to live, found that the one of process {died[1]} ended "
-                f"({died[2].rstrip('. ')}): often the system has no memory left: lower data.num_workers"
-            )
+            return _worker_ended(f"the one of process {died[1]} ended ({died[2].rstrip('. ')})")
+    if isinstance(error, (ConnectionError, EOFError)) and "torch.utils.data.dataloader" in _modules(error):
+        return _worker_ended("one ended while it handed over rows")  # before torch could see which
     if not isinstance(error, OSError) or isinstance(error, ConnectionError):
         return None
     if error.strerror and (error.errno in NO_ROOM or not _is_of_users(error)):

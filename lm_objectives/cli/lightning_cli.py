@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lightning.pytorch.trainer import Trainer
 import lm_objectives.balancers
 import lm_objectives.objectives  # noqa: F401 (makes short class names known)
 from lm_objectives.callbacks.curves import Curves
+from lm_objectives.callbacks.final_evaluation import EvaluationSettings, FinalEvaluation
 from lm_objectives.callbacks.finish import EarlyEndCheckpoint, FinalCheckpoint, FinalValidation, how_it_ended
 from lm_objectives.callbacks.initial_weights import InitialWeights
 from lm_objectives.callbacks.interrupt import GracefulInterrupt
@@ -24,12 +26,13 @@ from lm_objectives.callbacks.keep_folder import KeepFolder
 from lm_objectives.callbacks.progress import Progress
 from lm_objectives.callbacks.throughput import Throughput
 from lm_objectives.callbacks.validation_table import ValidationTable
-from lm_objectives.cli.arguments import check_known, expand_home, read_settings, reset_changed_plugins
+from lm_objectives.cli.arguments import Parser, check_known, expand_home, read_settings, reset_changed_plugins
 from lm_objectives.cli.checkpoints import check_beginning, find_checkpoint, saved_last
 from lm_objectives.cli.checks import check_user_classes, preflight
 from lm_objectives.cli.configs import resolve_names
 from lm_objectives.cli.dropped_objectives import drop_objectives
 from lm_objectives.cli.ranks import watch_ranks
+from lm_objectives.cli.save_config import SaveConfig
 from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.preparation.summary import summary
 from lm_objectives.data.trainer import check_strategy_name
@@ -40,6 +43,18 @@ from lm_objectives.training.module import Pretraining
 from lm_objectives.training.run_folder import RunFolder
 
 _log = logging.getLogger("lm_objectives")
+
+PROGRAM = "lm-objectives"
+
+_DEFAULTS: dict[str, Any] = {  # of the trainer, where Lightning's own suit epochs and vision
+    "log_every_n_steps": 10,
+    "val_check_interval": 200,  # micro-batches, whatever an epoch has
+    "check_val_every_n_epoch": None,
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+}
+
+_USAGE = {"usage": "%(prog)s [--config FILE ...] [--SETTING VALUE ...]"}
 
 _WEIGHTS = (
     "Checkpoint whose weights a new run begins with: the backbone, and heads by their objectives' names; fit alone. "
@@ -82,6 +97,7 @@ class CLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_class_arguments(Tracking, "tracking")
+        parser.add_class_arguments(EvaluationSettings, "evaluation")
         parser.add_argument("--weights", type=str | None, help=_WEIGHTS)
 
     def _parse_ckpt_path(self) -> None:
@@ -128,7 +144,7 @@ class CLI(LightningCLI):
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
         if self.subcommand == "fit":
-            own += [Curves(), KeepFolder(self._folder)]
+            own += [Curves(), FinalEvaluation(self._evaluation()), KeepFolder(self._folder)]
             if weights := self._weights():
                 own.append(InitialWeights(weights))
             keeps = trainer.enable_checkpointing is not False and not trainer.fast_dev_run
@@ -143,7 +159,7 @@ class CLI(LightningCLI):
             kwargs["logger"] = tracking.loggers(root, resumes=self._goes_on())
         try:
             made = super().instantiate_trainer(callbacks=[*first, *given, *own], **kwargs)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise MisconfigurationException(str(error)) from error
         watch_ranks(made)
         return made
@@ -156,8 +172,14 @@ class CLI(LightningCLI):
 
     def before_fit(self) -> None:
         self._preflight(self._weights())
+        self._evaluation().check(dict(self.model.objectives.items()))
         if self.trainer.is_global_zero and not self._get(self.config, "trainer").fast_dev_run:
             self._folder.hold()  # nothing refuses the run any more, and nothing is written yet
+
+    def _evaluation(self) -> EvaluationSettings:
+        """What the run is evaluated on at its end."""
+        settings: EvaluationSettings = self._get(self.config_init, "evaluation")
+        return settings
 
     def before_validate(self) -> None:
         self._preflight(None)
@@ -190,6 +212,26 @@ class CLI(LightningCLI):
                 logger.experiment.finish()  # or the next run of this process would go on in it
         if self.trainer.is_global_zero and not self.trainer.interrupted:
             print(f"run folder: {self.trainer.default_root_dir}; {how_it_ended(self.trainer)}", file=sys.stderr)
+
+
+def make_cli(
+    command: str, arguments: Sequence[str], kind: type[CLI] = CLI, trainer_class: type[Runner] = Runner
+) -> CLI:
+    """Parse the arguments of `fit`, `validate` or `prepare`, and run it."""
+    return kind(
+        Pretraining,
+        TextDataModule,
+        trainer_class=trainer_class,
+        trainer_defaults=_DEFAULTS,
+        save_config_callback=SaveConfig,
+        save_config_kwargs={"save_to_log_dir": False},
+        seed_everything_default=0,
+        parser_class=Parser,
+        parser_kwargs={"prog": PROGRAM, "allow_abbrev": False} | {name: _USAGE for name in CLI.subcommands()},
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,
+        args=[command, *arguments],
+    )
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -7,34 +7,27 @@ import threading
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from lm_objectives.cli.arguments import Parser
-from lm_objectives.cli.faults import fault_message, is_of_this_rank
-from lm_objectives.cli.lightning_cli import CLI, Runner
+from lm_objectives.cli.arguments import Parser, join_lists
+from lm_objectives.cli.faults import fault_message, has_diverged, is_of_this_rank
+from lm_objectives.cli.lightning_cli import PROGRAM, make_cli
 from lm_objectives.cli.messages import user_message
 from lm_objectives.cli.ranks import follow_parent, is_first, outlives_first
-from lm_objectives.cli.save_config import SaveConfig
-from lm_objectives.data.datamodule import TextDataModule
-from lm_objectives.training.module import Pretraining
 
-PROGRAM = "lm-objectives"
+_MODULES = {"compare": "cli.compare", "configs": "cli.configs", "evaluate": "evaluation.command"}
 
-_DEFAULTS: dict[str, Any] = {  # of the trainer, where Lightning's own suit epochs and vision
-    "log_every_n_steps": 10,
-    "val_check_interval": 200,  # micro-batches, whatever an epoch has
-    "check_val_every_n_epoch": None,
-    "num_sanity_val_steps": 0,
-    "enable_model_summary": False,
-}
-
-_USAGE = {"usage": "%(prog)s [--config FILE ...] [--SETTING VALUE ...]"}
+_NAMED = {"compare": "--study", "configs": "--name"}
+"""Commands whose first argument may go without its flag."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command; bad input is one line on stderr and exit code 2, a fault of the machine one and exit code 1."""
+    """Run a command; what ends it is one line on stderr.
+
+    The exit code is 2 for bad input, 1 for a fault of the machine, 3 for losses or scores that are not finite.
+    """
     command, rest = arguments[0], list(arguments[1:])
     _quieten()
     follow_parent()
@@ -57,12 +50,12 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         message, code = user_message(error), 2
         if message is None:
-            message, code = fault_message(error), 1
+            message, code = fault_message(error), 3 if has_diverged(error) else 1
         if message is None:
             raise  # a defect, whose traceback is wanted
-        if code == 1 and command == "fit" and "--ckpt_path" not in message:
+        if code != 2 and command == "fit" and "--ckpt_path" not in message:
             message += "; where the run has saved a checkpoint, --ckpt_path last goes on from it"
-        if is_first() or outlives_first() or (code == 1 and is_of_this_rank(error)):
+        if is_first() or outlives_first() or (code != 2 and is_of_this_rank(error)):
             print(f"{PROGRAM}: error: {message}", file=sys.stderr)
         return code
     finally:
@@ -101,32 +94,22 @@ def _quieten() -> None:
 def _train(command: str, arguments: list[str]) -> None:
     program, sys.argv = sys.argv, [sys.argv[0], command, *arguments]  # a DDP launcher starts the other ranks from it
     try:
-        CLI(
-            Pretraining,
-            TextDataModule,
-            trainer_class=Runner,
-            trainer_defaults=_DEFAULTS,
-            save_config_callback=SaveConfig,
-            save_config_kwargs={"save_to_log_dir": False},
-            seed_everything_default=0,
-            parser_class=Parser,
-            parser_kwargs={"prog": PROGRAM, "allow_abbrev": False} | {name: _USAGE for name in CLI.subcommands()},
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            args=[command, *arguments],
-        )
+        make_cli(command, arguments)
     finally:
         sys.argv = program
 
 
 def _tool(command: str, arguments: list[str]) -> None:
-    module = "cli.configs" if command == "configs" else f"{command}.command"
+    module = _MODULES.get(command, f"{command}.command")
     function = getattr(import_module(f"lm_objectives.{module}"), command)
-    if command == "configs" and arguments and not arguments[0].startswith("-"):
-        arguments = ["--name", *arguments]
+    if command in _NAMED and arguments and not arguments[0].startswith("-"):
+        arguments = [_NAMED[command], *arguments]
+    arguments = join_lists(
+        arguments, [name for name, hint in get_type_hints(function).items() if list[str] in get_args(hint)]
+    )
     parser = Parser(prog=f"{PROGRAM} {command}", description=(function.__doc__ or "").split("\n\n")[0])
     parser.add_function_arguments(function, as_group=False)
     for action in parser._actions:
         if action.default is False:  # a switch, which needs no value
             action.nargs, action.const = "?", True
-    function(**parser.parse_args(arguments).as_dict())
+    function(**parser.instantiate(parser.parse_args(arguments)))

@@ -9,6 +9,7 @@ from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lm_objectives.cli.faults import causes_of, of_worker
+from lm_objectives.cli.refusals import shorten_refusal
 from lm_objectives.errors import InputError
 
 _RENAMED = {  # words of version 0.1: unknown like any other, named in hints alone
@@ -47,13 +48,13 @@ def user_message(error: BaseException) -> str | None:
     A parser wraps what a constructor raises, so the causes of the error are searched too.
     """
     kinds = _KINDS | ({sys.modules["wandb"].Error: _WANDB} if "wandb" in sys.modules else {})
-    found = (
-        text.format(" ".join(of_worker(str(c)).split()).rstrip(".!"))
-        for kind, text in kinds.items()
-        for c in causes_of(error)
-        if isinstance(c, kind)
-    )
-    return next(found, None)
+    for kind, text in kinds.items():
+        for cause in causes_of(error):
+            if isinstance(cause, kind):
+                said = " ".join(of_worker(str(cause)).split())
+                said = shorten_refusal(said) if kind is ArgumentError else said
+                return text.format(said.rstrip(".!"))
+    return None
 
 
 def with_hint(message: str, known: Iterable[str]) -> str:

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lm_objectives.data.cache import open_cache
-from lm_objectives.data.dataset import Batch, RowDataset, RowKey, RowSettings, at_least, check_seq_len
+from lm_objectives.data.dataset import Batch, RowDataset, RowKey, RowSettings, check_seq_len
+from lm_objectives.data.limits import check_counts, check_mixing
 from lm_objectives.data.mixture import mixing_rates
 from lm_objectives.data.plan import ActivityLog, ObjectiveRows, RowPlan
 from lm_objectives.data.preparation.corpus import Format
@@ -126,10 +127,9 @@ class TextDataModule(L.LightningDataModule):
         split_seed: int | None = None,
     ) -> None:
         super().__init__()
-        at_least("data.global_batch_size", global_batch_size, 1)
-        at_least("data.batch_multiple", 1 if batch_multiple is None else batch_multiple, 1)
-        at_least("data.num_workers", num_workers, 0)
-        at_least("data.validation_rows", validation_rows, 0)
+        check_counts(global_batch_size=global_batch_size, batch_multiple=batch_multiple, num_workers=num_workers)
+        check_counts(validation_rows=validation_rows, corpus_cap=corpus_cap)
+        check_mixing(corpus_weights, corpus_temperature, validation_share)
         self.corpus, self.validation_corpus = corpus, validation_corpus
         self.format, self.text_field, self.documents, self.sentences = format, text_field, documents, sentences
         self.language, self.tokenizer_source, self.add_tokens = language, tokenizer, [*(add_tokens or [])]

@@ -86,12 +86,7 @@ def check_seq_len(seq_len: int | list[list[int | float]]) -> int:
 def _check_window(tokens: float) -> None:
     expected = "data.seq_len of whole tokens, at most a billion"
     expect(is_within(tokens, most=1e9) and tokens == int(tokens), expected, tokens, "128 and 512 do, for example")
-    at_least("data.seq_len", int(tokens), 8)
-
-
-def at_least(name: str, value: int, least: int) -> None:
-    """Raise where a setting is too small."""
-    expect(value >= least, f"{name} of at least {least}", value, "raise it")
+    expect(tokens >= 8, "data.seq_len of at least 8", int(tokens), "raise it")
 
 
 class Batch:

@@ -1,14 +1,17 @@
 """Keys of micro-batches, the workers that make them, and a loader that adds the counts of the whole optimizer step."""
 
 import atexit
+import os
 import signal
 import threading
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count, islice
-from multiprocessing import get_start_method
+from multiprocessing import get_start_method, parent_process
+from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
 from typing import Any
 
@@ -188,6 +191,7 @@ def _identity(batch: Any) -> Any:
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # as a whole group of processes gets them
+_LOOK = 1.0  # seconds between two looks whether the training process lives
 
 
 @contextmanager
@@ -212,7 +216,26 @@ def _start_worker(worker: int) -> None:
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    training = parent_process()
+    assert training is not None
+    threading.Thread(target=_end_with, args=(training,), name="parent-watch", daemon=True).start()
     keep_freed_memory()
+
+
+def _end_with(training: BaseProcess) -> None:
+    """End this worker once the training process is gone.
+
+    torch's own watch takes whoever is the parent when it begins for that process, be it a fork server or what adopts
+    orphans, and a worker that it ends waits for its rows to be read: some would never end.
+    """
+    while _lives(training):
+        time.sleep(_LOOK)
+    os._exit(1)
+
+
+def _lives(training: BaseProcess) -> bool:
+    # What `is_alive` reads, workers that are forked later keep open; a fork server's are no children of the process.
+    return training.is_alive() and (get_start_method() == "forkserver" or os.getppid() == training.pid)
 
 
 def keep_freed_memory() -> None:

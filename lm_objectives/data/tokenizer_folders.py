@@ -73,6 +73,8 @@ def read_tokenizer(name: str) -> "PreTrainedTokenizerFast":
             str(path) if path.exists() else name, use_fast=True, trust_remote_code=False
         )
     except Exception as error:
+        files = sorted(file.name for file in path.iterdir()) if path.is_dir() else ["…"]
+        expect(bool(files), f"a tokenizer.json in {path}", "an empty folder", "check the path, or " + _SAVE)
         other = _read_parts(path) if path.is_dir() else None
         if other is None:
             reason = " ".join(str(error).split())[:200]

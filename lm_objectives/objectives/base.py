@@ -217,6 +217,6 @@ def load_pretrained_heads(backbone: "Backbone", objectives: Mapping[str, Objecti
         for name, objective in objectives.items()
         for part, has in objective.load_pretrained(backbone, found).items()
     }
-    backbone.pretrained_weights = None  # heads that nobody asked for take memory
+    backbone.heads_found, backbone.pretrained_weights = held, None  # heads that nobody asked for take memory
     started, fresh = (", ".join(name for name in held if held[name] is there) for there in (True, False))
     _log.info("%s: begins with %s%s", found.folder, started or "no head", f"; fresh: {fresh}" if fresh else "")

@@ -3,6 +3,7 @@
 Losses are sums of nats over scored positions; nothing here takes a mean: counts of a whole step come with the views.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -113,6 +114,31 @@ def linear_cross_entropy_sum(
     if not torch.is_grad_enabled():  # the head would take gradients all the same
         weight, bias = weight.detach(), None if bias is None else bias.detach()
     return _LinearCrossEntropySum.apply(states, weight, bias, targets, label_smoothing, z_loss)
+
+
+@torch.no_grad()
+def token_log_probs(head: TokenHead, targets: Int[Tensor, " scored"]) -> Float[Tensor, " scored"]:
+    """ln softmax(z)[target] at each scored position, in nats, of the logits z of a head; single precision at least.
+
+    >>> import torch
+    >>> token_log_probs((torch.zeros(2, 3), torch.ones(5, 3), None), torch.tensor([0, 4]))  # -ln 5
+    tensor([-1.6094, -1.6094])
+    """
+    found = [-F.cross_entropy(logits, target, reduction="none") for logits, target in logits_in_chunks(head, targets)]
+    return torch.cat(found) if found else head[0].new_zeros(0)
+
+
+def logits_in_chunks(head: TokenHead, targets: Int[Tensor, " scored"]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The logits of some scored positions after others, and their targets; made in single precision at least."""
+    states, weight, bias = head
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    on_cpu = weight.device.type == "cpu"
+    size = max(_chunk(weight) // 8, 128) if on_cpu else _chunk(weight)  # fewer, where no gradients are made meanwhile
+    weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
+    for part, target in zip(states.split(size), targets.split(size), strict=True):
+        with torch.autocast(states.device.type, enabled=False):
+            logits = F.linear(part.to(dtype), weight, bias)
+        yield logits, target
 
 
 @torch.no_grad()

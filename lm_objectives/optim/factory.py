@@ -1,5 +1,6 @@
 """Optimizer factories as plain data: the class and its arguments."""
 
+import traceback
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, NoReturn
@@ -38,9 +39,14 @@ def make_optimizer(factory: Any, groups: list[dict[str, Any]]) -> Optimizer:
     """The optimizer that a factory makes of groups of parameters; a checkpoint holds its settings as plain numbers.
 
     Raises:
-        InputError: for a setting that is not finite, and a momentum of torch's optimizers beyond 1.
+        InputError: for a setting that is not finite, a momentum of torch's optimizers beyond 1, and what torch refuses.
     """
-    optimizer: Optimizer = factory(groups)
+    try:
+        optimizer: Optimizer = factory(groups)
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, InputError) or not _raised_in_torch(error):
+            raise
+        raise InputError(f"expected an optimizer that can be made, found {error}: change model.optimizer") from error
     for settings in (optimizer.defaults, *optimizer.param_groups):
         for name, value in settings.items():
             if name != "params" and not isinstance(value, Tensor):  # a rate may be one, for compiled steps
@@ -52,6 +58,11 @@ def make_optimizer(factory: Any, groups: list[dict[str, Any]]) -> Optimizer:
             valid = isinstance(value, bool) or is_within(value, 0, 1)
             expect(valid, f"{name} of the optimizer from 0 to 1", value, "0.9 is usual, 0 turns it off")
     return optimizer
+
+
+def _raised_in_torch(error: Exception) -> bool:
+    frames = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return frames[-1].startswith("torch.")
 
 
 def _check_finite(name: str, value: Any) -> None:

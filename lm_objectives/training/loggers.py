@@ -26,11 +26,15 @@ class Tracking:
         wandb: Weights & Biases: offline needs no account and no network, online sends as it goes, off leaves it out.
         project: project in Weights & Biases.
         name: the run's name there; by default the name of its folder.
+        group: runs that belong together there, such as those of a study.
+        job_type: what kind of run it is among them.
     """
 
     wandb: Literal["offline", "online", "off"] = "offline"
     project: str = "lm-objectives"
     name: str | None = None
+    group: str | None = None
+    job_type: str | None = None
 
     def loggers(self, root: str, resumes: bool) -> list[Logger]:
         """Make the loggers of a run in the folder `root`; one that `resumes` continues the same W&B run."""
@@ -48,6 +52,8 @@ class Tracking:
                 offline=self.wandb == "offline",
                 id=file.read_text(encoding="utf-8").strip() if resumes and file.is_file() else secrets.token_hex(4),
                 resume="allow",
+                group=self.group,
+                job_type=self.job_type,
                 settings=wandb.Settings(console="off"),
             )
             logger._wandb_init.pop("anonymous", None)  # Lightning passes it unset, and wandb warns of it

@@ -25,11 +25,15 @@ class LoadedRun:
         module: the model, in evaluation mode on the CPU.
         tokenizer: the one it was trained with.
         cache: folder of the run's token cache, where it still is.
+        steps: optimizer steps that it was trained for.
+        flops: of its training, where they were counted.
     """
 
     module: Pretraining
     tokenizer: "PreTrainedTokenizerFast"
     cache: Path | None
+    steps: int
+    flops: int | None
 
 
 def load_run(path: str | PathLike[str], import_module: str | Sequence[str] = ()) -> LoadedRun:
@@ -55,4 +59,6 @@ def load_run(path: str | PathLike[str], import_module: str | Sequence[str] = ())
         )
     cache = Path(saved.cache) if saved.cache else None
     tokenizer = tokenizer_from_files(saved.tokenizer)
-    return LoadedRun(module.eval(), tokenizer, cache if cache and cache.is_dir() else None)
+    flops = checkpoint.get("callbacks", {}).get("Throughput", {}).get("flops")
+    found = cache if cache and cache.is_dir() else None
+    return LoadedRun(module.eval(), tokenizer, found, checkpoint["global_step"], flops)

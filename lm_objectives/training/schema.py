@@ -78,6 +78,13 @@ def _check_schedule(arguments: dict[str, Any]) -> dict[str, Any]:
     return arguments
 
 
+def _check_flops(callbacks: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    flops = callbacks.get("Throughput", {"flops": 0}).get("flops")
+    if type(flops) is not int or flops < 0:
+        raise ValueError("states of callbacks, that of Throughput with flops of at least 0")
+    return callbacks
+
+
 class _Config(TypedDict):
     model_type: Annotated[str, AfterValidator(_check_family)]
 
@@ -126,6 +133,9 @@ class _Saved(TypedDict):
     experiment: dict[str, JsonValue] | None
 
 
+_Callbacks = Annotated[dict[str, dict[str, Any]], AfterValidator(_check_flops)]
+
+
 class _Plugin(TypedDict):
     class_path: str
     init_args: dict[str, Any]
@@ -148,7 +158,7 @@ class _Module(TypedDict):
 
 
 @with_config(ConfigDict(strict=True))
-class _File(_Module, LightningVersion):
+class _Run(_Module, LightningVersion):
     hyper_parameters: _HyperParameters
     global_step: _Count
     epoch: _Count
@@ -160,10 +170,15 @@ class _File(_Module, LightningVersion):
 
 
 @with_config(ConfigDict(strict=True))
-class _Resume(_File):
+class _File(_Run):
+    callbacks: NotRequired[_Callbacks]  # not with weights alone
+
+
+@with_config(ConfigDict(strict=True))
+class _Resume(_Run):
     optimizer_states: Annotated[list[Optimizer], Field(min_length=1)]
     lr_schedulers: Annotated[list[Scheduler], Field(min_length=1)]
-    callbacks: dict[str, dict[str, Any]]
+    callbacks: _Callbacks
 
 
 @cache

@@ -49,7 +49,7 @@ def test_losses_of_zero_or_below_do_not_poison() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"temperature": 0.0}, "a temperature above 0, found 0.0: try 2.0"),
+        ({"temperature": 0.0}, "a finite temperature above 0, found 0.0: try 2.0"),
         ({"window": 0}, "a window of at least 1 step, found 0: try 100"),
     ],
 )

@@ -72,8 +72,8 @@ def test_it_asks_for_the_last_layer_and_says_when_it_gets_nothing() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"alpha": -0.5}, "an alpha of at least 0, found -0.5: use 0"),
-        ({"learning_rate": 0.0}, "a learning_rate above 0, found 0.0: try 0.025"),
+        ({"alpha": -0.5}, "an alpha from 0 to 100, found -0.5: use 0"),
+        ({"learning_rate": 0.0}, "a learning_rate above 0, at most 1,000, found 0.0: try 0.025"),
     ],
 )
 def test_bad_arguments_are_one_clear_line(arguments: dict[str, float], message: str) -> None:

@@ -34,5 +34,5 @@ def test_it_rests_where_all_weighted_losses_are_one() -> None:
 
 
 def test_a_learning_rate_of_zero_is_one_clear_line() -> None:
-    with pytest.raises(ValueError, match=r"a learning_rate above 0, found 0.0: try 0.01"):
+    with pytest.raises(ValueError, match=r"a learning_rate above 0, at most 1,000, found 0.0: try 0.01"):
         IMTLL(0.0)

@@ -52,8 +52,8 @@ def test_losses_of_zero_or_below_do_not_poison() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"learning_rate": 0.0}, "a learning_rate above 0, found 0.0: try 0.01"),
-        ({"learning_rate": float("nan")}, "a learning_rate above 0, found nan"),
+        ({"learning_rate": 0.0}, "a learning_rate above 0, at most 1,000, found 0.0: try 0.01"),
+        ({"learning_rate": float("nan")}, "a learning_rate above 0, at most 1,000, found nan"),
     ],
 )
 def test_bad_arguments_are_one_clear_line(arguments: dict[str, float], message: str) -> None:

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from utils.command_line import fit
-from utils.small_corpus import BACKBONE, ROWS, TOKENS, WINDOW, write_corpus
+from utils.small_corpus import write_settings
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -24,37 +23,7 @@ def process_as_before() -> Iterator[None]:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a corpus, its token cache, and `tiny.yaml`."""
     place = tmp_path_factory.mktemp("cli")
-    write_corpus(place / "corpus.jsonl")
-    settings = {
-        "trainer": {
-            "accelerator": "cpu",
-            "max_steps": 3,
-            "log_every_n_steps": 1,
-            "val_check_interval": 3,
-            "check_val_every_n_epoch": None,
-            "num_sanity_val_steps": 0,
-            "enable_model_summary": False,
-        },
-        "tracking": {"wandb": "off"},
-        "model": {
-            "backbone": {"model_type": "llama", "config": BACKBONE | {"max_position_embeddings": 256}},
-            "objectives": {
-                "causal": "CausalLM",
-                "masked": {"class_path": "MaskedLM", "init_args": {"mask_rate": 0.3}},
-                "order": "SentenceOrder",
-            },
-        },
-        "data": {
-            "corpus": str(place / "corpus.jsonl"),
-            "tokenizer": TOKENS,
-            "seq_len": WINDOW,
-            "global_batch_size": ROWS,
-            "batch_multiple": 2,
-            "validation_rows": 8,
-            "cache": str(place / "cache"),
-        },
-    }
-    (place / "tiny.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    write_settings(place)
     return place
 
 

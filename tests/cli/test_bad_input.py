@@ -52,7 +52,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "unknown argument": (
         ["--model.objectives.masked.mask_rat", "0.3"],
-        r"MaskedLM.*'mask_rat'.*did you mean mask_rate\?",
+        r"expected known arguments of MaskedLM, found mask_rat: did you mean mask_rate\?",
     ),
     "unknown objective": (
         ["--model.objectives.foo", "MaskdLM"],
@@ -71,12 +71,15 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "balancer's unknown argument": (
         ["--model.balancer", "GradNorm", "--model.balancer.alpa", "1"],
-        r"GradNorm.*'?alpa'?.*did you mean alpha\?",
+        r"expected known arguments of GradNorm, found alpa: did you mean alpha\?",
     ),
-    "not a number": (["--data.seq_len", "abc"], r"\"data.seq_len\": .*Expected a <class 'int'>.*Given value: abc"),
+    "not a number": (
+        ["--data.seq_len", "abc"],
+        r"a whole number or pairs \[when, value\] for data.seq_len, found abc: write one of these\n",
+    ),
     "not a number in a class": (
         ["--model.balancer", "GradNorm", "--model.balancer.alpha", "x"],
-        r"\"model.balancer\": .*GradNorm.*\"alpha\": Expected a <class 'float'>. Got value: x ",
+        r"expected a number for model.balancer.alpha, found x: write one\n",
     ),
     "no objectives": (["--config", "{tmp}/none.yaml"], r"expected at least one objective .*found none: add one"),
     "shares rows with nobody": (
@@ -207,7 +210,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "warmup": (["--model.lr_schedule.warmup", "1.5"], r"expected .*warmup.*found 1.5"),
     "lr_schedule": (
         ["--model.lr_schedule.kind", "cosin"],
-        r"\"model.lr_schedule.kind\": .*'cosine'.*Got value: cosin\n",
+        r"expected constant, linear, cosine, .* or wsd for model.lr_schedule.kind, found cosin: write one of these\n",
     ),
     "schedule without its settings": (
         ["--model.lr_schedule.kind", "step"],
@@ -221,7 +224,7 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["--model.lr_schedule.kind", "wsd", "--model.lr_schedule.decay_steps", "900"],
         r"expected a warmup and a decay within the training's 3 steps, found 1 and 900: shorten",
     ),
-    "precision": (["--trainer.precision", "17"], r"\"trainer.precision\": .*'bf16-mixed'.*Given value: 17\n"),
+    "precision": (["--trainer.precision", "17"], r"bf16-mixed, .* or null for trainer.precision, found 17: write one"),
     "optimizer": (
         ["--model.optimizer", "AdmW"],
         r"a class that inherits from Optimizer in model.optimizer, found 'AdmW': did you mean AdamW\? there are .*Muon",
@@ -256,31 +259,31 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "optimizer's unknown argument": (
         ["--model.optimizer", "torch.optim.AdamW", "--model.optimizer.lrr", "1"],
-        r"\"model.optimizer\": .*Option 'lrr' is not accepted: did you mean lr\?",
+        r"expected known arguments of model.optimizer, found lrr: did you mean lr\?",
     ),
     "argument of another optimizer": (
         ["--model.optimizer", "SGD", "--model.optimizer.betas", "[0.9, 0.99]"],
-        r"\"model.optimizer\": .*Option 'betas' is not accepted: there are lr, momentum",
+        r"expected known arguments of model.optimizer, found betas: there are lr, momentum",
     ),
     "argument of another optimizer in a file": (
         ["--config", "{tmp}/betas.yaml"],
-        r"\"model.optimizer\": .*Option 'betas' is not accepted: there are lr, momentum",
+        r"expected known arguments of model.optimizer, found betas: there are lr, momentum",
     ),
     "optimizer's arguments beside its class": (
         ["--config", "{tmp}/beside.yaml"],
-        r"\"model.optimizer\": .*Given value: \{'class_path': 'SGD', 'lr': 0.1\}\n",
+        r"inherits from .*Optimizer or null for model.optimizer, found \{'class_path': 'SGD', 'lr': 0.1\}: write one",
     ),
     "Adafactor's unknown argument": (
         ["--model.optimizer", "Adafactor", "--model.optimizer.momentum", ".9"],
-        r"\"model.optimizer\": .*Option 'momentum' is not accepted: there are lr, eps, clip_threshold",
+        r"expected known arguments of model.optimizer, found momentum: there are lr, eps, clip_threshold",
     ),
     "optimizer's word for a number": (
         ["--model.optimizer", "AdamW", "--model.optimizer.lr", "high"],
-        r"\"model.optimizer\": .*\"lr\": .*Expected a <class 'float'>.*high",
+        r"expected a number for model.optimizer.lr, found high: write one\n",
     ),
     "optimizer's number for a word": (
         ["--model.optimizer", "SGD", "--model.optimizer.momentum", "high"],
-        r"\"model.optimizer\": .*\"momentum\": .*Expected a <class 'float'>.*high",
+        r"expected a number for model.optimizer.momentum, found high: write one\n",
     ),
     "rate of our own optimizer": (
         ["--model.optimizer", "Muon", "--model.optimizer.lr", "-1"],
@@ -379,7 +382,10 @@ def test_a_balancers_weights_are_tried_before_anything_is_written(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["frobnicate"], r"expected a command, found 'frobnicate': there are fit, prepare, validate, demo, export"),
+        (
+            ["frobnicate"],
+            r"expected a command, found 'frobnicate': there are fit, prepare, validate, evaluate, compare, demo, ",
+        ),
         (["fti"], r"found 'fti': did you mean fit\?"),
         (["fit"], r"expected settings, found none: give a --config"),
         (["demo", "nope.ckpt"], r"unrecognized arguments: nope.ckpt: write settings as --name value"),
@@ -460,7 +466,7 @@ def test_a_name_of_earlier_versions_is_unknown_and_the_hint_has_the_new_one(
     assert run("fit", *flags) == 2
     line = complaint(capfd)
     assert f": did you mean {new}?" in line
-    assert "not accepted" in line or "expected known settings" in line
+    assert "expected known " in line
 
 
 def test_an_old_name_in_a_mapping_by_flag(place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

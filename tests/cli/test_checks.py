@@ -10,7 +10,9 @@ from lm_objectives.cli.checks import check_user_classes
 from lm_objectives.errors import InputError
 
 FILES = {
-    "own_good": "from lm_objectives.objectives import CausalLM\nclass Mine(CausalLM): pass\nclass Other: pass\n",
+    "own_good": "from lm_objectives.objectives import CausalLM\nclass Mine(CausalLM): pass\nclass Other: pass\n"
+    "def number() -> float: return 1.0\n"
+    "def make() -> Mine: return Mine()\n",
     "own_syntax": "x = 1\ndef f((self): pass\n",
     "own_imports": "import there_is_no_such_module\n",
     "own_raises": "x = 1\n\ny = x / 0\n",
@@ -28,6 +30,15 @@ BAD = [
     ([OBJECTIVE, "own_good.Other"], r"from Objective in model\.objectives\.mine, found 'own_good\.Other': there are"),
     ([f"{BALANCER}=own_good.Mine"], r"from Balancer in model\.balancer, found 'own_good\.Mine': there are your own"),
     ([OBJECTIVE, "GradNorm"], r"from Objective in model\.objectives\.mine, found 'GradNorm': there are .*CausalLM, "),
+    ([OBJECTIVE, "math.sqrt"], r"from Objective in model\.objectives\.mine, found 'math\.sqrt': there are your own"),
+    (
+        [BALANCER, "{class_path: lm_objectives.cli.main.run}"],
+        r"from Balancer in model\.balancer.class_path, found 'lm_obj",
+    ),
+    (
+        ["--model.optimizer", "own_good.number"],
+        r"from Optimizer in model\.optimizer, found 'own_good\.number': there are",
+    ),
     (["--model.optimizer", "Adamw"], r"from Optimizer in model\.optimizer, found 'Adamw': did you mean Adam"),
 ]
 OWN_ERRORS = {
@@ -67,7 +78,8 @@ def test_in_a_file(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["own_good.Mine", "lm_objectives.CausalLM", "CausalLM", "null", "{class_path: CausalLM}", "0.5"]
+    "value",
+    ["own_good.Mine", "own_good.make", "lm_objectives.CausalLM", "CausalLM", "null", "{class_path: CausalLM}", "0.5"],
 )
 def test_what_is_right_passes(value: str, folder: Path) -> None:
     check_user_classes(read_settings([OBJECTIVE, value, "--model.objectives.mine.share", "own_absent.x"]))

@@ -5,16 +5,21 @@ import os
 import re
 import resource
 import signal
+from multiprocessing import resource_sharer
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
+from torch.utils.data._utils import signal_handling
 from utils.command_line import fit, table
 from utils.exactness_kills import Training, settings
 
 from lm_objectives.cli.faults import fault_message
+from lm_objectives.data.sampler import end_workers
 from lm_objectives.errors import RunError
 from lm_objectives.training.checkpoint import read_checkpoint
 from lm_objectives.training.loggers import MetricsTable
@@ -74,6 +79,33 @@ def test_each_fault_is_named(name: str) -> None:
     assert re.match(told, message), message
 
 
+def die_when_asked(worker: int) -> None:
+    """Let a data worker die once it is asked for the memory of a batch that it has announced."""
+    del worker
+
+    def serve(sharer: Any) -> None:
+        sharer._listener.accept()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    resource_sharer._ResourceSharer._serve = serve  # type: ignore[attr-defined]
+
+
+def test_a_worker_that_is_killed_while_it_hands_over_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connections are cut a moment before the system says that it has ended; here that moment lasts."""
+    rows: Any = [torch.zeros(1)]
+    loader = DataLoader(
+        rows, num_workers=1, persistent_workers=True, worker_init_fn=die_when_asked, multiprocessing_context="fork"
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(signal_handling, "_error_if_any_worker_fails", lambda: None)
+        patch.setattr(BaseProcess, "is_alive", lambda process: True)
+        error = raised(next, iter(loader))
+        end_workers(loader)
+    assert isinstance(error, (ConnectionError, EOFError))
+    told = "expected data workers to live, found that one ended while it handed over rows: often the system has no mem"
+    assert (fault_message(error) or "").startswith(told)
+
+
 def with_fallback() -> None:
     try:
         open("/nowhere/cache")  # noqa: SIM115
@@ -83,6 +115,7 @@ def with_fallback() -> None:
 
 DEFECTS = {
     "a value": lambda: ValueError("GPU out of memory"),
+    "a server that left": lambda: EOFError(),
     "a reader that left": lambda: BrokenPipeError(errno.EPIPE, "pipe"),
     "any other": lambda: RuntimeError("x"),
     "a user's file": lambda: raised(lambda: Path("/nowhere").joinpath("notes.txt").read_text(encoding="utf-8")),
@@ -145,24 +178,27 @@ def test_a_full_disk_ends_a_run_with_its_checkpoint_whole(
     assert read_checkpoint(str(last))[0]["global_step"] == 6
 
 
+ENDLESS = ["--trainer.max_steps", "100000", "--model.lr_schedule", "{kind: constant, warmup: 0}"]
+
+
 def test_a_worker_that_is_killed_ends_the_run(place: Path, tmp_path: Path) -> None:
     config = settings(place, "Fixed", num_workers=1)
     training = Training(tmp_path / "run", config)
-    processes = training.start()
+    processes = training.start(*ENDLESS)
     training.wait_for(3, processes)
     children = Path(f"/proc/{processes[0].pid}/task/{processes[0].pid}/children")
     for child in children.read_text(encoding="utf-8").split():
         os.kill(int(child), signal.SIGKILL)
-    assert training.end(processes, 30) == [1]
+    assert training.end(processes) == [1]
     assert training.log().count("expected data workers to live") == 1 and "Traceback" not in training.log()
     read_checkpoint(str(training.last))
 
 
 def test_a_folder_that_vanishes_ends_the_run(place: Path, tmp_path: Path) -> None:
     training = Training(tmp_path / "run", settings(place, "Fixed") | {"tracking": {"wandb": "off"}})
-    processes = training.start("--trainer.max_steps", "100000", "--model.lr_schedule", "{kind: constant, warmup: 0}")
+    processes = training.start(*ENDLESS)
     training.wait_for(3, processes)
     training.root.rename(training.root.with_name("away"))
-    assert training.end(processes, 30) == [1]
+    assert training.end(processes) == [1]
     assert "Traceback" not in training.log() and "found it " in training.log()
     assert not (training.root / "metrics.csv").exists()

@@ -168,27 +168,6 @@ def test_one_objective_is_no_mistake(place: Path, tmp_path: Path) -> None:
     assert {float(row["train/causal/weight"]) for row in table(tmp_path / "run")} == {1.0}
 
 
-def test_a_process_killed_in_the_middle_goes_on(place: Path, tmp_path: Path) -> None:
-    """Oracle: the same command, left alone."""
-    keep = "{class_path: ModelCheckpoint, init_args: {every_n_train_steps: 2, save_top_k: 0, save_last: true}}"
-    settings = ["--trainer.max_steps", "60", "--trainer.val_check_interval", "15", "--trainer.callbacks", f"[{keep}]"]
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    command = [*PROGRAM, "fit", "--config", str(place / "tiny.yaml"), "--trainer.default_root_dir", str(killed)]
-    with subprocess.Popen([*command, *settings], stderr=subprocess.DEVNULL, env=environment()) as process:
-        started = time.monotonic()
-        rows = 0
-        while rows < 20 and time.monotonic() - started < 60:
-            time.sleep(0.01)
-            rows = len(table(killed)) if (killed / "metrics.csv").exists() else 0
-        process.kill()
-        process.wait()
-    assert process.returncode == -signal.SIGKILL and 20 <= len(table(killed)) < 60
-    assert fit(place, killed, *settings, "--ckpt_path", "last") == fit(place, whole, *settings) == 0
-    assert same_weights(*(root / "checkpoints" / "last.ckpt" for root in (killed, whole)))
-    a, b = ([{**row, "train/tokens_per_second": ""} for row in table(root)] for root in (killed, whole))
-    assert a == b and len(a) == 64
-
-
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(place: Path, tmp_path: Path) -> None:
     command = [*PROGRAM, "fit", "--config", str(place / "tiny.yaml"), "--trainer.default_root_dir", str(tmp_path)]
@@ -198,10 +177,10 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(place: Path, tmp_path: Path) -
         stderr=subprocess.PIPE, text=True, env=environment(),
     ) as process:  # fmt: skip
         started = time.monotonic()
-        while not (tmp_path / "metrics.csv").exists() and time.monotonic() - started < 60:
+        while not (tmp_path / "metrics.csv").exists() and time.monotonic() - started < 120:
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=120)
     assert process.returncode == 130
     found = re.search(r"stopped after step (\d+); the same command with --ckpt_path last goes on", error)
     assert found and "Traceback" not in error

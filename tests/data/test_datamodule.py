@@ -125,9 +125,9 @@ def fitted(data: TextDataModule, *callbacks: L.Callback, steps: int = 8) -> tupl
 
 @pytest.fixture
 def no_child_left(own_signals: None) -> Iterator[None]:
-    before = multiprocessing.active_children()
+    before = set(multiprocessing.active_children())
     yield
-    assert multiprocessing.active_children() == before
+    assert set(multiprocessing.active_children()) == before
 
 
 def test_workers_stay_from_pass_to_pass_and_end_with_the_fit(place: Path, no_child_left: None) -> None:
@@ -145,11 +145,11 @@ def test_workers_stay_from_pass_to_pass_and_end_with_the_fit(place: Path, no_chi
 
 @pytest.mark.parametrize("error", [RuntimeError("a step failed"), KeyboardInterrupt()])
 def test_no_worker_outlives_a_fit_that_fails(place: Path, error: BaseException, no_child_left: None) -> None:
-    watched, others = Watched(error), multiprocessing.active_children()
+    watched, others = Watched(error), set(multiprocessing.active_children())
     with pytest.raises((RuntimeError, SystemExit)):  # Lightning exits on Ctrl-C
         fitted(made(place, num_workers=1), watched)
     assert len(watched.processes[-1]) == len(others) + 2
-    assert multiprocessing.active_children() == others
+    assert set(multiprocessing.active_children()) == others
 
 
 def test_what_follows_a_fit_has_its_rows(place: Path, no_child_left: None) -> None:

@@ -88,6 +88,11 @@ def test_a_vocabulary_that_the_text_does_not_fill_is_told(caplog: pytest.LogCapt
 
 
 def test_nothing_to_load(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"^expected a tokenizer\.json in .*, found an empty folder: check the path, or"
+    ):
+        make_tokenizer(str(tmp_path), ())
+    (tmp_path / "notes.md").write_text("something else")
     message = "^expected a tokenizer's folder or its name on the hub, found nothing loadable at .*: check the path"
     with pytest.raises(ValueError, match=message) as error:
         make_tokenizer(str(tmp_path), ())

@@ -18,15 +18,11 @@ from lm_objectives.callbacks.finish import FinalValidation
 from lm_objectives.training.checkpoint import read_checkpoint
 from lm_objectives.training.loggers import MetricsTable, RunCSVLogger
 
-EPOCH, EPOCHS = 6, 3  # steps of a bookkeeping epoch of the tiny corpus
+EPOCH, EPOCHS = 6, 2  # steps of a bookkeeping epoch of the tiny corpus
 BY_STEPS = {"check_val_every_n_epoch": None}
 SETTINGS: dict[str, dict[str, Any]] = {
     "short": {"max_epochs": 3, "limit_train_batches": 2, "limit_val_batches": 0},
-    "epochs": {"max_epochs": EPOCHS, "limit_val_batches": 0},
-    "steps": {"max_steps": EPOCH * EPOCHS, "limit_val_batches": 0},
-    "validation": {"max_epochs": EPOCHS},
     "validation by steps": {"max_steps": EPOCH * EPOCHS, "val_check_interval": 4, **BY_STEPS},
-    "accumulated": {"max_epochs": EPOCHS, "limit_val_batches": 0, "accumulate_grad_batches": 2},
     "accumulated steps": {"max_steps": EPOCH * EPOCHS, "accumulate_grad_batches": 2},
     "a share of accumulated": {"max_epochs": EPOCHS, "limit_train_batches": 0.5, "accumulate_grad_batches": 2},
 }

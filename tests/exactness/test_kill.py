@@ -23,18 +23,14 @@ def curriculum(pace: str, arguments: dict[str, Any], inner: str) -> dict[str, An
     }
 
 
+# Each remembers something of another kind; test_resume.py has those that are left out.
 BALANCERS: dict[str, dict[str, Any]] = {
-    **{name: {"class_path": name} for name in ("Fixed", "Uncertainty", "GradNorm", "RandomWeights", "FAMO", "IMTLL")},
-    "GeometricMean": {"class_path": "GeometricMean"},
-    "DynamicWeightAverage": {"class_path": "DynamicWeightAverage", "init_args": {"window": 3}},
-    **{
-        name: {"class_path": "TorchJD", "init_args": {"weighting": name}}
-        for name in ("UPGrad", "MGDA", "PCGrad", "IMTLG", "AlignedMTL", "NashMTL", "GradVac", "ExcessMTL")
-    },
-    "CAGrad": {"class_path": "TorchJD", "init_args": {"weighting": "CAGrad", "arguments": {"c": 0.5}}},
+    **{name: {"class_path": name} for name in ("Fixed", "GradNorm", "FAMO")},
+    "UPGrad": {"class_path": "TorchJD", "init_args": {"weighting": "UPGrad"}},
     "Stages": curriculum("Stages", _STAGES, "GradNorm"),
     "ByDifficulty": curriculum("ByDifficulty", _BY_DIFFICULTY, "Uncertainty"),
 }
+EACH = ("FAMO", "Stages")  # the others are killed in other tests, or resumed in test_resume.py
 WAYS: dict[str, tuple[str, dict[str, Any], int]] = {  # balancer, data, ranks
     "one document a row": ("ByDifficulty", {"packing": False}, 1),
     "workers": ("ByDifficulty", {"num_workers": 2}, 1),
@@ -67,8 +63,8 @@ def test_three_kills(place: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "name"), [*enumerate(BALANCERS)])
-def test_every_balancer(number: int, name: str, place: Path) -> None:
+@pytest.mark.parametrize(("number", "name"), [*enumerate(EACH)])
+def test_each_kind_of_state(number: int, name: str, place: Path) -> None:
     compare(place, f"each {name}", settings(place, BALANCERS[name]), Kills(3, seed=100 + number))
 
 

@@ -22,10 +22,8 @@ STEPS, EPOCH = 10, 4
 # Each validates and saves at moments of its own; epochs end at steps 4 and 8.
 SETTINGS: dict[str, dict[str, Any]] = {
     "steps": {"val_check_interval": 3, "check_val_every_n_epoch": None},
-    "last step": {"val_check_interval": 5, "check_val_every_n_epoch": None},
     "half epochs": {"val_check_interval": 0.5},
     "epochs": {},
-    "every second epoch": {"check_val_every_n_epoch": 2},
     "in the middle of steps": {"val_check_interval": 3, "check_val_every_n_epoch": None, "accumulate_grad_batches": 2},
 }
 QUICK = {"steps", "epochs"}

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from utils.exactness_runs import BALANCERS, Run, State, same_bits, train
+from utils.exactness_runs import Run, State, same_bits, train
 
 QUICK = {"GradNorm", "ByDifficultyGradNorm", "RandomWeights", "UPGrad"}
+SLOW = {"PCGrad", "GradVac", "CAGrad", "NashMTL", "Stages", "FAMO"}  # draw, remember, solve, go by the step, by losses
 
 
 def carry_out(run: Run, folder: Path) -> bytes:
@@ -25,8 +26,8 @@ def elsewhere(folder: Path) -> Iterator[Callable[[Run], State]]:
 
 
 CASES = [
-    pytest.param(Run(name, precision="32-true"), id=name, marks=[pytest.mark.slow] * (name not in QUICK))
-    for name in BALANCERS
+    pytest.param(Run(name, precision="32-true"), id=name, marks=[pytest.mark.slow] * (name in SLOW))
+    for name in sorted(QUICK | SLOW)
 ]
 DROPOUT = pytest.param(Run("Uncertainty", backbone="dropout", precision="32-true"), id="dropout")
 

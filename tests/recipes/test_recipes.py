@@ -107,7 +107,7 @@ def test_has_a_folder_of_its_own_and_trains_to_the_end_of_its_schedule(name: str
     read = settings(RECIPES[name])
     assert read["trainer"]["default_root_dir"] == f"runs/{name}"
     assert (
-        read["trainer"]["max_steps"] <= 800
+        read["trainer"]["max_steps"] <= 1200
         and read["trainer"]["max_steps"] % read["trainer"]["val_check_interval"] == 0
     )
     assert read["data"]["global_batch_size"] * read["data"]["seq_len"] <= 4096
@@ -188,9 +188,12 @@ def test_an_exported_tokenizer_makes_of_two_texts_the_rows_of_pairs(
 
 
 @pytest.mark.slow
-@each
+@pytest.mark.parametrize("name", ["albert", "bart", "electra", "gpt", "llama_mix", "t5", "ul2"])
 def test_trains_in_bf16(name: str, place: Path, tmp_path: Path) -> None:
-    """Weights stay in single precision; the first losses are its own within a few roundings of 2^-8."""
+    """Weights stay in single precision; the first losses are its own within a few roundings of 2^-8.
+
+    Those left out have the backbones and objectives of these; test_bf16.py has each family and objective.
+    """
     first = {}
     for precision in ("32-true", "bf16-mixed"):
         root = tmp_path / precision
@@ -202,12 +205,14 @@ def test_trains_in_bf16(name: str, place: Path, tmp_path: Path) -> None:
     assert first["bf16-mixed"] == pytest.approx(first["32-true"], rel=4 * 2**-8)
 
 
-@pytest.mark.parametrize("overlay", sorted((CONFIGS / "balancers").glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_mix_takes_every_balancer(overlay: Path, place: Path, tmp_path: Path) -> None:
-    if "torchjd" in overlay.stem:
+@pytest.mark.parametrize("balancer", ["competence", "curriculum", "torchjd_upgrad"])
+def test_the_mix_takes_balancers(balancer: str, place: Path, tmp_path: Path) -> None:
+    """Those that name objectives, and one by all gradients; test_configs.py has each over the quickstart."""
+    overlay = CONFIGS / "balancers" / f"{balancer}.yaml"
+    if balancer == "torchjd_upgrad":
         pytest.importorskip("torchjd")
     order = ["--model.balancer.init_args.pace.init_args.order", "[causal, order, replaced]"]  # it names all
-    own = order if overlay.stem == "competence" else []
+    own = order if balancer == "competence" else []
     assert fit(place, tmp_path / "run", "llama_mix", "--config", overlay, *own) == 0
     saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text(encoding="utf-8"))["model"]["balancer"]
     given = yaml.safe_load(overlay.read_text(encoding="utf-8"))["model"]["balancer"]

@@ -61,6 +61,9 @@ LOADED: list[Case] = [
     (("epoch",), "1", "epoch in .* to be a valid integer, found '1'"),
     (("loops",), GONE, "loops in .*, found none"),
     ((*FIT, "epoch_loop.batch_progress", "current", "ready"), None, "epoch_loop.batch_progress.current.ready "),
+    (("callbacks",), {"Throughput": 3}, "callbacks.Throughput .* to be a valid dictionary"),
+    (("callbacks",), {"Throughput": {}}, "callbacks in .* to be states .* Throughput with flops of at least 0"),
+    (("callbacks",), {"Throughput": {"flops": "3"}}, "callbacks in .* Throughput with flops of at least 0"),
     ((OURS, "architecture"), GONE, "lm_objectives.architecture in .*, found none"),
     (
         (*CONFIG, "model_type"),
@@ -106,7 +109,7 @@ RESUMED: list[Case] = [
     (("lr_schedulers",), GONE, "lr_schedulers in .*, found none"),
     (("lr_schedulers", 0, "last_epoch"), -1, "lr_schedulers.0.last_epoch "),
     (("lr_schedulers", 0, "base_lrs", 1), "x", "lr_schedulers.0.base_lrs.1"),
-    (("callbacks",), {"Throughput": 3}, "callbacks.Throughput .* to be a valid dictionary"),
+    (("callbacks",), GONE, "callbacks in .*, found none"),
     ((*FIT, "epoch_progress", "current"), GONE, "loops.fit_loop.epoch_progress.current in .*, found none"),
     (
         (*FIT, "epoch_loop.automatic_optimization.optim_progress", "optimizer", "step", "total", "completed"),

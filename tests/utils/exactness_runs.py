@@ -85,6 +85,10 @@ BALANCERS: dict[str, Callable[[], Balancer]] = {
     "ExcessMTL": lambda: TorchJD("ExcessMTL"),
 }
 
+# Their code differs from others' here in a formula alone, of which tests/balancers has the numbers.
+ALIKE = {"UncertaintyLiebel", "GradNormFirstLayer", "StagesUPGrad", "CompetenceGradNorm", "MGDA", "PCGrad", "CAGrad"}
+ALIKE |= {"IMTLG", "AlignedMTL", "NashMTL", "GradVac", "ExcessMTL"}
+
 OBJECTIVES: dict[str, Callable[[], dict[str, Objective]]] = {
     "four": lambda: {
         "unequal": UnequalTokens(share=3.0),

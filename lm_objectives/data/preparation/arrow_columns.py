@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lm_objectives.data.preparation.fields import no_field, no_text
+from lm_objectives.errors import InputError, one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,14 +36,24 @@ def text_column(schema: "pa.Schema", field: str, place: object, others: set[str]
     return path
 
 
-def column_texts(table: Any, path: list[str]) -> Iterator[str]:
-    """The texts of a batch or table whose only column leads to them."""
+def column_texts(table: Any, path: list[str], place: object) -> Iterator[str]:
+    """The texts of a batch or table whose only column leads to them.
+
+    Raises:
+        InputError: for text that is no UTF-8, which Arrow looks at here alone.
+    """
     import pyarrow.compute as compute
 
     column = table.column(0)
     for name in path[1:]:
         column = compute.struct_field(column, name)
-    yield from (text or "" for text in column.to_pylist())
+    try:
+        texts = column.to_pylist()
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"expected text in UTF-8, found something else in {place} ({one_line(error)}): write it anew"
+        ) from error
+    return (text or "" for text in texts)  # which hold the table no longer: a row of it may be large
 
 
 def _columns(fields: "Iterable[pa.Field]", outer: Sequence[str] = ()) -> Iterator[tuple[list[str], "pa.DataType"]]:

@@ -128,12 +128,12 @@ class Encoder:
         pairs: bool = False,
         sentences: Sentences = "language",
     ) -> None:
-        self._first, self._further = _plain(tokenizer), _plain(tokenizer, leads=False)
+        self._first, self._further = plain_tokenizer(tokenizer), plain_tokenizer(tokenizer, leads=False)
         self._vocabulary, self._language, self._pairs, self._sentences = vocabulary, language, pairs, sentences
         unknown = unknown_token(tokenizer)
         self._sizes = _sizes_in_bytes(tokenizer)
         self._unknown = None if unknown is None else tokenizer.token_to_id(unknown)
-        self._separator = self._further.encode("\n\n", add_special_tokens=False).ids
+        self._separator = _ids(self._further.encode("\n\n", add_special_tokens=False))
 
     def __call__(self, parts: Iterable[DocumentPiece]) -> EncodedDocuments:
         """Encode documents, or parts of them, in their order."""
@@ -183,29 +183,38 @@ class Encoder:
             divided: whether a separator stands in front of the first paragraph too.
         """
         sentences = self._ids_alone(sentence for paragraph in paragraphs for sentence in paragraph)
-        tokens: list[int] = []
+        tokens = [np.empty(0, dtype=np.uint32)]
+        length = 0
         places: list[Place] = []
         firsts: list[int] = []
         for paragraph in paragraphs:
-            filled = [*filter(None, islice(sentences, len(paragraph)))]
+            filled = [ids for ids in islice(sentences, len(paragraph)) if len(ids)]
             if filled:
                 firsts.append(len(places))
-                tokens += self._separator if places or divided else []
+                if places or divided:
+                    tokens.append(self._separator)
+                    length += len(self._separator)
             for ids in filled:
-                places.append((len(tokens), len(tokens) + len(ids)))
-                tokens += ids
-        return np.array(tokens), np.array(places, dtype=np.int64).reshape(-1, 2), np.array(firsts, dtype=np.int64)
+                places.append((length, length + len(ids)))
+                tokens.append(ids)
+                length += len(ids)
+        places_array = np.array(places, dtype=np.int64).reshape(-1, 2)
+        return np.concatenate(tokens), places_array, np.array(firsts, dtype=np.int64)
 
-    def _ids_alone(self, sentences: Iterable[str]) -> Iterator[list[int]]:
-        """The tokens of each sentence."""
+    def _ids_alone(self, sentences: Iterable[str]) -> Iterator[np.ndarray]:
+        """The tokens of each sentence, an array: a list of a long one's is many times as large."""
         for long, together in groupby(sentences, lambda sentence: len(sentence) > _LONGEST):
             if not long:
-                yield from (encoding.ids for encoding in encode_texts(self._first, together))
+                yield from (_ids(encoding) for encoding in encode_texts(self._first, together))
                 continue
             for sentence in together:
                 first, *rest = cut_text(sentence, _LONGEST)
                 encodings = chain(encode_texts(self._first, [first]), encode_texts(self._further, rest))
-                yield [number for encoding in encodings for number in encoding.ids]
+                yield np.concatenate([*map(_ids, encodings)])
+
+
+def _ids(encoding: "Encoding") -> np.ndarray:
+    return np.array(encoding.ids, dtype=np.uint32)
 
 
 def encode_texts(tokenizer: "Tokenizer", texts: Iterable[str], places: bool = False) -> Iterator["Encoding"]:
@@ -244,7 +253,7 @@ def _sizes_in_bytes(tokenizer: "Tokenizer") -> np.ndarray | None:
     return sizes
 
 
-def _plain(tokenizer: "Tokenizer", leads: bool = True) -> "Tokenizer":
+def plain_tokenizer(tokenizer: "Tokenizer", leads: bool = True) -> "Tokenizer":
     """A copy that takes special tokens in a text for text, and cuts and pads nothing.
 
     Args:

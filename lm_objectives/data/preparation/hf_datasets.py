@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lm_objectives.data.preparation.arrow_columns import ROWS, column_texts, text_column
 from lm_objectives.data.preparation.corpus import Source, hub_name
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -22,11 +22,19 @@ def dataset_texts(source: Source, field: str, others: set[str], splits: set[str]
         others: gets the names of other columns.
         splits: gets the names of other splits.
     """
+    import pyarrow as pa
+
     with _quiet():
         data = _load(source, splits)
     path = text_column(data.features.arrow_schema, field, source.name, others)
-    for table in data.select_columns(path[:1]).with_format("arrow").iter(ROWS):
-        yield from column_texts(table, path)
+    try:
+        tables = data.select_columns(path[:1]).with_format("arrow").iter(ROWS)
+        for texts in map(lambda table: column_texts(table, path, source.name), tables):
+            yield from texts
+    except (pa.ArrowException, OSError) as error:
+        mend = "write it anew" if source.kind != "hub" else "remove it from the cache of the hub, to load it anew"
+        expected = f"expected a data set that can be read to its end, found {source.name}"
+        raise InputError(f"{expected} ({one_line(error)}): {mend}") from error
 
 
 def _load(source: Source, splits: set[str]) -> "Dataset":

@@ -26,6 +26,15 @@ def told(beginning: str, what: str, names: Collection[str], end: str) -> Iterato
         yield f"{beginning}: {what}, {len(names):,} ({', '.join(shown)}): {end}"
 
 
+def count(number: int, noun: str) -> str:
+    """How many things there are.
+
+    >>> count(1, "document"), count(1200, "document")
+    ('1 document', '1,200 documents')
+    """
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def tell(lines: Iterable[str]) -> None:
     """Log lines that this process has not logged before: a run prepares in its checks, and again where it trains."""
     for line in lines:

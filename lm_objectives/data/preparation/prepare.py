@@ -41,9 +41,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 # Raise it when the same settings come to give other files.
-_FORMAT = 10
+_FORMAT = 11
 
-_TRAINED_ON = 2**26  # English characters that a tokenizer's training may remember, some 150 MB
+_TRAINED_ON = 2**26  # English characters that a tokenizer's training may read, as `training_cost` counts them
+
+_REMEMBERED = 2**22  # bytes of different words, as `DistinctWords` counts them; the library takes some 50 for each
 
 
 _log = logging.getLogger("lm_objectives")
@@ -229,7 +231,8 @@ class _Preparation:
         return tokenizer
 
     def _trained_on(self, scan: CorpusScan) -> float:
-        return min(1.0, _TRAINED_ON / scan.cost) if isinstance(self.settings["tokenizer"], int) else 0.0
+        share = min(1.0, _TRAINED_ON / scan.cost, _REMEMBERED / max(scan.distinct, 1))
+        return share if isinstance(self.settings["tokenizer"], int) else 0.0
 
     def _pieces(self, scan: CorpusScan) -> Iterator[tuple[bool, DocumentPiece]]:
         """All documents, each piece with whether it is held out."""

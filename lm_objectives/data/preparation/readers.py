@@ -8,7 +8,7 @@ from lm_objectives.data.preparation.csv_files import csv_texts
 from lm_objectives.data.preparation.documents import DocumentPiece, cut_document, drop_empty_documents
 from lm_objectives.data.preparation.hf_datasets import dataset_texts
 from lm_objectives.data.preparation.json_files import json_texts
-from lm_objectives.data.preparation.notices import not_read
+from lm_objectives.data.preparation.notices import count, not_read
 from lm_objectives.data.preparation.parquet_files import parquet_texts
 from lm_objectives.data.preparation.plain_text import DocumentRule
 from lm_objectives.errors import InputError
@@ -57,10 +57,10 @@ class Documents:
             if self.rule.documents != "file" and any(source.kind != "text" for source in corpus.sources):
                 yield f"each record in {corpus.name} is a document: data.documents is for plain text alone"
         if self.empty:
-            yield f"left out: {self.empty:,} documents without text"
+            yield f"left out: {count(self.empty, 'document')} without text"
         for string, times in self.rule.seen.items():
             if string != self.rule.separator:
-                yield f"read {string!r} as the end of a document, {times:,} times in plain text"
+                yield f"read {string!r} as the end of a document, {count(times, 'time')} in plain text"
 
     def _check_separator(self) -> None:
         """Raise where the string between documents was in no plain text; records need none."""

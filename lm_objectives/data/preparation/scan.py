@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lm_objectives.data.preparation.distinct_words import DistinctWords
 from lm_objectives.data.preparation.few_documents import FEW_DOCUMENTS, Cut, UnitCounts
+from lm_objectives.data.preparation.notices import count
 from lm_objectives.data.preparation.readers import Documents
 from lm_objectives.data.preparation.split import held_out_threshold, read_keys, write_keys
 from lm_objectives.data.words import training_cost
@@ -31,6 +33,7 @@ class CorpusScan:
         training: how many of them come before a held-out text of the user's own; all, where there is none.
         empty: how many hold none, and are left out.
         cost: of all text, as `training_cost` counts it.
+        distinct: of its different words, as `DistinctWords` estimates it.
         below: documents with a key below this one are held out.
         identity: hash of all documents in their order, wherever they lie, and of where the user's held-out text begins.
         cuts: documents by number that are cut in two, the second of which is held out.
@@ -41,6 +44,7 @@ class CorpusScan:
     training: int
     empty: int
     cost: int
+    distinct: int
     below: int
     identity: str
     cuts: dict[int, Cut]
@@ -79,18 +83,19 @@ def scan_corpora(
     Raises:
         InputError: when a corpus cannot be read or holds no text, or nothing can be held out.
     """
-    units, identity, cost = UnitCounts(), blake2b(digest_size=8), 0
+    units, identity, words, cost = UnitCounts(), blake2b(digest_size=8), DistinctWords(), 0
     for piece in write_keys(units.add(documents), split_seed, keys):
         advance(piece.begins)
         cost += training_cost(piece.text)
+        words.add(piece.text)
         begins = _HELD_OUT if piece.corpus >= held_out_from else _BEGINS
         identity.update(begins * piece.begins + piece.text.encode())
     corpora = [[c.name for c in documents.corpora[:held_out_from]], [c.name for c in documents.corpora[held_out_from:]]]
     counts = [sum(units.documents[number] for number in range(held_out_from) if number in units.documents)]
     counts.append(sum(units.documents.values()) - counts[0])
-    for names, count in zip(corpora, counts, strict=True):
+    for names, found_in in zip(corpora, counts, strict=True):
         expected = "documents with text"
-        expect(bool(count) or not names, expected, f"only empty ones in {', '.join(names)}", "check the corpus")
+        expect(bool(found_in) or not names, expected, f"only empty ones in {', '.join(names)}", "check the corpus")
     notices, found = [*documents.notices()], read_keys(keys)
     cuts: dict[int, Cut] = {}
     below = 0
@@ -102,14 +107,16 @@ def scan_corpora(
         expect(counts[0] > 1 or bool(cuts), one, 1, "add text, or divide it by blank lines")
         below = held_out_threshold(found, share, cuts)
         notices += _cut_corpora(documents, units)
-    return CorpusScan(sum(counts), counts[0], documents.empty, cost, below, identity.hexdigest(), cuts, notices)
+    name = identity.hexdigest()
+    return CorpusScan(sum(counts), counts[0], documents.empty, cost, words.size(), below, name, cuts, notices)
 
 
 def _cut_corpora(documents: Documents, units: UnitCounts) -> Iterator[str]:
     for number, corpus in enumerate(documents.corpora):
         if cut := len(units.cuttable(number)):
             yield (
-                f"held out of {corpus.name}: the end of {cut:,} documents, since it has fewer than {FEW_DOCUMENTS}; "
+                f"held out of {corpus.name}: the end of {count(cut, 'document')}, since it has fewer than "
+                f"{FEW_DOCUMENTS}; "
                 "data.documents says what a document of plain text is"
             )
 
@@ -117,8 +124,8 @@ def _cut_corpora(documents: Documents, units: UnitCounts) -> Iterator[str]:
 def _in_both(keys: np.ndarray, training: int) -> Iterator[str]:
     """A line on documents that are trained on and held out."""
     held_out = np.array(keys[training:])
-    both = sum(
-        int(np.isin(keys[at : min(at + _AT_ONCE, training)], held_out).sum()) for at in range(0, training, _AT_ONCE)
-    )
+    chunks = (keys[at : min(at + _AT_ONCE, training)] for at in range(0, training, _AT_ONCE))
+    both = sum(int(np.isin(chunk, held_out, kind="sort").sum()) for chunk in chunks)  # numpy 2.0's table overflows
     if both:
-        yield f"held-out text that is trained on: {both:,} documents of data.corpus are in data.validation_corpus too"
+        said = count(both, "document")
+        yield f"held-out text that is trained on: {said} of data.corpus in data.validation_corpus too"

@@ -1,5 +1,6 @@
 """Data sets on disk and of the hub: which split is read, what is told, and that the library's settings stay."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
@@ -69,3 +70,26 @@ def test_hub_failure_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     message = r"^expected a path or a data set on the hub, found neither under o/n: .*\(no route to o/n\)$"
     with pytest.raises(ValueError, match=message):
         read("o/n")
+
+
+def test_text_that_is_no_utf_8_is_one_line(tmp_path: Path) -> None:
+    """Arrow takes any bytes for text until they are read."""
+    table = datasets.Dataset.from_dict({"text": ["good", "a marker of bytes"]})
+    table.save_to_disk(tmp_path / "d")
+    [file] = (tmp_path / "d").glob("*.arrow")
+    file.write_bytes(file.read_bytes().replace(b"marker", b"mark\xff\xfe"))
+    with pytest.raises(InputError, match=r"^expected text in UTF-8, found something else in .*d \(UnicodeDecodeError"):
+        read(str(tmp_path / "d"))
+
+
+def test_a_data_set_that_breaks_off_is_not_the_caches_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets.Dataset.from_dict({"text": TEXTS}).save_to_disk(tmp_path / "d")
+
+    def broken(*_: object, **__: object) -> Iterator[None]:
+        yield from ()
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(datasets.Dataset, "iter", broken)
+    message = r"^expected a data set that can be read to its end, found .*d \(OSError: .*Input/output error\): write it"
+    with pytest.raises(InputError, match=message):
+        read(str(tmp_path / "d"))

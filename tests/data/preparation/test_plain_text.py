@@ -79,7 +79,7 @@ def test_a_tokenizers_own_end_of_text(tmp_path: Path) -> None:
     assert len([*documents]) == 32
     assert [*documents.notices()] == [
         f"read {END!r} as the end of a document, 30 times in plain text",
-        "read '[EOS]' as the end of a document, 1 times in plain text",
+        "read '[EOS]' as the end of a document, 1 time in plain text",
     ]
     (tmp_path / "a.jsonl").write_text(f'{{"text": "A.{END}B."}}\n')
     rule = DocumentRule("file", (END,))

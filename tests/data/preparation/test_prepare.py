@@ -2,6 +2,8 @@
 
 import logging
 import pickle
+import re
+import string
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -133,6 +135,17 @@ def test_tokenizer_is_trained_on_a_share_of_a_large_corpus(
     found = open_cache(make(tmp_path / "caches", corpus))
     assert len(read) == 9
     assert found.statistics.trained_on == pytest.approx(0.5, abs=0.01)
+
+
+def test_tokenizer_is_trained_on_a_share_of_a_corpus_of_many_words(
+    tmp_path: Path, corpus: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: the words between white space and signs, and the signs between them, each once."""
+    signs = re.escape(string.punctuation)
+    different = {word for document in DOCUMENTS for word in re.findall(rf"[{signs}]+|[^\s{signs}]+", document)}
+    monkeypatch.setattr(preparing, "_REMEMBERED", sum(len(word.encode()) + 8 for word in different) // 4)
+    statistics = open_cache(make(tmp_path / "caches", corpus)).statistics
+    assert statistics.trained_on == pytest.approx(0.25, abs=0.01)
 
 
 def test_statistics(tmp_path: Path, corpus: str) -> None:
@@ -274,8 +287,8 @@ def test_cache_of_other_versions_is_made_anew_and_that_is_said(
     assert second != first
     assert second.name.rpartition("-")[0] == first.name.rpartition("-")[0]
     [line] = [record.getMessage() for record in caplog.records if "anew" in record.getMessage()]
-    assert line.startswith(f"{first.name} was made by format 10, tokenizers 0.")
-    assert line.endswith("making it anew with format 10, tokenizers 9.9, sentencex 9.9")
+    assert line.startswith(f"{first.name} was made by format 11, tokenizers 0.")
+    assert line.endswith("making it anew with format 11, tokenizers 9.9, sentencex 9.9")
 
 
 def test_an_older_cache_that_is_spoilt_is_passed_over(

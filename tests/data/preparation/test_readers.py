@@ -61,7 +61,12 @@ KINDS = [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int3
 @pytest.mark.parametrize("field", ["text", "meta.text", "meta.own.text", "dotted.text"])
 def test_every_type_of_string_and_field_of_a_table(tmp_path: Path, kind: pa.DataType, field: str) -> None:
     """Oracle: the texts; the null, and the text of a structure that is null, are documents without text."""
-    column: Any = pa.array([*TEXTS, None, "x"], kind)
+    if pa.types.is_dictionary(kind):
+        numbers = pa.array([0, 1, None, 2], kind.index_type)
+        column: Any = pa.DictionaryArray.from_arrays(numbers, pa.array([*TEXTS, "x"], kind.value_type))
+    else:
+        column = pa.array([*TEXTS, None, "x"], kind)
+    assert column.type == kind
     names = [field] if field.startswith("dotted") else field.split(".")
     for name in names[:0:-1]:
         mask = pa.array([False, False, False, True])
@@ -90,7 +95,7 @@ def test_what_is_not_read_is_told(tmp_path: Path) -> None:
         f"not read in {tmp_path}/d: splits, 2 (dev, test): name one as owner/name:config:split, or by its folder",
         f"not read in {tmp_path}/a.jsonl: fields, 4 (id, meta.a, meta.b, …): data.text_field names the one that is "
         "read",
-        "left out: 1 documents without text",
+        "left out: 1 document without text",
     ]
     documents = documents_of(str(tmp_path / "a.jsonl"), documents="line")
     assert len([*documents]) == 1

@@ -63,14 +63,14 @@ def test_what_is_told(tmp_path: Path) -> None:
     many = write(tmp_path / "many", DOCUMENTS)
     assert scan(tmp_path, many).notices == []
     assert scan(tmp_path, many, str(tmp_path / "few.txt")).notices == [
-        f"held out of {tmp_path}/few.txt: the end of 1 documents, since it has fewer than 20; data.documents says what "
+        f"held out of {tmp_path}/few.txt: the end of 1 document, since it has fewer than 20; data.documents says what "
         "a document of plain text is"
     ]
     copies = lines(tmp_path / "own.jsonl", [DOCUMENTS[3].upper(), "Another one.", DOCUMENTS[0] + " More."])
     found = scan(tmp_path, many, held_out=(copies,))
     assert (found.documents, found.training, found.below, found.cuts) == (27, 24, 0, {})
     assert found.notices == [
-        "held-out text that is trained on: 1 documents of data.corpus are in data.validation_corpus too"
+        "held-out text that is trained on: 1 document of data.corpus in data.validation_corpus too"
     ]
 
 

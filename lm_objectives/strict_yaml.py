@@ -1,10 +1,11 @@
 """YAML as a tree of settings: text keys that stand once, and neither loops nor depths that no setting has."""
 
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from lm_objectives.errors import InputError
+from lm_objectives.errors import InputError, expect, one_line
 
 _DEPTH = 50
 _SIZE = 100_000  # values, those behind an alias counted each time
@@ -43,6 +44,8 @@ class _Loader(yaml.SafeLoader):
             self.expect(len(node.value) <= _DIGITS, node, f"numbers of at most {_DIGITS} digits", found, "shorten it")
         lines: dict[str, int] = {}
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if key.tag == "tag:yaml.org,2002:bool":
+                key.tag = "tag:yaml.org,2002:str"  # the word, such as `on`
             text = isinstance(key, yaml.ScalarNode) and key.tag.endswith((":str", ":merge"))
             found = key.value if isinstance(key, yaml.ScalarNode) else f"a {key.id}"
             self.expect(text, key, "text for each key", found, "write it in quotes, or correct it")
@@ -65,6 +68,27 @@ _Loader.yaml_implicit_resolvers = {  # a date stays text, as the parser reads it
     first: [(tag, form) for tag, form in resolvers if not tag.endswith(":timestamp")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+def read_mapping(file: Path, kind: str, example: str) -> dict[str, Any]:
+    """The settings of a YAML file.
+
+    Args:
+        file: its path, where it is.
+        kind: what the file is of, for messages.
+        example: keys to write, for a file without any.
+
+    Raises:
+        InputError: as `load_yaml` does, for a file that is broken, or holds no settings.
+    """
+    try:
+        content = load_yaml(file.read_bytes(), str(file))
+    except yaml.YAMLError as error:
+        raise InputError(f"expected YAML in {file}, found a mistake: {one_line(error)}: correct it") from error
+    found = "nothing" if content is None else type(content).__name__
+    expect(isinstance(content, dict), f"the settings of a {kind} in {file}", found, f"write {example}, …")
+    settings: dict[str, Any] = content
+    return settings
 
 
 def load_yaml(text: str | bytes, place: str) -> Any:

@@ -3,15 +3,14 @@
 import pytest
 import yaml
 
-from lm_objectives.cli.strict_yaml import load_yaml
 from lm_objectives.errors import InputError
+from lm_objectives.strict_yaml import load_yaml
 
 WRONG = {
     "a: 1\nb: {c: 2}\na: 3": "each key once in x.yaml, found a on line 1 and again on line 3: keep",
     "m: {lr: 1,\n 'lr': 2}": "each key once in x.yaml, found lr on line 1 and again on line 2",
     "- {a: 1, a: 1}": "each key once",
     "3: x": "text for each key in x.yaml, found 3 on line 1: write it in quotes",
-    "a:\n  on: x": "text for each key in x.yaml, found on on line 2",
     "null: x": "text for each key",
     "? [a]\n: x": "text for each key in x.yaml, found a sequence on line 1",
     "a: &a [*a]": r"values that end in x.yaml, found an alias within itself on line 1: write them",
@@ -39,6 +38,10 @@ FINE = [
     "[" * 50 + "]" * 50,
     "[1.0e-3, .inf, true, null, text]",
 ]
+
+
+def test_a_key_is_text_though_yaml_1_1_reads_it_as_true() -> None:
+    assert load_yaml("a: {on: x, 'off': yes}", "x.yaml") == {"a": {"on": "x", "off": True}}
 
 
 @pytest.mark.parametrize("text", WRONG, ids=lambda text: repr(text[:20]))

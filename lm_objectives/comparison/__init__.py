@@ -1,0 +1,1 @@
+"""Which mix is better at equal compute, and how sure are we?"""

@@ -1,0 +1,1 @@
+"""What the runs of a study show: numbers over seeds, their statistics, and the claims that they decide."""

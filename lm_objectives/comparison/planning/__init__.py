@@ -1,0 +1,1 @@
+"""What a study will do: its arms, what they cost, and the steps that its budget pays."""

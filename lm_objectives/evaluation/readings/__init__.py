@@ -1,0 +1,1 @@
+"""Ways of reading a text with a trained head, one file for each objective."""

@@ -1,0 +1,1 @@
+"""What a model is evaluated on, one file for each kind of task."""
