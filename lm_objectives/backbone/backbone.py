@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ from lm_objectives.backbone.config import (
 from lm_objectives.backbone.encode import encode
 from lm_objectives.backbone.heads import head_transform, new_activation
 from lm_objectives.backbone.layers import find_layers, split_layer
+from lm_objectives.backbone.position_wise import position_wise_end, run_at
 from lm_objectives.backbone.positions import check_padding, set_first_position
 from lm_objectives.backbone.pretrained import PretrainedWeights, check_frames, read_config, read_folder
 from lm_objectives.corruptions.base import Corruption
@@ -65,6 +67,7 @@ class Backbone(Plugin, nn.Module):
         self.pretrained_weights: PretrainedWeights | None = None
         self.heads_found: dict[str, bool] = {}  # whether the folder had the weights of each objective's head
         self._own_tied = True
+        self._last_end: list[nn.Module] | None = None  # modules of the last layer behind its attention
         self._architecture: dict[str, Any] | None = None
 
     def setup(self, vocabulary: Vocabulary, seq_len: int, corruptions: Mapping[str, Corruption] | None = None) -> None:
@@ -120,6 +123,7 @@ class Backbone(Plugin, nn.Module):
             uses_decoder: whether each of the objectives uses the decoder of an encoder-decoder, which is frozen where
                 none does.
         """
+        self._last_end = None
         self.model, self.config, self.is_encoder_decoder = model, model.config, bool(model.config.is_encoder_decoder)
         assert self.config._attn_implementation == "sdpa" or self.is_encoder_decoder  # own masks leak under any other
         if getattr(model, "pooler", None) is not None:
@@ -284,6 +288,21 @@ class Backbone(Plugin, nn.Module):
     ) -> list[Float[Tensor, "rows time dim"]]:
         """Hidden states of each view, all views in one pass (see `encode.encode`)."""
         return encode(self.model, views, parameters, embedded)
+
+    @torch.no_grad()
+    def encode_labelled(self, view: View) -> Float[Tensor, "labels dim"]:
+        """Hidden states at a view's label positions, without gradients.
+
+        Where these are few, the end of the last layer runs at them alone (see `position_wise.position_wise_end`).
+        """
+        modules: list[nn.Module] = []
+        if 2 * len(view.label_positions) < view.input_ids.numel() and not self.training and not self.is_encoder_decoder:
+            if self._last_end is None:
+                self._last_end = position_wise_end(self.model, self.layers[-1])
+            modules = self._last_end
+        with run_at(modules, view.label_positions):
+            [hidden] = self.encode([view])
+        return hidden.flatten(0, 1).index_select(0, view.label_positions)
 
     def encode_split_layer(
         self, views: Sequence[View], number: int, parameters: Sequence[Mapping[str, Tensor]]

@@ -12,7 +12,7 @@ from torch import Tensor
 from lm_objectives.corruptions.sampling import concatenated_ranges
 from lm_objectives.corruptions.word_units import units_of
 from lm_objectives.evaluation.texts import Texts
-from lm_objectives.objectives.losses import TokenHead, gather_positions, token_log_probs
+from lm_objectives.objectives.losses import TokenHead, token_log_probs
 from lm_objectives.views import Attention, Rows, View, Vocabulary
 
 if TYPE_CHECKING:
@@ -195,9 +195,7 @@ class LanguageModelReading(TokenReading):
     """A reading by the head of a `LanguageModelObjective`."""
 
     def head(self, module: "Pretraining", view: View) -> TokenHead:
-        [hidden] = module.backbone.encode([view])
-        states = gather_positions(hidden, view.label_positions)
-        return self.objective.head(states, module.backbone.embedding)
+        return self.objective.head(module.backbone.encode_labelled(view), module.backbone.embedding)
 
 
 def whole_texts(texts: Texts) -> Spans:
