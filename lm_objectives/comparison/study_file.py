@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from lm_objectives.comparison.evidence.metrics import complete
 from lm_objectives.comparison.study import TUNING_SEED, Arm, ArmAt, Budget, Claim, EvaluationPlan, Study, Tuning
 from lm_objectives.errors import InputError, expect
 from lm_objectives.strict_yaml import read_mapping
@@ -170,11 +171,9 @@ def _tasks(study: Study) -> list[str]:
 
 
 def _check_number(number: str, tasks: Sequence[str], where: str) -> None:
-    parts = number.split("/")
-    mend = "write held_out/causal/nats, say"
-    expect(len(parts) in (2, 3) and all(parts), f"numbers as task/reading/metric {where}", number, mend)
-    near = f"there are {', '.join(tasks)}"
-    expect(parts[0] in tasks, f"a task of evaluate.tasks for {number} {where}", parts[0], near)
+    complete(number, f" {where}")
+    task, near = number.partition("/")[0], f"there are {', '.join(tasks)}"
+    expect(task in tasks, f"a task of evaluate.tasks for {number} {where}", task, near)
 
 
 def _check_tuning(tune: Tuning, arms: Iterable[str], tasks: Sequence[str], place: str) -> None:

@@ -109,3 +109,13 @@ class SegmentPairObjective(ClassificationObjective):
 
     def logits(self, pooled: Float[Tensor, "labels dim"]) -> Float[Tensor, "labels classes"]:
         return self.classifier(self.dropout(torch.tanh(self.dense(pooled))))
+
+
+def segment_difference(hidden: Float[Tensor, "rows time dim"], view: View) -> Float[Tensor, "rows dim"]:
+    """The mean state of each row's first segment less that of its second, padding left out."""
+    assert view.token_type_ids is not None
+    time = torch.arange(hidden.shape[1], device=hidden.device)
+    second = view.token_type_ids.to(hidden.dtype)
+    first = (time < view.lengths[:, None]).to(hidden.dtype) - second
+    shares = first / first.sum(1, keepdim=True) - second / second.sum(1, keepdim=True)
+    return torch.einsum("rt,rtd->rd", shares, hidden)

@@ -1,9 +1,13 @@
 """Next-sentence prediction."""
 
-from typing import Any
+from typing import Any, Literal
+
+from jaxtyping import Float
+from torch import Tensor
 
 from lm_objectives.corruptions.next_sentence import NextSentencePairs
-from lm_objectives.objectives.classification import SegmentPairObjective
+from lm_objectives.objectives.classification import SegmentPairObjective, segment_difference
+from lm_objectives.views import View
 
 
 class NextSentence(SegmentPairObjective):
@@ -11,10 +15,20 @@ class NextSentence(SegmentPairObjective):
 
     BERT (Devlin et al. 2019, section 3.1, task 2). The head is BERT's: the first token's state through a dense layer
     and tanh, then two classes, 0 for the next segment and 1 for another one.
+
+    Args:
+        pooling: what the head reads: `first`, the first token's state, as published; or `distance`, the absolute
+            difference |u − v| of the two segments' mean states (Reimers and Gurevych 2019, section 3), which learns
+            sooner in small models.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, pooling: Literal["first", "distance"] = "first", **kwargs: Any) -> None:
         super().__init__(corruption=NextSentencePairs(), **kwargs)
+        self.pooling = pooling
+
+    def pool(self, hidden: Float[Tensor, "rows time dim"], view: View) -> Float[Tensor, "labels dim"]:
+        return super().pool(hidden, view) if self.pooling == "first" else segment_difference(hidden, view).abs()
 
     def hf_names(self, family: str) -> dict[str, str]:
-        return {"dense": "bert.pooler.dense", "classifier": "cls.seq_relationship"} if family == "bert" else {}
+        exists = family == "bert" and self.pooling == "first"
+        return {"dense": "bert.pooler.dense", "classifier": "cls.seq_relationship"} if exists else {}

@@ -2,12 +2,11 @@
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from lm_objectives.corruptions.sentence_order import SentenceOrderPairs, Within
-from lm_objectives.objectives.classification import SegmentPairObjective
+from lm_objectives.objectives.classification import SegmentPairObjective, segment_difference
 from lm_objectives.views import View, Vocabulary
 
 if TYPE_CHECKING:
@@ -39,14 +38,7 @@ class SentenceOrder(SegmentPairObjective):
         self.dropout = nn.Dropout(getattr(backbone.config, "classifier_dropout_prob", 0.0))
 
     def pool(self, hidden: Float[Tensor, "rows time dim"], view: View) -> Float[Tensor, "labels dim"]:
-        if self.pooling == "first":
-            return super().pool(hidden, view)
-        assert view.token_type_ids is not None
-        time = torch.arange(hidden.shape[1], device=hidden.device)
-        second = view.token_type_ids.to(hidden.dtype)
-        first = (time < view.lengths[:, None]).to(hidden.dtype) - second
-        shares = first / first.sum(1, keepdim=True) - second / second.sum(1, keepdim=True)
-        return torch.einsum("rt,rtd->rd", shares, hidden)
+        return super().pool(hidden, view) if self.pooling == "first" else segment_difference(hidden, view)
 
     def hf_names(self, family: str) -> dict[str, str]:
         exists = family == "albert" and self.pooling == "first"

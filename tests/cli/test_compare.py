@@ -94,6 +94,20 @@ REFUSED: dict[str, tuple[Change, str]] = {
         lambda s: s["claims"][0].update(on="held_out/spans"),
         "expected a reading that an arm has in held_out/spans, found spans: arms have causal, order",
     ),
+    "a probe that there is none of": (
+        lambda s: (
+            s["evaluate"].update(tasks=["held_out", "probes"]),
+            s["claims"][0].update(on="probes/oder/causal_layer_1"),
+        ),
+        "expected a probe in probes/oder/causal_layer_1, found oder: there are bigram_shift, word_content, length, ",
+    ),
+    "a layer that a probe does not read": (
+        lambda s: (
+            s["evaluate"].update(tasks=["held_out", "probes"]),
+            s["claims"][0].update(on="probes/order/causal_layer_9"),
+        ),
+        "expected a layer of arm .* in probes/order/causal_layer_9, found causal_layer_9: there are causal_layer_1, ",
+    ),
     "a number without a better side": (
         lambda s: s["claims"][0].update(on="held_out/causal/entropy"),
         "expected a claim on a number of which one direction is better, found held_out/causal/entropy",

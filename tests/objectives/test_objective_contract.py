@@ -17,6 +17,7 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "previous": lambda: MaskedLM(0.3, predict_from="previous"),
     "ngram": lambda: MaskedLM(lengths=NGram()),
     "next": NextSentence,
+    "distance": lambda: NextSentence(pooling="distance"),
     "order": SentenceOrder,
     "difference": lambda: SentenceOrder(pooling="difference"),
     "prefix": PrefixLM,

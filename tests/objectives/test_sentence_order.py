@@ -1,21 +1,21 @@
-"""Sentence order against the formula, by both poolings."""
+"""Sentence order and next sentence against the formula, by what their heads read."""
 
 import math
-from typing import Literal
 
 import pytest
 import torch
 from utils import tiny
 
-from lm_objectives.objectives import SentenceOrder
+from lm_objectives.objectives import NextSentence, SentenceOrder
 
 
 @pytest.mark.parametrize("family", ["llama", "bert", "gpt2"])
-@pytest.mark.parametrize("pooling", ["first", "difference"])
-def test_is_the_formula(family: str, pooling: Literal["first", "difference"]) -> None:
+@pytest.mark.parametrize(
+    "objective", [SentenceOrder(), SentenceOrder(pooling="difference"), NextSentence(pooling="distance")]
+)
+def test_is_the_formula(family: str, objective: SentenceOrder | NextSentence) -> None:
     """Oracle: a loop over rows, in double precision, with all gradients."""
     on = tiny.backbone(family).double()
-    objective = SentenceOrder(pooling=pooling)
     tiny.built(objective, on).double()
     view = tiny.view(objective)
     assert view.token_type_ids is not None
@@ -23,7 +23,8 @@ def test_is_the_formula(family: str, pooling: Literal["first", "difference"]) ->
     oracle = torch.zeros((), dtype=torch.double)
     for row, length in enumerate(view.lengths):
         states, second = hidden[row, :length], view.token_type_ids[row, :length] == 1
-        pooled = states[0] if pooling == "first" else states[~second].mean(0) - states[second].mean(0)
+        difference = states[~second].mean(0) - states[second].mean(0)
+        pooled = {"first": states[0], "difference": difference, "distance": difference.abs()}[objective.pooling]
         logits = objective.classifier(torch.tanh(objective.dense(pooled)))
         oracle = oracle - logits.log_softmax(0)[view.targets[row]]
     ours = tiny.loss_sums(objective, on, view)["loss"]

@@ -4,6 +4,7 @@ from typing import Literal
 
 from lm_objectives.errors import InputError, expect
 from lm_objectives.evaluation.tasks.held_out import HeldOut
+from lm_objectives.evaluation.tasks.probes import Probes
 
 Direction = Literal["greater", "smaller"]
 
@@ -17,18 +18,25 @@ _DECIMALS = 3  # of what is no share
 _SMALL = 0.0095  # from here on down, two digits instead of three decimals
 
 
-def complete(number: str) -> str:
+def complete(number: str, where: str = "") -> str:
     """A number's whole name, with the metric that is meant where none is given.
 
-    >>> complete("held_out/causal"), complete("blimp/causal"), complete("held_out/causal/bits_per_byte")
-    ('held_out/causal/nats', 'blimp/causal/accuracy', 'held_out/causal/bits_per_byte')
+    >>> complete("held_out/causal"), complete("blimp/causal"), complete("probes/order/causal_layer_4")
+    ('held_out/causal/nats', 'blimp/causal/accuracy', 'probes/order/causal_layer_4/accuracy')
+
+    Args:
+        number: task/reading or task/reading/metric.
+        where: the number stands, for the message.
 
     Raises:
-        InputError: where it is not task/reading or task/reading/metric.
+        InputError: where it is not task/reading or task/reading/metric; each probe is a task, as probes/order.
     """
     parts = number.split("/")
-    expect(len(parts) in (2, 3) and all(parts), "a number as task/reading/metric", number, "write blimp/causal, say")
-    return number if len(parts) == 3 else f"{number}/{default_metric(parts[0])}"
+    least = 3 if parts[0] == Probes.name else 2
+    expected = f"a number as {'probes/order/layer/metric' if least == 3 else 'task/reading/metric'}"
+    mend = f"write {'probes/order/bidirectional_layer_4' if least == 3 else 'blimp/causal'}, say"
+    expect(least <= len(parts) <= least + 1 and all(parts), f"{expected}{where}", number, mend)
+    return number if len(parts) > least else f"{number}/{default_metric(parts[0])}"
 
 
 def default_metric(task: str) -> str:
@@ -37,8 +45,12 @@ def default_metric(task: str) -> str:
 
 
 def split(number: str) -> tuple[str, str, str]:
-    """Task, reading and metric of a whole name."""
-    task, reading, metric = number.split("/")
+    """Task, reading and metric of a whole name.
+
+    >>> split("probes/order/causal_layer_4/accuracy")
+    ('probes/order', 'causal_layer_4', 'accuracy')
+    """
+    task, reading, metric = number.rsplit("/", 2)
     return task, reading, metric
 
 

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any
 
-from lm_objectives.comparison.evidence.metrics import claimed_direction, complete
+from lm_objectives.comparison.evidence.metrics import claimed_direction, complete, split
 from lm_objectives.comparison.planning.planner import PlannedArm, Planner, run_settings, settings_hash, split_seed_of
 from lm_objectives.comparison.planning.remarks import pair, remarks
 from lm_objectives.comparison.planning.timing import time_steps
@@ -16,6 +16,10 @@ from lm_objectives.comparison.study import Settings, Study
 from lm_objectives.errors import expect
 from lm_objectives.evaluation.halves import Documents
 from lm_objectives.evaluation.tasks.held_out import HeldOut
+from lm_objectives.evaluation.tasks.labelled import FINE_TUNED
+from lm_objectives.evaluation.tasks.linear_probe import layer_readings
+from lm_objectives.evaluation.tasks.probes import Probes
+from lm_objectives.evaluation.tasks.swaps import Swaps
 
 SCHEMA = 1
 """Version of the layout of `plan.json`."""
@@ -215,9 +219,15 @@ def check_claims(study: Study, arms: Mapping[str, PlannedArm]) -> None:
         numbers += [(study.tune.by, name) for name in arms]
     for number, name in numbers:
         claimed_direction(complete(number))
-        task, reading, metric = complete(number).split("/")
-        if task == "probes":  # whose numbers are of layers
+        task, reading, metric = split(complete(number))
+        layers = layer_readings(arms[name].experiment.module.backbone.config)
+        if task.startswith(f"{Probes.name}/"):
+            probe = task.removeprefix(f"{Probes.name}/")
+            expect(probe in Probes.names, f"a probe in {number}", probe, f"there are {', '.join(Probes.names)}")
+            expect(reading in layers, f"a layer of arm {name} in {number}", reading, f"there are {', '.join(layers)}")
             continue
+        if task not in (HeldOut.name, Swaps.name) and (reading in layers or reading.startswith(FINE_TUNED)):
+            continue  # where the file's texts are labelled, which is seen when it is read
         expect(reading in anyone, f"a reading that an arm has in {number}", reading, known)
         read = wanted is None or reading in wanted
         expect(read, f"a reading of evaluate.readings in {number}", reading, "add it there")

@@ -112,19 +112,23 @@ def prefix_for(model: EvaluatedModel, attention: Attention) -> tuple[int, ...]:
     return next(frames, (model.vocabulary.bos,))
 
 
-def attentions_of(session: Session) -> list[Attention]:
+def attentions_of(config: Any, notes: list[str] | None = None) -> list[Attention]:
     """The attentions that a family's states can be read with: both of a decoder's, and an encoder's one.
 
     A decoder whose layers cannot be made to see both ways is read causally alone, which a note says.
+
+    Args:
+        config: of the backbone.
+        notes: where the note goes.
     """
-    config = session.model.module.backbone.config
     if config.is_encoder_decoder or not is_decoder(config.model_type):
         return ["bidirectional"]
     try:
         check_attention(config, ["causal", "bidirectional"])
     except InputError as error:
         note = f"states read causally alone: {error}"
-        session.notes.extend([] if note in session.notes else [note])
+        if notes is not None and note not in notes:
+            notes.append(note)
         return ["causal"]
     return ["causal", "bidirectional"]
 
@@ -155,11 +159,16 @@ def mean_states(
                 with autocast(device, session.precision):
                     [hidden] = backbone.encode([view])
                 means = [*layers[:-1], _mean(hidden, weights)]
-            for number in {(len(means) + 1) // 2, len(means)}:
+            for number in read_layers(len(means)):
                 states = found.setdefault(number, np.empty((len(texts.ids), hidden.shape[2])))
                 states[which] = means[number - 1].double().cpu().numpy()
             advance(int(texts.lengths[which].sum()))
-    return dict(sorted(found.items()))
+    return found
+
+
+def read_layers(depth: int) -> list[int]:
+    """Numbers of the layers whose states are read, from 1: the middle one and the last."""
+    return sorted({(depth + 1) // 2, depth})
 
 
 @contextmanager

@@ -23,6 +23,9 @@ from lm_objectives.evaluation.tasks.linear_probe import (
     problem_of,
 )
 
+FINE_TUNED = "fine_tuned_"
+"""Begins the readings of fine-tuned models, which end with what their head reads."""
+
 
 @dataclass(frozen=True)
 class LabelledText:
@@ -113,7 +116,7 @@ class LabelledTask(Task):
         digest = hashlib.sha256(json.dumps([(t.text, t.text_b, t.label, t.split) for t in texts]).encode()).hexdigest()
         arrays, path = session.store.get(f"fine-tuned\n{reading.pooling}\n{session.seed}\n{digest}", make)
         correct, cut = arrays["correct"].astype(np.float64), int(framed.truncated[part["test"]].sum())
-        way = f"fine_tuned_{reading.pooling.replace(' ', '_')}"
+        way = f"{FINE_TUNED}{reading.pooling.replace(' ', '_')}"
         test = np.isin(np.arange(len(texts)), part["test"])
         mean = accuracy_result(self.name, way, "accuracy", correct.mean(0), labels, test, cut, path)
         deviation = float(correct.mean(1).std(ddof=1))

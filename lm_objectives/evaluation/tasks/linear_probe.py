@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,13 @@ from lm_objectives.evaluation.results import Result
 from lm_objectives.evaluation.store import Arrays
 from lm_objectives.evaluation.tasks.base import Session
 from lm_objectives.evaluation.tasks.errors_of_means import row_error
-from lm_objectives.evaluation.tasks.frozen_states import attentions_of, frame_texts, mean_states, prefix_for
+from lm_objectives.evaluation.tasks.frozen_states import (
+    attentions_of,
+    frame_texts,
+    mean_states,
+    prefix_for,
+    read_layers,
+)
 from lm_objectives.views import Attention
 
 FOLDS = 5
@@ -64,7 +71,8 @@ class LinearProbes:
 
     def run(self, task: str, items: Sequence[ProbeItem]) -> list[Result]:
         """The results of one set of items, of which `problem_of` says nothing."""
-        return [result for attention in attentions_of(self.session) for result in self._read(task, items, attention)]
+        attentions = attentions_of(self.session.model.module.backbone.config, self.session.notes)
+        return [result for attention in attentions for result in self._read(task, items, attention)]
 
     def _read(self, task: str, items: Sequence[ProbeItem], attention: Attention) -> list[Result]:
         session, model = self.session, self.session.model
@@ -85,12 +93,22 @@ class LinearProbes:
         words = ["probe", attention, str(session.seed), version("scikit-learn"), digest]
         arrays, path = session.store.get("\n".join(words), make)
         results = []
-        for number, layer in enumerate(arrays["layers"]):
+        for number, layer in enumerate(arrays["layers"].tolist()):
             for metric, correct in {"accuracy": arrays["correct"], "control_accuracy": arrays["control"]}.items():
-                reading, cut = f"{attention}_layer_{layer}", int(arrays["truncated"].sum())
+                reading, cut = _reading(attention, layer), int(arrays["truncated"].sum())
                 made = accuracy_result(task, reading, metric, correct[number], labels, test, cut, path)
                 results.append(replace(made, item_se=clustered_error(correct[number], clusters)))
         return results
+
+
+def layer_readings(config: Any) -> list[str]:
+    """The readings of a backbone of this configuration: each of its attentions in the middle layer and the last."""
+    layers = read_layers(config.num_hidden_layers)
+    return [_reading(attention, layer) for attention in attentions_of(config) for layer in layers]
+
+
+def _reading(attention: Attention, layer: int) -> str:
+    return f"{attention}_layer_{layer}"
 
 
 def accuracy_result(

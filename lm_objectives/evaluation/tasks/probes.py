@@ -30,6 +30,7 @@ class Probes(Task):
     """
 
     name = "probes"
+    names = (*(probe.__name__ for probe in (bigram_shift, word_content, length, order)), decade.__name__)
     needs_scikit_learn = True
 
     def run(self, session: Session) -> list[Result]:

@@ -40,12 +40,20 @@ def test_a_name_is_completed() -> None:
     assert complete("held_out/masked") == "held_out/masked/nats"
     assert complete("swaps/masked") == "swaps/masked/accuracy"
     assert complete("blimp/causal/accuracy_by_mean") == "blimp/causal/accuracy_by_mean"
+    assert complete("probes/order/causal_layer_4") == "probes/order/causal_layer_4/accuracy"
 
 
 @pytest.mark.parametrize("name", ["held_out", "held_out/", "a/b/c/d", ""])
 def test_what_is_no_number(name: str) -> None:
     """Oracle: the message."""
     with pytest.raises(InputError, match="expected a number as task/reading/metric, found"):
+        complete(name)
+
+
+@pytest.mark.parametrize("name", ["probes", "probes/order", "probes/order/causal_layer_4/accuracy/more"])
+def test_a_probe_is_a_task(name: str) -> None:
+    """Oracle: the message."""
+    with pytest.raises(InputError, match="expected a number as probes/order/layer/metric, found"):
         complete(name)
 
 
@@ -64,6 +72,7 @@ def test_differences() -> None:
     assert (format_amount(accuracy, 0.014), format_amount(nats, 0.31)) == ("1.4 points", "0.310 nats")
     assert unit("held_out/causal/bits_per_byte") == "bits per byte"
     assert describe("held_out/causal/bits_per_byte") == "bits per byte of held_out, read as causal"
+    assert describe("probes/order/causal_layer_4/accuracy") == "probes/order, read as causal_layer_4"
 
 
 @pytest.mark.parametrize("level", [0.05, 0.025])

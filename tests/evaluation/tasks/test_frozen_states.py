@@ -53,8 +53,8 @@ def test_states_are_those_of_output_hidden_states(
 
 def test_a_decoder_reads_both_ways_and_an_encoder_one(llama: EvaluatedModel, bert: EvaluatedModel) -> None:
     """Oracle: the first token's state sees what follows in one reading alone."""
-    assert attentions_of(session_of(bert)) == ["bidirectional"]
-    assert attentions_of(session_of(llama)) == ["causal", "bidirectional"]
+    assert attentions_of(bert.module.backbone.config) == ["bidirectional"]
+    assert attentions_of(llama.module.backbone.config) == ["causal", "bidirectional"]
     ends = [("The dog", None), ("The sea", None)]
     for attention, same in (("causal", True), ("bidirectional", False)):
         texts = frame_texts(llama, ends, prefix_for(llama, attention))

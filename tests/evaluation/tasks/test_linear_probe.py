@@ -10,7 +10,13 @@ from utils.evaluated_models import evaluated, session_of
 
 from lm_objectives.evaluation.model import EvaluatedModel, untrained_backbone
 from lm_objectives.evaluation.tasks.frozen_states import frame_texts, mean_states, prefix_for
-from lm_objectives.evaluation.tasks.linear_probe import LinearProbes, ProbeItem, correct_of_probe, problem_of
+from lm_objectives.evaluation.tasks.linear_probe import (
+    LinearProbes,
+    ProbeItem,
+    correct_of_probe,
+    layer_readings,
+    problem_of,
+)
 from lm_objectives.objectives import MaskedLM
 
 
@@ -52,6 +58,7 @@ def test_results_are_those_of_the_states(llama: EvaluatedModel) -> None:
     results = LinearProbes(session_of(llama)).run("words", made)
     expected = [(f"{a}_layer_{n}", m) for a in ("causal", "bidirectional") for n in (1, 2) for m in METRICS]
     assert [(result.reading, result.metric) for result in results] == expected
+    assert layer_readings(llama.module.backbone.config) == [reading for reading, _ in expected[::2]]
     labels, test = np.array([item.label for item in made]), np.array([item.test for item in made])
     texts = frame_texts(llama, [(item.text, None) for item in made], prefix_for(llama, "causal"))
     for metric, backbone in zip(METRICS, (llama.module.backbone, untrained_backbone(llama, 0)), strict=True):
