@@ -209,6 +209,14 @@ def check_claims(study: Study, arms: Mapping[str, PlannedArm]) -> None:
     known = f"arms have {', '.join(sorted(anyone))}"
     for reading in wanted or ():
         expect(reading in anyone, "readings that an arm has in evaluate.readings", reading, known)
+    for name, arm in arms.items():
+        have = ", ".join(arm.readings) or "none"
+        expect(
+            not wanted or {*wanted} & arm.readings.keys(),
+            f"one of evaluate.readings that arm {name} has",
+            have,
+            "add one",
+        )
     numbers = [
         (number, text.partition("@")[0])
         for claim in study.claims

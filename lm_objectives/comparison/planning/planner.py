@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,21 @@ class Planner:
             if arm.ratio is not None and (unread := _untrained_heads(experiment, arm.ratio)):
                 settings = without_objectives(settings, unread)
                 experiment, cost = self._open(settings)
-        return PlannedArm(name, settings, experiment, cost, lost)
+        planned = PlannedArm(name, settings, experiment, cost, lost)
+        return replace(planned, settings={**settings, "evaluation": self._evaluation(planned.readings)})
+
+    def _evaluation(self, have: Collection[str]) -> Settings:
+        """How the runs of an arm are evaluated, by those of the study's readings that it has."""
+        evaluate = self.study.evaluate
+        wanted = evaluate.readings
+        return {
+            "tasks": evaluate.tasks,
+            "readings": None if wanted is None else [reading for reading in wanted if reading in have],
+            "items": evaluate.items,
+            "batch_tokens": evaluate.batch_tokens,
+            "precision": evaluate.precision,
+            "seed": 0,
+        }
 
     def corpus(self, settings: Settings) -> str:
         """Hash of the documents that a training with these settings reads."""
@@ -193,7 +207,6 @@ def run_settings(
         documents: which of those held out it is evaluated on.
         tasks: that it is evaluated on.
     """
-    evaluate = study.evaluate
     kind = arm if documents != "tune" else f"{arm}, tuning"
     tracking = {**settings["tracking"], "group": study.name, "job_type": kind}
     return settings_of_run(
@@ -202,15 +215,7 @@ def run_settings(
         seed=seed,
         split_seed=split_seed,
         folder=str(folder),
-        evaluation={
-            "tasks": [*tasks],
-            "readings": evaluate.readings,
-            "items": evaluate.items,
-            "batch_tokens": evaluate.batch_tokens,
-            "precision": evaluate.precision,
-            "seed": 0,
-            "documents": documents,
-        },
+        evaluation={**settings["evaluation"], "tasks": [*tasks], "documents": documents},
         tracking={**tracking, "name": "-".join(folder.relative_to(study.output_folder).parts[1:])},
     )
 

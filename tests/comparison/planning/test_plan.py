@@ -133,3 +133,12 @@ def test_other_corpora_are_no_comparison(place: Path, tmp_path: Path) -> None:
     arms = ARMS | {"other": {"set": {"data.corpus": str(tmp_path / "other.jsonl")}}}
     with pytest.raises(InputError, match="expected one corpus for all arms, found 2"):
         plan_of(place, arms=arms)
+
+
+def test_each_arm_is_evaluated_by_the_readings_that_it_has(place: Path) -> None:
+    """Oracle: the objectives of the arms; one that has none of them is refused."""
+    plan = plan_of(place, evaluate={"tasks": ["held_out"], "readings": ["causal", "order"]})
+    found = {run.arm: run.settings["evaluation"]["readings"] for run in plan.runs()}
+    assert found == {"causal": ["causal"], "mixed": ["causal", "order"]}
+    with pytest.raises(InputError, match=r"^expected one of evaluate\.readings that arm causal has, found causal: add"):
+        plan_of(place, evaluate={"tasks": ["held_out"], "readings": ["order"]})
