@@ -212,7 +212,7 @@ def check_claims(study: Study, arms: Mapping[str, PlannedArm]) -> None:
     for name, arm in arms.items():
         have = ", ".join(arm.readings) or "none"
         expect(
-            not wanted or {*wanted} & arm.readings.keys(),
+            wanted is None or not arm.readings.keys().isdisjoint(wanted),
             f"one of evaluate.readings that arm {name} has",
             have,
             "add one",
