@@ -111,7 +111,7 @@ def test_study_has_arms_that_fit_reads(file: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", [path for path in STUDIES if path.stem != "balancers"], ids=lambda path: path.stem)
+@pytest.mark.parametrize("file", STUDIES, ids=lambda path: path.stem)
 def test_study_is_planned_as_its_page_shows(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -102,6 +102,7 @@ def of_one_arm(study: dict[str, Any]) -> dict[str, Any]:
     arm = max(study["arms"], key=lambda name: len(json.dumps(study["arms"][name])))
     study = study | {"arms": {arm: study["arms"][arm]}, "budget": study["budget"] | {"steps_of": arm}}
     study.pop("claims")
+    study["evaluate"].pop("readings", None)  # of which some are other arms'
     if "tune" in study:
         study["tune"] = {"arms": {arm: study["tune"]["arms"][arm][:1]}}
     return study

@@ -17,7 +17,6 @@ EPOCH = 6  # steps of a bookkeeping epoch of the tiny corpus
 STOPS = (EPOCH, 9, 18)
 
 RUNS = {
-    "plain": Run("Fixed"),
     "GradNorm": Run("GradNorm"),
     "pending": Run("ByDifficultyGradNorm", steps=26),
     "UPGrad": Run("UPGrad", precision="32-true"),
@@ -35,17 +34,14 @@ RUNS = {
     "sgd": Run("Fixed", optimizer="sgd", precision="32-true"),
     "adafactor": Run("Fixed", optimizer="adafactor", precision="16-mixed"),
     "muon": Run("Fixed", optimizer="muon", precision="bf16-mixed"),
-    "t5": Run("UPGrad", "written and masked", "t5 dropout", precision="32-true"),
     "t5 GradNorm": Run("GradNorm", "written", "t5 dropout", precision="32-true", accumulate=2),
     "bart": Run("GradNorm", "written and masked", "bart dropout"),
-    "bart Equal": Run("Equal", "written", "bart dropout"),
     "scaler": Run("GeometricMean", precision="16-mixed", scale=2.0**22),
 }
 SLOW = {
     "UPGrad",
     "adafactor",
     "sgd",
-    "t5",
     "bart",
     "GradVac",
     "PCGrad",
@@ -54,9 +50,7 @@ SLOW = {
     "ExcessMTL",
     "DynamicWeightAverage",
     "FAMO",
-    "plain",
     "t5 GradNorm",
-    "bart Equal",
 }
 CASES = [pytest.param(run, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, run in RUNS.items()]
 
