@@ -235,3 +235,10 @@ class Rows:
             token_type_ids=None if self.token_type_ids is None else torch.from_numpy(self.token_type_ids),
             sampling_noise=None if sampling_noise is None else torch.from_numpy(sampling_noise),
         )
+
+
+def gather_positions(
+    hidden: Float[Tensor, "rows time dim"], positions: Int[Tensor, " positions"]
+) -> Float[Tensor, "positions dim"]:
+    """The hidden states at flat positions, `row * time + position`, so that a head runs on these alone."""
+    return hidden.flatten(0, 1).index_select(0, positions)

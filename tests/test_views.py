@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from utils import tiny
 
 from lm_objectives import NextToken, Rows, next_token_labels, sample_flat_positions, sample_positions
+from lm_objectives.views import gather_positions
 
 IDS = np.array([[1, 5, 6, 2, 1, 7, 2], [1, 8, 9, 2, 0, 0, 0]])
 ROWS = Rows(np.arange(2, dtype=np.uint64), IDS, np.array([7, 4]))
@@ -58,3 +60,9 @@ def test_sampled_positions_are_the_flat_ones_of_each_row() -> None:
     assert np.array_equal(flat, sample_flat_positions(rows, vocabulary, 0.4))
     alone = Rows(rows.keys[3:4], rows.input_ids[3:4], rows.lengths[3:4])
     assert np.array_equal(sample_positions(alone, vocabulary, 0.4)[0], ragged[3])
+
+
+def test_at_positions_counts_rows_first() -> None:
+    """Oracle: indexing by row and time."""
+    hidden = torch.arange(24.0).view(2, 3, 4)
+    assert torch.equal(gather_positions(hidden, torch.tensor([0, 5, 4])), hidden[[0, 1, 1], [0, 2, 1]])

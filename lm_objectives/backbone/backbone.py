@@ -29,7 +29,7 @@ from lm_objectives.backbone.pretrained import PretrainedWeights, check_frames, r
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.errors import expect
 from lm_objectives.plugin import Plugin
-from lm_objectives.views import View, Vocabulary
+from lm_objectives.views import View, Vocabulary, gather_positions
 
 _FACTORIZED = ("albert", "electra")
 
@@ -298,11 +298,11 @@ class Backbone(Plugin, nn.Module):
         modules: list[nn.Module] = []
         if 2 * len(view.label_positions) < view.input_ids.numel() and not self.training and not self.is_encoder_decoder:
             if self._last_end is None:
-                self._last_end = position_wise_end(self.model, self.layers[-1])
+                self._last_end = position_wise_end(self.model, self.layers[-1], self.seq_len)
             modules = self._last_end
         with run_at(modules, view.label_positions):
             [hidden] = self.encode([view])
-        return hidden.flatten(0, 1).index_select(0, view.label_positions)
+        return gather_positions(hidden, view.label_positions)
 
     def encode_split_layer(
         self, views: Sequence[View], number: int, parameters: Sequence[Mapping[str, Tensor]]

@@ -9,33 +9,34 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lm_objectives.backbone.encode import encode, input_view
+from lm_objectives.views import gather_positions
 
-_ROWS, _TIME = 2, 8  # of the rows that are tried
-_TRIED = (1, 6, 11)  # flat positions in them
+_ROWS, _LONGEST = 2, 8  # rows that are tried, and tokens in each
 
 
 @torch.no_grad()
-def position_wise_end(model: Any, layer: nn.Module) -> list[nn.Module]:
+def position_wise_end(model: Any, layer: nn.Module, seq_len: int) -> list[nn.Module]:
     """The modules of the last layer that run behind all that mix positions.
 
     Found by running a few tokens, so that no family is known here: a module is of these if it gives at some positions
-    alone what it gives at them among all. There are none where a module runs twice, as in ALBERT's repeated layer, or
-    where the hidden states are other ones once these modules run at some positions alone.
+    alone what it gives at them among all. There are none where a module runs twice, or where the hidden states are
+    other ones once these modules run at some positions alone.
 
     Args:
         model: of transformers without a head, in evaluation mode.
         layer: its last.
+        seq_len: tokens that the model can read at least.
     """
-    device = next(model.parameters()).device
-    ids, positions = torch.arange(_ROWS * _TIME, device=device), torch.tensor(_TRIED, device=device)
-    view = input_view(ids.view(_ROWS, _TIME) % model.config.vocab_size, "bidirectional")
+    device, time = next(model.parameters()).device, min(seq_len, _LONGEST)
+    ids = torch.arange(_ROWS * time, device=device).view(_ROWS, time) % model.config.vocab_size
+    view, positions = input_view(ids, "bidirectional"), torch.tensor([0, time // 2, 2 * time - 1], device=device)
     calls: list[tuple[nn.Module, bool]] = []
 
     def record(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
         calls.append((module, not named and _is_position_wise(module, inputs, output, positions)))
 
     def states() -> Float[Tensor, "positions dim"]:
-        return encode(model, [view])[0].flatten(0, 1)[positions]
+        return gather_positions(encode(model, [view])[0], positions)
 
     with torch.autocast(device.type, enabled=False):
         with ExitStack() as hooks:
@@ -44,10 +45,11 @@ def position_wise_end(model: Any, layer: nn.Module) -> list[nn.Module]:
             expected = states()
         mixing = [number for number, (_, alone) in enumerate(calls) if not alone]
         modules = [module for module, _ in calls[mixing[-1] + 1 :]] if mixing else []
+        if len({id(module) for module, _ in calls}) < len(calls):
+            return []
         with run_at(modules, positions):
             found = states()
-    once = len({id(module) for module, _ in calls}) == len(calls)
-    return modules if once and _equal(found, expected) else []
+    return modules if _equal(found, expected) else []
 
 
 @contextmanager
@@ -75,14 +77,13 @@ def run_at(modules: Sequence[nn.Module], positions: Int[Tensor, " positions"]) -
 
 def _is_position_wise(module: nn.Module, inputs: tuple[Any, ...], output: Any, positions: Tensor) -> bool:
     """Whether a module gives at some positions alone what it gives at them among all."""
-    if not all(isinstance(value, Tensor) and value.shape[:2] == (_ROWS, _TIME) for value in (*inputs, output)):
-        return False
-    return _equal(module.forward(*_at(inputs, positions))[0], output.flatten(0, 1)[positions])
+    rows = all(isinstance(value, Tensor) and value.ndim == 3 and len(value) == _ROWS for value in (*inputs, output))
+    return rows and _equal(module.forward(*_at(inputs, positions))[0], gather_positions(output, positions))
 
 
 def _at(inputs: tuple[Tensor, ...], positions: Tensor) -> tuple[Tensor, ...]:
     """Inputs at some flat positions, as one row."""
-    return tuple(value.flatten(0, 1).index_select(0, positions)[None] for value in inputs)
+    return tuple(gather_positions(value, positions)[None] for value in inputs)
 
 
 def _equal(found: Tensor, expected: Tensor) -> bool:

@@ -171,7 +171,10 @@ def _tasks(study: Study) -> list[str]:
 
 
 def _check_number(number: str, tasks: Sequence[str], where: str) -> None:
-    complete(number, f" {where}")
+    try:
+        complete(number)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
     task, near = number.partition("/")[0], f"there are {', '.join(tasks)}"
     expect(task in tasks, f"a task of evaluate.tasks for {number} {where}", task, near)
 

@@ -8,7 +8,6 @@ from lm_objectives.demo.show import show
 from lm_objectives.demo.terminal import list_items
 from lm_objectives.errors import expect
 from lm_objectives.objectives import MaskedLM, ReplacedToken
-from lm_objectives.objectives.losses import gather_positions
 
 _GUESSES = 5
 
@@ -24,9 +23,8 @@ def show_masked_lm(objective: MaskedLM, context: DemoContext) -> Iterator[str]:
     units = replace(trained.for_validation(), unit=trained.unit, lengths=trained.lengths)
     view = replace(units, mask_share=1.0, random_share=0.0).corrupt(rows, context.vocabulary)
     expect(bool(len(view.label_positions)), "a text with a token to mask", "none", "give a longer text")
-    [hidden] = context.module.backbone.encode([view])
-    states = gather_positions(hidden, view.label_positions)
-    probabilities = objective.logits(states, context.module.backbone.embedding).softmax(1)
+    backbone = context.module.backbone
+    probabilities = objective.logits(backbone.encode_labelled(view), backbone.embedding).softmax(1)
     masked = (view.label_positions + int(trained.predict_from == "previous")).tolist()
     ids = rows.input_ids[0, : int(rows.lengths[0])].tolist()
     yield from context.mark(ids, {at: f"[{n}]" for n, at in enumerate(masked, 1)})

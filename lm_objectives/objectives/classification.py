@@ -1,7 +1,7 @@
 """The base class of objectives that predict a class for each token, or for each row, and BERT's head for pairs."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +12,9 @@ from torchmetrics import Metric
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.errors import expect
 from lm_objectives.objectives.base import LossOutput, Objective, initialize
-from lm_objectives.objectives.losses import gather_positions
 from lm_objectives.objectives.metrics import Mean
 from lm_objectives.ranges import is_within
-from lm_objectives.views import View, Vocabulary
+from lm_objectives.views import View, Vocabulary, gather_positions
 
 if TYPE_CHECKING:
     from lm_objectives.backbone.backbone import Backbone
@@ -96,10 +95,18 @@ class ClassificationObjective(Objective):
 class SegmentPairObjective(ClassificationObjective):
     """Predicts one of two classes of a pair of segments by BERT's head: the first token's state through a dense layer
     and tanh, then dropout and the classes.
+
+    Args:
+        pooling: what the head reads, one of `poolings`.
     """
 
-    def __init__(self, corruption: Corruption, **kwargs: Any) -> None:
+    poolings: ClassVar[tuple[str, ...]] = ("first",)
+
+    def __init__(self, corruption: Corruption, pooling: str = "first", **kwargs: Any) -> None:
         super().__init__(corruption, 2, **kwargs)
+        known = " or ".join(self.poolings)
+        expect(pooling in self.poolings, f"pooling by {known} in {type(self).__name__}", repr(pooling), "correct it")
+        self.pooling = pooling
 
     def setup(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         del vocabulary

@@ -14,10 +14,10 @@ from lm_objectives.backbone.equal_logits import equal_logits
 from lm_objectives.corruptions.base import Corruption, check_attention
 from lm_objectives.errors import expect
 from lm_objectives.objectives.base import BaselineNames, LossOutput, Objective, initialize
-from lm_objectives.objectives.losses import TokenHead, correct_predictions, gather_positions, linear_cross_entropy_sum
+from lm_objectives.objectives.losses import TokenHead, correct_predictions, linear_cross_entropy_sum
 from lm_objectives.objectives.metrics import Mean, token_baselines
 from lm_objectives.ranges import is_within
-from lm_objectives.views import View, Vocabulary
+from lm_objectives.views import View, Vocabulary, gather_positions
 
 if TYPE_CHECKING:
     from lm_objectives.backbone.backbone import Backbone

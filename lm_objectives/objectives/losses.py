@@ -22,13 +22,6 @@ TokenHead = tuple[Float[Tensor, "*scored features"], Float[Tensor, "vocab featur
 _LARGEST_CHUNK = 4096  # a sum over more positions could leave half precision's range, whatever the loss scale
 
 
-def gather_positions(
-    hidden: Float[Tensor, "rows time dim"], positions: Int[Tensor, " positions"]
-) -> Float[Tensor, "positions dim"]:
-    """The hidden states at flat positions, `row * time + position`, so that a head runs on these alone."""
-    return hidden.flatten(0, 1).index_select(0, positions)
-
-
 def _chunk(weight: Tensor) -> int:
     return min(max(_CHUNK_ELEMENTS.get(weight.device.type, 2**24) // len(weight), 32), _LARGEST_CHUNK)
 

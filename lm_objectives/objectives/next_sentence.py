@@ -17,14 +17,15 @@ class NextSentence(SegmentPairObjective):
     and tanh, then two classes, 0 for the next segment and 1 for another one.
 
     Args:
-        pooling: what the head reads: `first`, the first token's state, as published; or `distance`, the absolute
-            difference |u − v| of the two segments' mean states (Reimers and Gurevych 2019, section 3), which learns
-            sooner in small models.
+        pooling: what the head reads: `first`, the first token's state, as published; or `absolute_difference`,
+            |u − v| of the two segments' mean states u and v, a part of what Sentence-BERT reads (u, v, |u − v|;
+            Reimers and Gurevych 2019, section 3), which learns sooner in small models.
     """
 
-    def __init__(self, pooling: Literal["first", "distance"] = "first", **kwargs: Any) -> None:
-        super().__init__(corruption=NextSentencePairs(), **kwargs)
-        self.pooling = pooling
+    poolings = ("first", "absolute_difference")
+
+    def __init__(self, pooling: Literal["first", "absolute_difference"] = "first", **kwargs: Any) -> None:
+        super().__init__(NextSentencePairs(), pooling, **kwargs)
 
     def pool(self, hidden: Float[Tensor, "rows time dim"], view: View) -> Float[Tensor, "labels dim"]:
         return super().pool(hidden, view) if self.pooling == "first" else segment_difference(hidden, view).abs()

@@ -19,12 +19,12 @@ from lm_objectives.corruptions.windows import Frame
 from lm_objectives.errors import expect
 from lm_objectives.objectives.base import BaselineNames, LossOutput, Objective, initialize
 from lm_objectives.objectives.hf_heads import load_weights
-from lm_objectives.objectives.losses import TokenHead, gather_positions, linear_cross_entropy_sum, sample_tokens
+from lm_objectives.objectives.losses import TokenHead, linear_cross_entropy_sum, sample_tokens
 from lm_objectives.objectives.masked_lm import HF_MASKED_HEADS
 from lm_objectives.objectives.metrics import ConstantNats, Mean, over_vocabulary, token_baselines
 from lm_objectives.ranges import is_within
 from lm_objectives.schedules import Schedulable
-from lm_objectives.views import View, Vocabulary
+from lm_objectives.views import View, Vocabulary, gather_positions
 
 if TYPE_CHECKING:
     from lm_objectives.backbone.backbone import Backbone

@@ -26,12 +26,12 @@ class SentenceOrder(SegmentPairObjective):
     """
 
     corruption: SentenceOrderPairs
+    poolings = ("first", "difference")
 
     def __init__(
         self, within: Within = "paragraph", pooling: Literal["first", "difference"] = "first", **kwargs: Any
     ) -> None:
-        super().__init__(corruption=SentenceOrderPairs(within), **kwargs)
-        self.pooling = pooling
+        super().__init__(SentenceOrderPairs(within), pooling, **kwargs)
 
     def setup(self, backbone: "Backbone", vocabulary: Vocabulary) -> None:
         super().setup(backbone, vocabulary)

@@ -106,7 +106,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
             s["evaluate"].update(tasks=["held_out", "probes"]),
             s["claims"][0].update(on="probes/order/causal_layer_9"),
         ),
-        "expected a layer of arm .* in probes/order/causal_layer_9, found causal_layer_9: there are causal_layer_1, ",
+        "expected a reading of arm .* in probes/order/causal_layer_9, found causal_layer_9: there are causal_layer_1, ",
     ),
     "a number without a better side": (
         lambda s: s["claims"][0].update(on="held_out/causal/entropy"),

@@ -76,7 +76,7 @@ WRONG: dict[str, tuple[str, Any, str]] = {
     "items below 0": ("evaluate.items", -1, "evaluate.items in study.yaml to be greater"),
     "an unknown arm in a claim": ("claims.0.better", "mixd", "an arm for a claim of study.yaml, .* mean mixed?"),
     "a claim on an unknown task": ("claims.0.on", "blip/causal", "a task of evaluate.tasks for blip/causal"),
-    "a claim on no number": ("claims.0.on", "blimp", "a number as task/reading/metric in a claim"),
+    "a claim on no number": ("claims.0.on", "blimp", "in a claim of .*: expected a number as task/reading/metric"),
     "a claim without an other": ("claims.0.than", [], "than with better in a claim of study.yaml, found none"),
     "a claim with a margin": ("claims.0.within", 0.1, "no within with better"),
     "equal without a margin": ("claims.2.within", None, "a within with equal"),

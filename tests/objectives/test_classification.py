@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import jsonargparse
@@ -13,8 +14,19 @@ import torch.nn.functional as F
 from torch import Tensor
 from utils import tiny
 
-from lm_objectives import ClassificationObjective, Corruption, LossOutput, Rows, View, Vocabulary, sample_positions
-from lm_objectives.objectives import Objective
+from lm_objectives import (
+    ClassificationObjective,
+    Corruption,
+    LossOutput,
+    Rows,
+    SentenceOrderPairs,
+    View,
+    Vocabulary,
+    sample_positions,
+)
+from lm_objectives.errors import InputError
+from lm_objectives.objectives import NextSentence, Objective, SentenceOrder
+from lm_objectives.objectives.classification import SegmentPairObjective
 from lm_objectives.plugin import from_config, to_config
 
 
@@ -152,3 +164,41 @@ def test_a_mean_is_refused() -> None:
     objective.setup(on, tiny.vocabulary())
     with pytest.raises(ValueError, match="expected a loss for each label from position_losses, found shape"):
         tiny.loss_sums(objective, on, tiny.view(objective))
+
+
+@pytest.mark.parametrize("family", ["llama", "bert", "gpt2"])
+@pytest.mark.parametrize(
+    ("kind", "pooling"),
+    [
+        *product([SentenceOrder, NextSentence], ["first"]),
+        (SentenceOrder, "difference"),
+        (NextSentence, "absolute_difference"),
+    ],
+)
+def test_a_pair_is_told_by_the_formula(family: str, kind: Any, pooling: str) -> None:
+    """Oracle: a loop over rows, in double precision, with all gradients."""
+    on, objective = tiny.backbone(family).double(), kind(pooling=pooling)
+    tiny.built(objective, on).double()
+    view = tiny.view(objective)
+    assert view.token_type_ids is not None
+    [hidden] = on.encode([view])
+    oracle = torch.zeros((), dtype=torch.double)
+    for row, length in enumerate(view.lengths):
+        states, second = hidden[row, :length], view.token_type_ids[row, :length] == 1
+        difference = states[~second].mean(0) - states[second].mean(0)
+        pooled = {"first": states[0], "difference": difference}.get(pooling, difference.abs())
+        logits = objective.classifier(torch.tanh(objective.dense(pooled)))
+        oracle = oracle - logits.log_softmax(0)[view.targets[row]]
+    ours = tiny.loss_sums(objective, on, view)["loss"]
+    torch.testing.assert_close(ours, oracle, rtol=1e-10, atol=1e-10)
+    tolerance = 1e-6 if family == "llama" else 1e-10  # llama's norms compute in single precision
+    for own, other in zip(tiny.gradients(ours, on, objective), tiny.gradients(oracle, on, objective), strict=True):
+        torch.testing.assert_close(own, other, rtol=tolerance, atol=tolerance)
+
+
+def test_pooling_is_of_those_that_there_are() -> None:
+    """Oracle: the message; a misspelt name is no other method."""
+    with pytest.raises(
+        InputError, match=r"^expected pooling by first in SegmentPairObjective, found 'mean': correct it"
+    ):
+        SegmentPairObjective(SentenceOrderPairs(), "mean")

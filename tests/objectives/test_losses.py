@@ -12,7 +12,6 @@ from lm_objectives.objectives import losses as scoring
 from lm_objectives.objectives.losses import (
     TokenHead,
     correct_predictions,
-    gather_positions,
     linear_cross_entropy_sum,
     sample_tokens,
 )
@@ -172,11 +171,6 @@ def test_correct_is_the_argmax() -> None:
     oracle = (F.linear(hidden, weight, bias).argmax(1) == targets).float()
     assert torch.equal(correct_predictions((hidden, weight, bias), targets), oracle)
     assert 0 < oracle.sum() < 100
-
-
-def test_at_positions_counts_rows_first() -> None:
-    hidden = torch.arange(24.0).view(2, 3, 4)
-    assert torch.equal(gather_positions(hidden, torch.tensor([0, 5, 4])), hidden[[0, 1, 1], [0, 2, 1]])
 
 
 @pytest.mark.usefixtures("small_chunks")

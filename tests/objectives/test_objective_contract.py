@@ -17,7 +17,7 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "previous": lambda: MaskedLM(0.3, predict_from="previous"),
     "ngram": lambda: MaskedLM(lengths=NGram()),
     "next": NextSentence,
-    "distance": lambda: NextSentence(pooling="distance"),
+    "absolute difference": lambda: NextSentence(pooling="absolute_difference"),
     "order": SentenceOrder,
     "difference": lambda: SentenceOrder(pooling="difference"),
     "prefix": PrefixLM,

@@ -13,8 +13,8 @@ from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.corruptions.base import Corruption
 from lm_objectives.corruptions.random import random_bits, uniform
 from lm_objectives.objectives.base import LossOutput, Objective
-from lm_objectives.objectives.losses import gather_positions, linear_cross_entropy_sum
-from lm_objectives.views import Attention, Rows, View, Vocabulary
+from lm_objectives.objectives.losses import linear_cross_entropy_sum
+from lm_objectives.views import Attention, Rows, View, Vocabulary, gather_positions
 
 Poison = Literal["nan", "inf", "gradient"]
 

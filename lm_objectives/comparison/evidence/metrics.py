@@ -18,24 +18,20 @@ _DECIMALS = 3  # of what is no share
 _SMALL = 0.0095  # from here on down, two digits instead of three decimals
 
 
-def complete(number: str, where: str = "") -> str:
+def complete(number: str) -> str:
     """A number's whole name, with the metric that is meant where none is given.
 
     >>> complete("held_out/causal"), complete("blimp/causal"), complete("probes/order/causal_layer_4")
     ('held_out/causal/nats', 'blimp/causal/accuracy', 'probes/order/causal_layer_4/accuracy')
 
-    Args:
-        number: task/reading or task/reading/metric.
-        where: the number stands, for the message.
-
     Raises:
-        InputError: where it is not task/reading or task/reading/metric; each probe is a task, as probes/order.
+        InputError: where it is not task/reading or task/reading/metric, each probe being a task, as probes/order.
     """
-    parts = number.split("/")
-    least = 3 if parts[0] == Probes.name else 2
-    expected = f"a number as {'probes/order/layer/metric' if least == 3 else 'task/reading/metric'}"
-    mend = f"write {'probes/order/bidirectional_layer_4' if least == 3 else 'blimp/causal'}, say"
-    expect(least <= len(parts) <= least + 1 and all(parts), f"{expected}{where}", number, mend)
+    parts, least, form, example = number.split("/"), 2, "task/reading/metric", "held_out/causal"
+    if parts[0] == Probes.name:
+        least, form, example = 3, "probes/order/layer/metric", "probes/order/bidirectional_layer_4"
+    valid = least <= len(parts) <= least + 1 and all(parts)
+    expect(valid, f"a number as {form}", number or "none", f"write {example}, say")
     return number if len(parts) > least else f"{number}/{default_metric(parts[0])}"
 
 

@@ -14,14 +14,14 @@ from lm_objectives.comparison.records import ArmPlan, Pairing, PlanRecord
 from lm_objectives.comparison.running.study_run import StudyRun
 from lm_objectives.comparison.study import Settings, Study
 from lm_objectives.errors import expect
+from lm_objectives.evaluation.evaluate import make_tasks
 from lm_objectives.evaluation.halves import Documents
 from lm_objectives.evaluation.tasks.held_out import HeldOut
-from lm_objectives.evaluation.tasks.labelled import FINE_TUNED
+from lm_objectives.evaluation.tasks.labelled import FINE_TUNED, LabelledTask
 from lm_objectives.evaluation.tasks.linear_probe import layer_readings
-from lm_objectives.evaluation.tasks.probes import Probes
-from lm_objectives.evaluation.tasks.swaps import Swaps
+from lm_objectives.evaluation.tasks.probes import PROBES, Probes
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the layout of `plan.json`."""
 
 _BYTES = 12  # of a parameter in a checkpoint: itself and an optimizer's two states
@@ -209,14 +209,12 @@ def check_claims(study: Study, arms: Mapping[str, PlannedArm]) -> None:
     known = f"arms have {', '.join(sorted(anyone))}"
     for reading in wanted or ():
         expect(reading in anyone, "readings that an arm has in evaluate.readings", reading, known)
-    for name, arm in arms.items():
-        have = ", ".join(arm.readings) or "none"
-        expect(
-            wanted is None or not arm.readings.keys().isdisjoint(wanted),
-            f"one of evaluate.readings that arm {name} has",
-            have,
-            "add one",
-        )
+    tasks = {task.name: task for task in make_tasks(study.evaluate.tasks)}
+    if wanted is not None and not all(isinstance(task, Probes | LabelledTask) for task in tasks.values()):
+        for name, arm in arms.items():
+            read = not arm.readings.keys().isdisjoint(wanted)
+            mend = f"arm {name} has {', '.join(arm.readings) or 'none'}"
+            expect(read, f"a reading of arm {name} in evaluate.readings", ", ".join(wanted), mend)
     numbers = [
         (number, text.partition("@")[0])
         for claim in study.claims
@@ -228,14 +226,10 @@ def check_claims(study: Study, arms: Mapping[str, PlannedArm]) -> None:
     for number, name in numbers:
         claimed_direction(complete(number))
         task, reading, metric = split(complete(number))
-        layers = layer_readings(arms[name].experiment.module.backbone.config)
-        if task.startswith(f"{Probes.name}/"):
-            probe = task.removeprefix(f"{Probes.name}/")
-            expect(probe in Probes.names, f"a probe in {number}", probe, f"there are {', '.join(Probes.names)}")
-            expect(reading in layers, f"a layer of arm {name} in {number}", reading, f"there are {', '.join(layers)}")
+        of_states = tasks[task.partition("/")[0]]
+        if isinstance(of_states, Probes | LabelledTask):
+            _check_states(number, name, layer_readings(arms[name].experiment.module.backbone.config), of_states)
             continue
-        if task not in (HeldOut.name, Swaps.name) and (reading in layers or reading.startswith(FINE_TUNED)):
-            continue  # where the file's texts are labelled, which is seen when it is read
         expect(reading in anyone, f"a reading that an arm has in {number}", reading, known)
         read = wanted is None or reading in wanted
         expect(read, f"a reading of evaluate.readings in {number}", reading, "add it there")
@@ -252,6 +246,19 @@ def check_claims(study: Study, arms: Mapping[str, PlannedArm]) -> None:
             expect(
                 found, f"a reading that arm {name} is trained for in evaluate.readings", wanted, "add one, or tune.by"
             )
+
+
+def _check_states(number: str, arm: str, layers: Sequence[str], task: Probes | LabelledTask) -> None:
+    """Raise for a number of a probe, or of labelled texts, that an arm cannot have."""
+    name, reading, metric = split(complete(number))
+    if isinstance(task, Probes):
+        probe = name.partition("/")[2]
+        expect(probe in PROBES, f"a probe in {number}", probe, f"there are {', '.join(PROBES)}")
+        known = layers
+    else:
+        known = [*layers, *FINE_TUNED.values()]
+    expect(reading in known, f"a reading of arm {arm} in {number}", reading, f"there are {', '.join(known)}")
+    expect(metric == "accuracy", f"accuracy in {number}", metric, "claims on states are by no other metric")
 
 
 def _arm_plan(arm: PlannedArm, rung: int, steps: int, seconds: float | None) -> ArmPlan:

@@ -30,7 +30,7 @@ class PlannedArm:
 
     Attributes:
         name: of the arm.
-        settings: of a training, but for steps, seeds and folder.
+        settings: of a training and its evaluation, but for steps, seeds, folder, tasks and documents.
         experiment: its parts.
         cost: what a training costs.
         lost: callbacks that were left out.
@@ -101,7 +101,6 @@ class Planner:
         evaluate = self.study.evaluate
         wanted = evaluate.readings
         return {
-            "tasks": evaluate.tasks,
             "readings": None if wanted is None else [reading for reading in wanted if reading in have],
             "items": evaluate.items,
             "batch_tokens": evaluate.batch_tokens,

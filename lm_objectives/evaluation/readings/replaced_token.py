@@ -23,8 +23,8 @@ from lm_objectives.evaluation.readings.masked_lm import MaskingRows
 from lm_objectives.evaluation.readings.registry import readings_of
 from lm_objectives.evaluation.texts import Texts
 from lm_objectives.objectives import ReplacedToken
-from lm_objectives.objectives.losses import TokenHead, gather_positions
-from lm_objectives.views import View, Vocabulary
+from lm_objectives.objectives.losses import TokenHead
+from lm_objectives.views import View, Vocabulary, gather_positions
 
 if TYPE_CHECKING:
     from lm_objectives.training.module import Pretraining

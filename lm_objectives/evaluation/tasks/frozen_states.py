@@ -112,25 +112,21 @@ def prefix_for(model: EvaluatedModel, attention: Attention) -> tuple[int, ...]:
     return next(frames, (model.vocabulary.bos,))
 
 
-def attentions_of(config: Any, notes: list[str] | None = None) -> list[Attention]:
-    """The attentions that a family's states can be read with: both of a decoder's, and an encoder's one.
+def attentions_of(config: Any) -> tuple[list[Attention], str | None]:
+    """The attentions that a backbone's states can be read with: both of a decoder's, and an encoder's one.
 
-    A decoder whose layers cannot be made to see both ways is read causally alone, which a note says.
+    A decoder whose layers cannot be made to see both ways is read causally alone, for the reason that is given too.
 
     Args:
         config: of the backbone.
-        notes: where the note goes.
     """
     if config.is_encoder_decoder or not is_decoder(config.model_type):
-        return ["bidirectional"]
+        return ["bidirectional"], None
     try:
         check_attention(config, ["causal", "bidirectional"])
     except InputError as error:
-        note = f"states read causally alone: {error}"
-        if notes is not None and note not in notes:
-            notes.append(note)
-        return ["causal"]
-    return ["causal", "bidirectional"]
+        return ["causal"], f"states read causally alone: {error}"
+    return ["causal", "bidirectional"], None
 
 
 def mean_states(

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import get_args
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from lm_objectives.evaluation.store import Arrays
 from lm_objectives.evaluation.tasks.base import Session, Task
 from lm_objectives.evaluation.tasks.fine_tuning import RATES, SEEDS, LabelledData, fine_tune
 from lm_objectives.evaluation.tasks.frozen_states import frame_texts
-from lm_objectives.evaluation.tasks.label_models import label_reading
+from lm_objectives.evaluation.tasks.label_models import Pooling, label_reading
 from lm_objectives.evaluation.tasks.linear_probe import (
     LinearProbes,
     ProbeItem,
@@ -23,8 +24,8 @@ from lm_objectives.evaluation.tasks.linear_probe import (
     problem_of,
 )
 
-FINE_TUNED = "fine_tuned_"
-"""Begins the readings of fine-tuned models, which end with what their head reads."""
+FINE_TUNED = {pooling: f"fine_tuned_{pooling.replace(' ', '_')}" for pooling in get_args(Pooling)}
+"""The reading of a fine-tuned model by what its head reads."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class LabelledTask(Task):
         digest = hashlib.sha256(json.dumps([(t.text, t.text_b, t.label, t.split) for t in texts]).encode()).hexdigest()
         arrays, path = session.store.get(f"fine-tuned\n{reading.pooling}\n{session.seed}\n{digest}", make)
         correct, cut = arrays["correct"].astype(np.float64), int(framed.truncated[part["test"]].sum())
-        way = f"{FINE_TUNED}{reading.pooling.replace(' ', '_')}"
+        way = FINE_TUNED[reading.pooling]
         test = np.isin(np.arange(len(texts)), part["test"])
         mean = accuracy_result(self.name, way, "accuracy", correct.mean(0), labels, test, cut, path)
         deviation = float(correct.mean(1).std(ddof=1))

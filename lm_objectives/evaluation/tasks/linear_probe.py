@@ -71,7 +71,9 @@ class LinearProbes:
 
     def run(self, task: str, items: Sequence[ProbeItem]) -> list[Result]:
         """The results of one set of items, of which `problem_of` says nothing."""
-        attentions = attentions_of(self.session.model.module.backbone.config, self.session.notes)
+        attentions, note = attentions_of(self.session.model.module.backbone.config)
+        if note and note not in self.session.notes:
+            self.session.notes.append(note)
         return [result for attention in attentions for result in self._read(task, items, attention)]
 
     def _read(self, task: str, items: Sequence[ProbeItem], attention: Attention) -> list[Result]:
@@ -104,7 +106,7 @@ class LinearProbes:
 def layer_readings(config: Any) -> list[str]:
     """The readings of a backbone of this configuration: each of its attentions in the middle layer and the last."""
     layers = read_layers(config.num_hidden_layers)
-    return [_reading(attention, layer) for attention in attentions_of(config) for layer in layers]
+    return [_reading(attention, layer) for attention in attentions_of(config)[0] for layer in layers]
 
 
 def _reading(attention: Attention, layer: int) -> str:

@@ -16,6 +16,9 @@ from lm_objectives.evaluation.tasks.probe_items import (
 )
 from lm_objectives.evaluation.tasks.sentences import held_out_text
 
+PROBES = ("bigram_shift", "word_content", "length", "order", "decade")
+"""Their names; the last is of the shipped corpus alone."""
+
 _MOST = 2000  # items of a probe
 _MOST_PARAGRAPHS = 800  # items of the probe for decades: paragraphs are long, and those of a document much alike
 
@@ -30,7 +33,6 @@ class Probes(Task):
     """
 
     name = "probes"
-    names = (*(probe.__name__ for probe in (bigram_shift, word_content, length, order)), decade.__name__)
     needs_scikit_learn = True
 
     def run(self, session: Session) -> list[Result]:
@@ -55,8 +57,7 @@ def make_items(model: EvaluatedModel, most: int, seed: int) -> dict[str, list[Pr
     most = min(most or _MOST, _MOST)
     paragraphs = [sentences for _, sentences in paragraphs_of(held_out_text(model, Probes.name), model, seed)]
     sentences = sentences_of(paragraphs)
-    made = {probe.__name__: probe(sentences, seed) for probe in (bigram_shift, word_content, length)}
-    made["order"] = order(paragraphs, seed)
-    items = {name: choose_items(found, most, seed) for name, found in made.items()}
+    made = [probe(sentences, seed) for probe in (bigram_shift, word_content, length)] + [order(paragraphs, seed)]
+    items = [choose_items(found, most, seed) for found in made]
     in_decades = decade(model, min(most, _MOST_PARAGRAPHS), seed)
-    return items | ({"decade": in_decades} if in_decades else {})
+    return dict(zip(PROBES, [*items, *([in_decades] if in_decades else [])], strict=False))

@@ -40,7 +40,6 @@ def test_a_name_is_completed() -> None:
     assert complete("held_out/masked") == "held_out/masked/nats"
     assert complete("swaps/masked") == "swaps/masked/accuracy"
     assert complete("blimp/causal/accuracy_by_mean") == "blimp/causal/accuracy_by_mean"
-    assert complete("probes/order/causal_layer_4") == "probes/order/causal_layer_4/accuracy"
 
 
 @pytest.mark.parametrize("name", ["held_out", "held_out/", "a/b/c/d", ""])

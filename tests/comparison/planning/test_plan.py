@@ -10,7 +10,7 @@ from utils.small_corpus import ROWS, WINDOW
 from lm_objectives.cli.experiments import READER
 from lm_objectives.comparison.planning import plan
 from lm_objectives.comparison.planning.describe import describe_plan
-from lm_objectives.comparison.planning.plan import StudyPlan, make_plan, tuning_points
+from lm_objectives.comparison.planning.plan import SCHEMA, StudyPlan, make_plan, tuning_points
 from lm_objectives.comparison.planning.planner import Planner, settings_hash
 from lm_objectives.comparison.study import Study
 from lm_objectives.comparison.study_file import study_of
@@ -117,6 +117,7 @@ def test_a_plan_that_is_known_is_taken(place: Path) -> None:
     assert StudyPlan.known(kept, study(place, seeds=3), made.read) is None
     assert StudyPlan.known(kept, planner.study, made.read | {"mixed": settings_hash("x")}) is None
     assert StudyPlan.known(kept | {"version": "0.1"}, planner.study, made.read) is None
+    assert StudyPlan.known(kept | {"schema": SCHEMA - 1}, planner.study, made.read) is None
     assert StudyPlan.known({}, planner.study, made.read) is None
 
 
@@ -140,5 +141,53 @@ def test_each_arm_is_evaluated_by_the_readings_that_it_has(place: Path) -> None:
     plan = plan_of(place, evaluate={"tasks": ["held_out"], "readings": ["causal", "order"]})
     found = {run.arm: run.settings["evaluation"]["readings"] for run in plan.runs()}
     assert found == {"causal": ["causal"], "mixed": ["causal", "order"]}
-    with pytest.raises(InputError, match=r"^expected one of evaluate\.readings that arm causal has, found causal: add"):
+    with pytest.raises(InputError, match=r"^expected a reading of arm causal in evaluate\.readings, found order: arm "):
         plan_of(place, evaluate={"tasks": ["held_out"], "readings": ["order"]})
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A task of labelled texts."""
+    rows = [
+        {"text": f"It rained {n} times.", "label": str(n % 2), "split": s} for n in range(4) for s in ("train", "test")
+    ]
+    file = tmp_path_factory.mktemp("labels") / "weather.jsonl"
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return f"weather={file}"
+
+
+OF_STATES = [
+    "probes/order/bidirectional_layer_2",
+    "probes/length/causal_layer_1",
+    "weather/causal_layer_1",
+    "weather/fine_tuned_last_token",
+]
+
+
+def claimed(place: Path, number: str, labels: str) -> StudyPlan:
+    claims = [{"better": "mixed", "than": "causal", "on": number}]
+    return plan_of(place, evaluate={"tasks": ["probes", labels], "readings": ["order"]}, claims=claims)
+
+
+@pytest.mark.parametrize("number", OF_STATES)
+def test_claims_may_be_on_states(place: Path, labels: str, number: str) -> None:
+    """Oracle: the readings that probes and fine-tuned models have; the heads' own readings do not concern them."""
+    assert claimed(place, number, labels).study.claims[0].on == [number]
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        ("probes/order/causal_layer_1/f1", "expected accuracy in probes/order/causal_layer_1/f1, found f1"),
+        ("weather/causal_layer_9", "expected a reading of arm mixed in weather/causal_layer_9, found causal_layer_9"),
+        (
+            "weather/fine_tuned_head",
+            "expected a reading of arm mixed in weather/fine_tuned_head, found fine_tuned_head",
+        ),
+        ("weather/causal", "expected a reading of arm mixed in weather/causal, found causal: there are causal_layer_1"),
+    ],
+)
+def test_claims_on_states_that_there_are_none_of(place: Path, labels: str, number: str, message: str) -> None:
+    """Oracle: the message."""
+    with pytest.raises(InputError, match=f"^{message}"):
+        claimed(place, number, labels)

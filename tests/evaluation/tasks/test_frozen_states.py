@@ -9,7 +9,13 @@ import torch
 from utils.evaluated_models import SEQ_LEN, evaluated, session_of
 
 from lm_objectives.evaluation.model import EvaluatedModel
-from lm_objectives.evaluation.tasks.frozen_states import attentions_of, frame_texts, mean_states, prefix_for
+from lm_objectives.evaluation.tasks.frozen_states import (
+    attentions_of,
+    frame_texts,
+    mean_states,
+    prefix_for,
+    read_layers,
+)
 from lm_objectives.objectives import CausalLM, MaskedLM, Objective, SpanDenoising
 from lm_objectives.views import Attention
 
@@ -37,7 +43,7 @@ def test_states_are_those_of_output_hidden_states(
     depths = {"num_layers": depth} if family == "t5" else {"num_hidden_layers": depth}
     model = evaluated(sentences, family, {"one": objective}, **depths)
     found = states(model, attention)
-    assert list(found) == [middle, depth]
+    assert list(found) == [middle, depth] == read_layers(model.module.backbone.config.num_hidden_layers)
     whole: Any = model.module.backbone.model
     before = 0 if family == "t5" else 1
     for row, (text, _) in enumerate(TEXTS):
@@ -53,8 +59,8 @@ def test_states_are_those_of_output_hidden_states(
 
 def test_a_decoder_reads_both_ways_and_an_encoder_one(llama: EvaluatedModel, bert: EvaluatedModel) -> None:
     """Oracle: the first token's state sees what follows in one reading alone."""
-    assert attentions_of(bert.module.backbone.config) == ["bidirectional"]
-    assert attentions_of(llama.module.backbone.config) == ["causal", "bidirectional"]
+    assert attentions_of(bert.module.backbone.config) == (["bidirectional"], None)
+    assert attentions_of(llama.module.backbone.config) == (["causal", "bidirectional"], None)
     ends = [("The dog", None), ("The sea", None)]
     for attention, same in (("causal", True), ("bidirectional", False)):
         texts = frame_texts(llama, ends, prefix_for(llama, attention))
