@@ -14,7 +14,7 @@ from lm_objectives.evaluation.texts import Texts
 from lm_objectives.training.module import Pretraining
 from lm_objectives.views import Vocabulary
 
-_CACHED = 1024  # tokens of a batch for each thread of a CPU, at most: their states stay in its cache
+_CACHED = 768  # tokens of a batch for each thread of a CPU, at most: their states stay in its cache
 
 Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
 
@@ -27,7 +27,7 @@ class Scorer:
     Args:
         module: the model, in evaluation mode, on its device.
         vocabulary: its token ids, which know where words begin.
-        batch_tokens: tokens of a batch, padding included, at most, and no more than 1,024 for each thread of
+        batch_tokens: tokens of a batch, padding included, at most, and no more than 768 for each thread of
             a CPU; one row at least.
         precision: of the products: single, double, or half under autocast. Logits are made single before they are
             normalised, and sums are of double precision.
