@@ -16,6 +16,8 @@ from lm_objectives.ranges import is_within
 
 _LARGEST_RATE = 1000
 
+Needs = Literal["losses", "last_layer", "all_layers"]
+
 PerObjective = Float[Tensor, " objectives"]
 """A number for each objective."""
 
@@ -144,7 +146,7 @@ class Balancer(ObjectiveState):
         tensor([0.2500, 2.0000])
     """
 
-    needs: Literal["losses", "last_layer", "all_layers"] = "losses"
+    needs: Needs = "losses"
     """What `update` reads: losses, or also gradients over the last shared layer or all shared layers."""
 
     deferred: bool = False

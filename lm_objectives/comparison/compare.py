@@ -72,15 +72,18 @@ def run_study(
     make = submit or _local(RunQueue(threads, visible_devices() if jobs > 1 else [], say), jobs)
     chosen: Mapping[str, Mapping[str, Any]] = {}
     if study.tune is not None and not dry_run:
-        if not report:
+        if report:
+            tuning = TuningRuns(planner, before.get("tuning_timings", {}))
+            runs = tuning.in_order()
+        else:
             with folder.held():
                 before = folder.check()
+                timings = before["tuning_timings"] if before else tuning_timings(planner)
+                tuning = TuningRuns(planner, timings)  # which refuses what cannot be carried out
                 if not before:
-                    folder.save(None, before, {"threads": threads, "tuning_timings": tuning_timings(planner)})
+                    folder.save(None, before, {"threads": threads, "tuning_timings": timings})
                     before = folder.check()
-        tuning = TuningRuns(planner, before.get("tuning_timings", {}))
-        runs = tuning.in_order()
-        if not report:
+            runs = tuning.in_order()
             make(_part_of(runs, part))
         if not all(run.is_done() for run in runs):
             say("tuning is not done: give the same command again once all of its runs have ended")

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from lm_objectives.comparison.evidence.metrics import complete
 from lm_objectives.comparison.study import TUNING_SEED, Arm, ArmAt, Budget, Claim, EvaluationPlan, Study, Tuning
 from lm_objectives.errors import InputError, expect
+from lm_objectives.evaluation.evaluate import check_names
 from lm_objectives.strict_yaml import read_mapping
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
@@ -116,6 +117,12 @@ def _check(study: Study, place: str) -> None:
     expected = f"seeds below {TUNING_SEED:,} in {place}, from which on seeds are for tuning"
     expect(max(seeds) < TUNING_SEED, expected, max(seeds), "choose others")
     _check_budget(study.budget, arms, place)
+    try:
+        check_names(study.evaluate.tasks)
+    except InputError as error:
+        raise InputError(f"evaluate.tasks of {place}: {error}") from error
+    read = study.evaluate.readings
+    expect(read is None or bool(read), f"readings in evaluate of {place}", "none", "leave the key out for all")
     for claim in study.claims:
         _check_claim(claim, study, place)
     expect(bool(study.output.strip()), f"a folder as output in {place}", "none", "name one of the study's own")

@@ -38,9 +38,21 @@ def make_tasks(names: Sequence[str]) -> list[Task]:
     Raises:
         InputError: for an unknown name, one that stands twice, and where a file cannot be read.
     """
+    check_names(names)
+    split = [entry.partition("=") for entry in names]
+    tasks = [read_task(name, path) if equals else TASKS[name]() for name, equals, path in split]
+    for task in tasks:
+        check_installed(task)
+    repeated = sorted({task.name for task in tasks if [t.name for t in tasks].count(task.name) > 1})
+    expect(not repeated, "each task once", f"{', '.join(repeated)} twice", "leave one out")
+    return tasks
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise for a list of tasks with one that there is not, before any file is read."""
     known = f"{', '.join(TASKS)}, or name=path of a file"
+    expect(not isinstance(names, str), f"a list of tasks: {known}", repr(names), f"write [{names!r}]")
     expect(bool(names), f"tasks: {known}", "none", "leave tasks out for the first three")
-    tasks: list[Task] = []
     for entry in names:
         name, equals, path = entry.partition("=")
         near = get_close_matches(name, TASKS, 1)
@@ -49,12 +61,6 @@ def make_tasks(names: Sequence[str]) -> list[Task]:
         expect(not equals or bool(name and path), "a task from a file as name=path", repr(entry), "give both")
         taken = name in TASKS if equals else False
         expect(not taken, "a name of its own for a task from a file", repr(name), f"it is one of {', '.join(TASKS)}")
-        tasks.append(read_task(name, path) if equals else TASKS[name]())
-    for task in tasks:
-        check_installed(task)
-    repeated = sorted({task.name for task in tasks if [t.name for t in tasks].count(task.name) > 1})
-    expect(not repeated, "each task once", f"{', '.join(repeated)} twice", "leave one out")
-    return tasks
 
 
 def check_installed(task: Task) -> None:
@@ -70,6 +76,7 @@ def choose_readings(readings: Mapping[str, Reading], wanted: Sequence[str] | Non
         InputError: for one that the model does not have.
     """
     have = ", ".join(readings) or "none"
+    expect(not isinstance(wanted, str), f"a list of readings: {have}", repr(wanted), f"write [{wanted!r}]")
     for name in wanted or ():
         near = get_close_matches(name, readings, 1)
         mend = f"did you mean {near[0]}?" if near else "another objective has it, or none"

@@ -1,7 +1,7 @@
 """Check a set of objectives, make the backbone and their heads, and hold them against data."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import lightning.pytorch as L
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lm_objectives.backbone.backbone import Backbone
 from lm_objectives.backbone.config import check_seq_len
-from lm_objectives.balancers.base import Balancer
+from lm_objectives.balancers.base import Balancer, Needs
 from lm_objectives.corruptions.random import derive_seed
 from lm_objectives.data.datamodule import TextDataModule
 from lm_objectives.data.plan import ObjectiveRows, check_row_sharing
@@ -39,11 +39,22 @@ def check_objectives(objectives: Mapping[str, Objective]) -> dict[str, Objective
 
 
 def check_weights(weights: Tensor, balancer: Balancer, names: Sequence[str]) -> Tensor:
-    """A balancer's weights, checked to be one for each objective."""
+    """A balancer's weights, checked to be one for each objective, and on a CPU, where nothing waits, at least 0."""
     expected = f"a weight for each of {', '.join(names)} from {type(balancer).__name__}.weights"
     mend = f"return {len(names)} numbers"
     expect(weights.shape == (len(names),), expected, f"shape {tuple(weights.shape)}", mend)
+    if weights.device.type == "cpu" and not balancer.deferred:
+        valid, found = bool((weights >= 0).all()) and bool(weights.isfinite().all()), weights.tolist()
+        expect(valid, f"finite weights of at least 0 from {type(balancer).__name__}.weights", found, "bound them")
     return weights
+
+
+def check_needs(balancer: Balancer) -> None:
+    """Raise where a balancer needs what there is not."""
+    known = get_args(Needs)
+    balancer.expect(
+        balancer.needs in known, f"needs to be one of {', '.join(known)}", repr(balancer.needs), "correct it"
+    )
 
 
 def training_seed(trainer: L.Trainer | None) -> int:

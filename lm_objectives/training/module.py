@@ -29,6 +29,7 @@ from lm_objectives.training.build import (
     begins,
     build_model,
     check_data,
+    check_needs,
     check_objectives,
     check_weights,
     data_of,
@@ -155,6 +156,7 @@ class Pretraining(L.LightningModule):
             build_model(self.backbone, objectives, vocabulary, seq_len, seed, target_counts)
         dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
         initial = torch.tensor([objective.initial_loss() for objective in objectives.values()], dtype=dtype)
+        check_needs(self.balancer)
         self.balancer.setup(self.names, initial, steps)
         self._begin(seq_len, steps)
         self.validation = ValidationMetrics(objectives)

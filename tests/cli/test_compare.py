@@ -112,6 +112,33 @@ REFUSED: dict[str, tuple[Change, str]] = {
         lambda s: s["claims"][0].update(on="held_out/causal/entropy"),
         "expected a claim on a number of which one direction is better, found held_out/causal/entropy",
     ),
+    "a reading that scores no texts": (
+        lambda s: (
+            s["evaluate"].update(tasks=["held_out", "swaps"]),
+            s["arms"]["causal"]["ratio"].update(order=1),
+            s["claims"][0].update(on="swaps/order"),
+        ),
+        "expected a reading that scores texts in swaps/order, found order: it has numbers of held_out alone",
+    ),
+    "a metric of tokens where there are none": (
+        lambda s: (
+            s["arms"]["causal"]["ratio"].update(order=1),
+            s["claims"][0].update(on="held_out/order/bits_per_byte"),
+        ),
+        "expected another metric in held_out/order/bits_per_byte, found bits_per_byte: order predicts no text",
+    ),
+    "an unknown objective in a study that is tuned": (
+        lambda s: (
+            s["arms"]["mixed"]["ratio"].update(ordr=1),
+            s.update(tune={"grid": {"model.optimizer.init_args.lr": [0.01]}}),
+        ),
+        "arm mixed: expected objectives of the base in its ratio, found 'ordr': did you mean order",
+    ),
+    "no readings": (lambda s: s["evaluate"].update(readings=[]), "expected readings in evaluate of .*, found none: "),
+    "an unknown task that a claim is on": (
+        lambda s: s["evaluate"].update(tasks=["held_uot"]),
+        "evaluate.tasks of .*: expected a task of held_out, swaps, .*found 'held_uot': did you mean held_out",
+    ),
     "an unknown task": (
         lambda s: s["evaluate"].update(tasks=["held_out", "swap"]),
         "expected a task of held_out, swaps, .*found 'swap': did you mean swaps",

@@ -1,13 +1,16 @@
 """A module that is made already, held against data: whoever made the Trainer, and whatever it does with them."""
 
+import math
 from collections.abc import Callable
 
 import lightning.pytorch as L
 import pytest
+import torch
+from torch import Tensor
 from utils.exactness_runs import quiet
 from utils.small_corpus import write_corpus
 
-from lm_objectives import Backbone, CausalLM, Pretraining, TextDataModule
+from lm_objectives import Backbone, Balancer, CausalLM, Fixed, Pretraining, TextDataModule
 from lm_objectives.errors import InputError
 
 SIZE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -83,3 +86,35 @@ def test_other_data_modules_are_refused(data: L.LightningDataModule | None, foun
     module = Pretraining(Backbone("bert", SIZE), {"causal": CausalLM()})
     with quiet(), pytest.raises(InputError, match=f"expected a TextDataModule for the module, found {found}: pass"):
         trainer().fit(module, train_dataloaders=None if data else [1], datamodule=data)
+
+
+class Negative(Balancer):
+    """Weights that would train a model uphill."""
+
+    weight_given = -1.0
+
+    def weights(self, step: int) -> Tensor:
+        return torch.full_like(self.initial_losses, self.weight_given)
+
+
+class Missing(Negative):
+    weight_given = math.nan
+
+
+class Misspelt(Fixed):
+    needs = "gradients"  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("balancer", "message"),
+    [
+        (Negative(), "expected finite weights of at least 0 from Negative.weights, found .-1.0.: bound them"),
+        (Missing(), "expected finite weights of at least 0 from Missing.weights, found .nan.: bound them"),
+        (Misspelt(), "Misspelt expects needs to be one of losses, last_layer, all_layers, found 'gradients'"),
+    ],
+)
+def test_a_balancer_that_cannot_be_meant_is_one_clear_line(make_data: Make, balancer: Balancer, message: str) -> None:
+    """Oracle: the message."""
+    module = Pretraining(Backbone("llama", SIZE), {"causal": CausalLM()}, balancer)
+    with pytest.raises(InputError, match=f"^{message}"):
+        trainer().fit(module, make_data())

@@ -16,6 +16,7 @@ from lm_objectives.comparison.study import Settings, Study
 from lm_objectives.errors import expect
 from lm_objectives.evaluation.evaluate import make_tasks
 from lm_objectives.evaluation.halves import Documents
+from lm_objectives.evaluation.readings.base import TextReading
 from lm_objectives.evaluation.tasks.held_out import HeldOut
 from lm_objectives.evaluation.tasks.labelled import FINE_TUNED, LabelledTask
 from lm_objectives.evaluation.tasks.linear_probe import layer_readings
@@ -236,7 +237,14 @@ def check_claims(study: Study, arms: Mapping[str, PlannedArm]) -> None:
         have = ", ".join(arms[name].readings) or "none"
         mend = "name one that all of these arms can be read for"
         expect(reading in arms[name].readings, f"{reading}, as {number} is read, of arm {name}", have, mend)
-        if task != HeldOut.name:
+        head = arms[name].heads[reading]
+        if task == HeldOut.name:
+            of_tokens = ("bits_per_byte", "entropy", "calibration_error", "temperature")
+            mend = f"{reading} predicts no text"
+            expect(metric not in of_tokens or head.held_out == "tokens", f"another metric in {number}", metric, mend)
+        else:
+            mend = "it has numbers of held_out alone"
+            expect(isinstance(head, TextReading), f"a reading that scores texts in {number}", reading, mend)
             of_choices = ("accuracy", "accuracy_by_mean", "f1", "auc")
             expect(metric in of_choices, f"accuracy of {task} in {number}", metric, "nats are of held_out")
     if study.tune is not None and study.tune.by is None:

@@ -21,6 +21,7 @@ from lm_objectives.comparison.planning.experiment import Experiment, ExperimentR
 from lm_objectives.comparison.study import Settings, Study
 from lm_objectives.errors import InputError, expect
 from lm_objectives.evaluation.halves import Documents
+from lm_objectives.evaluation.readings.base import Reading
 from lm_objectives.evaluation.readings.collect import collect_readings
 
 
@@ -43,13 +44,18 @@ class PlannedArm:
     lost: list[str] = field(default_factory=list)
 
     @property
+    def heads(self) -> dict[str, Reading]:
+        """The ways in which it can be read."""
+        module = self.experiment.module
+        return collect_readings({name: module.objectives[name] for name in module.names})  # type: ignore[misc]
+
+    @property
     def readings(self) -> dict[str, bool]:
-        """The ways in which it can be read, and whether it is trained for it."""
+        """The names of the ways in which it can be read, and whether it is trained for it."""
         module, weights = self.experiment.module, self.experiment.module.weights(0)
-        found = collect_readings({name: module.objectives[name] for name in module.names})  # type: ignore[misc]
         weighted = zip(module.names, weights.tolist(), strict=True)
         trained = {id(module.objectives[name]) for name, weight in weighted if weight or not is_fixed(self.settings)}
-        return {name: id(reading.objective) in trained for name, reading in found.items()}
+        return {name: id(reading.objective) in trained for name, reading in self.heads.items()}
 
     def objectives(self, steps: int) -> dict[str, float]:
         """Parts of the rows by objective, over so many steps, of those that have any."""

@@ -24,6 +24,8 @@ from lm_objectives.evaluation.tasks.linear_probe import (
     problem_of,
 )
 
+_TESTED = ("test", "validation")  # the first of these that there is
+
 FINE_TUNED = {pooling: f"fine_tuned_{pooling.replace(' ', '_')}" for pooling in get_args(Pooling)}
 """The reading of a fine-tuned model by what its head reads."""
 
@@ -64,6 +66,18 @@ class LabelledTask(Task):
 
     def __init__(self, name: str, texts: Sequence[LabelledText]) -> None:
         self.name, self.texts = name, list(texts)
+        splits = {text.split for text in self.texts}
+        found = ", ".join(sorted(splits)) or "none"
+        expect(not splits.isdisjoint(_TESTED), f"items of the split test or validation in {name}", found, "add some")
+        known = {text.label for text in self.texts if text.split == "train"}
+        labels = f"{', '.join(sorted(known)[:3]) or 'none'} alone"
+        expect(
+            len(known) > 1, f"items of two labels or more to train on in {name}", labels, "add some of the split train"
+        )
+        tested = next(split for split in _TESTED if split in splits)
+        strange = sorted({text.label for text in self.texts if text.split == tested} - known)
+        mend = "check the labels' spelling, or train on them"
+        expect(not strange, f"labels of the split {tested} that train has in {name}", ", ".join(strange[:3]), mend)
 
     def run(self, session: Session) -> list[Result]:
         probes, texts = LinearProbes(session), self._parts(session)
@@ -84,15 +98,9 @@ class LabelledTask(Task):
             tenth = max(len(of["train"]) // 10, 1)  # in the order of their keys
             of["validation"] = [replace(text, split="validation") for text in of["train"][:tenth]]
             of["train"] = of["train"][tenth:]
-        mend = "give each item a split, or raise --items"
-        expect(bool(of["test"]), f"items of the split test or validation in {self.name}", "none", mend)
         labels = {text.label for text in of["train"]}
         expected = f"items of two labels or more to train on in {self.name}"
-        expect(len(labels) > 1, expected, f"{len(of['train'])} of {', '.join(sorted(labels)) or 'none'}", mend)
-        known = {text.label for text in self.texts if text.split == "train"}
-        strange = sorted({text.label for text in of["test"]} - known)
-        mend = "check the labels' spelling, or train on them"
-        expect(not strange, f"labels of the split test that train has in {self.name}", ", ".join(strange[:3]), mend)
+        expect(len(labels) > 1, expected, f"{len(of['train'])} of {', '.join(sorted(labels))}", "raise --items")
         trained = {(text.text, text.text_b) for text in of["train"]}
         twice = sum((text.text, text.text_b) in trained for text in of["test"])
         if twice:

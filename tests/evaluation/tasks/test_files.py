@@ -43,8 +43,11 @@ def test_options_follow_their_context_after_a_space(tmp_path: Path) -> None:
 
 
 def test_labelled_texts(tmp_path: Path) -> None:
-    task = read_task("rte", str(write(tmp_path / "l.jsonl", LABELLED)))
-    assert isinstance(task, LabelledTask) and task.texts == [LabelledText("It rained.", "We got wet.", "1", "train")]
+    rows = (LABELLED, {**LABELLED, "label": 0}, {**LABELLED, "split": "test"})
+    task = read_task("rte", str(write(tmp_path / "l.jsonl", *rows)))
+    kinds = [("1", "train"), ("0", "train"), ("1", "test")]
+    assert isinstance(task, LabelledTask)
+    assert task.texts == [LabelledText("It rained.", "We got wet.", label, split) for label, split in kinds]
 
 
 BAD: dict[str, tuple[tuple[object, ...], str]] = {
