@@ -1,6 +1,7 @@
 """The plan of a study: steps, runs, pairing and remarks, against the definition of each."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from utils.small_corpus import ROWS, WINDOW
 from lm_objectives.cli.experiments import READER
 from lm_objectives.comparison.planning import plan
 from lm_objectives.comparison.planning.describe import describe_plan
-from lm_objectives.comparison.planning.plan import SCHEMA, StudyPlan, make_plan, tuning_points
+from lm_objectives.comparison.planning.plan import SCHEMA, StudyPlan, check_claims, make_plan, tuning_points
 from lm_objectives.comparison.planning.planner import Planner, settings_hash
 from lm_objectives.comparison.study import Study
 from lm_objectives.comparison.study_file import study_of
@@ -164,15 +165,22 @@ OF_STATES = [
 ]
 
 
-def claimed(place: Path, number: str, labels: str) -> StudyPlan:
-    claims = [{"better": "mixed", "than": "causal", "on": number}]
-    return plan_of(place, evaluate={"tasks": ["probes", labels], "readings": ["order"]}, claims=claims)
+@pytest.fixture(scope="module")
+def claimed(place: Path, labels: str) -> Callable[[Sequence[str]], None]:
+    """Check claims on numbers, of arms that are read once."""
+    planner = Planner(study(place), READER, 1)
+    arms = {name: planner.arm(name, {}) for name in ARMS}
+
+    def check(numbers: Sequence[str]) -> None:
+        claims = [{"better": "mixed", "than": "causal", "on": [*numbers]}]
+        check_claims(study(place, evaluate={"tasks": ["probes", labels], "readings": ["order"]}, claims=claims), arms)
+
+    return check
 
 
-@pytest.mark.parametrize("number", OF_STATES)
-def test_claims_may_be_on_states(place: Path, labels: str, number: str) -> None:
+def test_claims_may_be_on_states(claimed: Callable[[Sequence[str]], None]) -> None:
     """Oracle: the readings that probes and fine-tuned models have; the heads' own readings do not concern them."""
-    assert claimed(place, number, labels).study.claims[0].on == [number]
+    claimed(OF_STATES)
 
 
 @pytest.mark.parametrize(
@@ -180,14 +188,13 @@ def test_claims_may_be_on_states(place: Path, labels: str, number: str) -> None:
     [
         ("probes/order/causal_layer_1/f1", "expected accuracy in probes/order/causal_layer_1/f1, found f1"),
         ("weather/causal_layer_9", "expected a reading of arm mixed in weather/causal_layer_9, found causal_layer_9"),
-        (
-            "weather/fine_tuned_head",
-            "expected a reading of arm mixed in weather/fine_tuned_head, found fine_tuned_head",
-        ),
+        ("weather/fine_tuned_head", "expected a reading of arm mixed in weather/fine_tuned_head, found fine_tuned_h"),
         ("weather/causal", "expected a reading of arm mixed in weather/causal, found causal: there are causal_layer_1"),
     ],
 )
-def test_claims_on_states_that_there_are_none_of(place: Path, labels: str, number: str, message: str) -> None:
+def test_claims_on_states_that_there_are_none_of(
+    claimed: Callable[[Sequence[str]], None], number: str, message: str
+) -> None:
     """Oracle: the message."""
     with pytest.raises(InputError, match=f"^{message}"):
-        claimed(place, number, labels)
+        claimed([number])
