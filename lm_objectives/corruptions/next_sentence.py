@@ -48,7 +48,7 @@ class NextSentencePairs(SegmentPairs):
         del packing
         passages = _passages(text, seq_len - PAIR_SPECIAL_TOKENS)
         expected = "at least 2 documents with room for next-sentence pairs"
-        mend = "give a corpus of several documents, or learn SentenceOrder, which needs one"
+        mend = "give more documents, hold out more by data.validation_share, or learn SentenceOrder, which needs one"
         expect(not len(passages.first) or len(passages.bounds) >= 3, expected, "1", mend)
         return np.stack([text.sentences[:, 0][passages.first], text.sentences[:, 1][passages.last - 1]], axis=1)
 
