@@ -1,5 +1,8 @@
 """Errors that are the user's to mend, and those of the machine that end a run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class InputError(ValueError):
     """A setting, file or text that cannot be used: says what was expected, what was found, and how to mend it.
@@ -19,6 +22,15 @@ def expect(valid: bool, expected: str, found: object, mend: str, name: str | Non
     """Raise an `InputError` unless `valid`: "expected …, found …: mend", or "{name} expects …" where one is given."""
     if not valid:
         raise InputError(f"{f'{name} expects' if name else 'expected'} {expected}, found {found}: {mend}")
+
+
+@contextmanager
+def refused_in(where: str) -> Iterator[None]:
+    """Say of what is refused where it stands: "{where}: expected …"."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def one_line(error: BaseException) -> str:

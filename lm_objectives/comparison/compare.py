@@ -23,7 +23,6 @@ from lm_objectives.comparison.study import Study
 from lm_objectives.comparison.study_folder import StudyFolder
 from lm_objectives.comparison.tracking import log_study
 from lm_objectives.errors import expect
-from lm_objectives.evaluation.evaluate import make_tasks
 from lm_objectives.plugin import import_modules
 
 Maker = Callable[[list[StudyRun]], bool]
@@ -59,7 +58,6 @@ def run_study(
     """
     expect(not (dry_run and report), "dry_run or report", "both", "give one of them")
     import_modules(study.import_module)
-    make_tasks(study.evaluate.tasks)  # that they are there, and their files
     timed = submit is None
     mend = "give FLOPs, tokens or steps_of, which are the same everywhere"
     expect(timed or study.budget.kind != "seconds", "a budget that does not depend on the machine", "seconds", mend)
@@ -74,7 +72,6 @@ def run_study(
     if study.tune is not None and not dry_run:
         if report:
             tuning = TuningRuns(planner, before.get("tuning_timings", {}))
-            runs = tuning.in_order()
         else:
             with folder.held():
                 before = folder.check()
@@ -83,7 +80,8 @@ def run_study(
                 if not before:
                     folder.save(None, before, {"threads": threads, "tuning_timings": timings})
                     before = folder.check()
-            runs = tuning.in_order()
+        runs = tuning.in_order()
+        if not report:
             make(_part_of(runs, part))
         if not all(run.is_done() for run in runs):
             say("tuning is not done: give the same command again once all of its runs have ended")

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from lm_objectives.comparison.evidence.metrics import complete
 from lm_objectives.comparison.study import TUNING_SEED, Arm, ArmAt, Budget, Claim, EvaluationPlan, Study, Tuning
-from lm_objectives.errors import InputError, expect
+from lm_objectives.errors import InputError, expect, refused_in
 from lm_objectives.evaluation.evaluate import check_names
 from lm_objectives.strict_yaml import read_mapping
 
@@ -117,10 +117,8 @@ def _check(study: Study, place: str) -> None:
     expected = f"seeds below {TUNING_SEED:,} in {place}, from which on seeds are for tuning"
     expect(max(seeds) < TUNING_SEED, expected, max(seeds), "choose others")
     _check_budget(study.budget, arms, place)
-    try:
+    with refused_in(f"evaluate.tasks of {place}"):
         check_names(study.evaluate.tasks)
-    except InputError as error:
-        raise InputError(f"evaluate.tasks of {place}: {error}") from error
     read = study.evaluate.readings
     expect(read is None or bool(read), f"readings in evaluate of {place}", "none", "leave the key out for all")
     for claim in study.claims:
@@ -178,10 +176,8 @@ def _tasks(study: Study) -> list[str]:
 
 
 def _check_number(number: str, tasks: Sequence[str], where: str) -> None:
-    try:
+    with refused_in(where):
         complete(number)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
     task, near = number.partition("/")[0], f"there are {', '.join(tasks)}"
     expect(task in tasks, f"a task of evaluate.tasks for {number} {where}", task, near)
 

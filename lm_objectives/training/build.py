@@ -44,8 +44,8 @@ def check_weights(weights: Tensor, balancer: Balancer, names: Sequence[str]) -> 
     mend = f"return {len(names)} numbers"
     expect(weights.shape == (len(names),), expected, f"shape {tuple(weights.shape)}", mend)
     if weights.device.type == "cpu" and not balancer.deferred:
-        valid, found = bool((weights >= 0).all()) and bool(weights.isfinite().all()), weights.tolist()
-        expect(valid, f"finite weights of at least 0 from {type(balancer).__name__}.weights", found, "bound them")
+        valid, expected = (weights >= 0) & weights.isfinite(), "finite weights of at least 0 from"
+        expect(bool(valid.all()), f"{expected} {type(balancer).__name__}.weights", weights.tolist(), "bound them")
     return weights
 
 

@@ -14,9 +14,9 @@ from lm_objectives.comparison.records import ArmPlan, Pairing, PlanRecord
 from lm_objectives.comparison.running.study_run import StudyRun
 from lm_objectives.comparison.study import Settings, Study
 from lm_objectives.errors import expect
-from lm_objectives.evaluation.evaluate import make_tasks
 from lm_objectives.evaluation.halves import Documents
 from lm_objectives.evaluation.readings.base import TextReading
+from lm_objectives.evaluation.tasks.base import Task
 from lm_objectives.evaluation.tasks.held_out import HeldOut
 from lm_objectives.evaluation.tasks.labelled import FINE_TUNED, LabelledTask
 from lm_objectives.evaluation.tasks.linear_probe import layer_readings
@@ -125,7 +125,7 @@ def make_plan(
         return known
     arms = {name: planner.arm(name, tuned.get(name, {})) for name in study.arms}
     split_seed = split_seed_of(arms)
-    check_claims(study, arms)
+    check_claims(study, planner.tasks, arms)
     corpus = next(iter(arms.values())).experiment.data.text.identity
     _check_corpus(before, corpus)
     seconds = _known_timings(before, read)
@@ -203,15 +203,15 @@ def tuning_points(study: Study, arm: str) -> list[dict[str, Any]]:
     return points
 
 
-def check_claims(study: Study, arms: Mapping[str, PlannedArm]) -> None:
+def check_claims(study: Study, tasks: Sequence[Task], arms: Mapping[str, PlannedArm]) -> None:
     """Raise for a claim, or a tuning, by a number that one of its arms cannot have, and for readings of nobody."""
+    task_of = {task.name: task for task in tasks}
     anyone = {reading for arm in arms.values() for reading in arm.readings}
     wanted = study.evaluate.readings
     known = f"arms have {', '.join(sorted(anyone))}"
     for reading in wanted or ():
         expect(reading in anyone, "readings that an arm has in evaluate.readings", reading, known)
-    tasks = {task.name: task for task in make_tasks(study.evaluate.tasks)}
-    if wanted is not None and not all(isinstance(task, Probes | LabelledTask) for task in tasks.values()):
+    if wanted is not None and not all(isinstance(task, Probes | LabelledTask) for task in tasks):
         for name, arm in arms.items():
             read = not arm.readings.keys().isdisjoint(wanted)
             mend = f"arm {name} has {', '.join(arm.readings) or 'none'}"
@@ -227,7 +227,7 @@ def check_claims(study: Study, arms: Mapping[str, PlannedArm]) -> None:
     for number, name in numbers:
         claimed_direction(complete(number))
         task, reading, metric = split(complete(number))
-        of_states = tasks[task.partition("/")[0]]
+        of_states = task_of[task.partition("/")[0]]
         if isinstance(of_states, Probes | LabelledTask):
             _check_states(number, name, layer_readings(arms[name].experiment.module.backbone.config), of_states)
             continue

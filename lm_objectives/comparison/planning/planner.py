@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from lm_objectives.comparison.planning.arms import (
 from lm_objectives.comparison.planning.cost import CostModel, steps_within
 from lm_objectives.comparison.planning.experiment import Experiment, ExperimentReader
 from lm_objectives.comparison.study import Settings, Study
-from lm_objectives.errors import InputError, expect
+from lm_objectives.errors import expect, refused_in
+from lm_objectives.evaluation.evaluate import make_tasks
 from lm_objectives.evaluation.halves import Documents
 from lm_objectives.evaluation.readings.base import Reading
 from lm_objectives.evaluation.readings.collect import collect_readings
@@ -70,10 +70,14 @@ class Planner:
         study: which is planned.
         reader: reads settings as `fit` does.
         threads: of each run.
+
+    Raises:
+        InputError: where a task, or its file, is not there.
     """
 
     def __init__(self, study: Study, reader: ExperimentReader, threads: int) -> None:
         self.study, self._reader, self.threads = study, reader, threads
+        self.tasks = make_tasks(study.evaluate.tasks)
         self._known: dict[str, tuple[Experiment, CostModel]] = {}
 
     def read(self, name: str, tuned: Mapping[str, Any]) -> Settings:
@@ -83,7 +87,7 @@ class Planner:
             InputError: where they are wrong.
         """
         arm = self.study.arms[name]
-        with _in_arm(name):
+        with refused_in(f"arm {name}"):
             return with_ratio(self._reader.read(arguments_of(self.study, arm, tuned)), arm.ratio)
 
     def arm(self, name: str, tuned: Mapping[str, Any]) -> PlannedArm:
@@ -94,7 +98,7 @@ class Planner:
         """
         arm = self.study.arms[name]
         settings, lost = without_selection(self.read(name, tuned))
-        with _in_arm(name):
+        with refused_in(f"arm {name}"):
             experiment, cost = self._open(settings)
             if arm.ratio is not None and (unread := _untrained_heads(experiment, arm.ratio)):
                 settings = without_objectives(settings, unread)
@@ -171,15 +175,6 @@ class Planner:
         if kind == "tokens":
             return steps_within(amount, lambda steps: arm.cost(steps).tokens, f"arm {arm.name}, in tokens")
         return steps_within(amount, lambda steps: arm.cost(steps).flops, f"arm {arm.name}, in FLOPs")
-
-
-@contextmanager
-def _in_arm(name: str) -> Iterator[None]:
-    """Say of what is refused which arm it is in."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"arm {name}: {error}") from error
 
 
 def _untrained_heads(experiment: Experiment, ratio: Mapping[str, float]) -> set[str]:

@@ -35,7 +35,7 @@ class TuningRuns:
         assert study.tune is not None
         plain = {name: planner.arm(name, {}) for name in study.arms}
         split_seed = split_seed_of(plain)
-        check_claims(study, plain)
+        check_claims(study, planner.tasks, plain)
         amount = planner.budgets(plain)[-1]
         task = None if study.tune.by is None else study.tune.by.split("/")[0]
         tasks = [entry for entry in study.evaluate.tasks if entry.partition("=")[0] == task] or ["held_out"]

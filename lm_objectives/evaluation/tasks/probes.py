@@ -16,7 +16,9 @@ from lm_objectives.evaluation.tasks.probe_items import (
 )
 from lm_objectives.evaluation.tasks.sentences import held_out_text
 
-PROBES = ("bigram_shift", "word_content", "length", "order", "decade")
+_OF_SENTENCES = (bigram_shift, word_content, length)
+
+PROBES = tuple(probe.__name__ for probe in (*_OF_SENTENCES, order, decade))
 """Their names; the last is of the shipped corpus alone."""
 
 _MOST = 2000  # items of a probe
@@ -57,7 +59,8 @@ def make_items(model: EvaluatedModel, most: int, seed: int) -> dict[str, list[Pr
     most = min(most or _MOST, _MOST)
     paragraphs = [sentences for _, sentences in paragraphs_of(held_out_text(model, Probes.name), model, seed)]
     sentences = sentences_of(paragraphs)
-    made = [probe(sentences, seed) for probe in (bigram_shift, word_content, length)] + [order(paragraphs, seed)]
-    items = [choose_items(found, most, seed) for found in made]
+    made = {probe.__name__: probe(sentences, seed) for probe in _OF_SENTENCES}
+    made[order.__name__] = order(paragraphs, seed)
+    items = {name: choose_items(found, most, seed) for name, found in made.items()}
     in_decades = decade(model, min(most, _MOST_PARAGRAPHS), seed)
-    return dict(zip(PROBES, [*items, *([in_decades] if in_decades else [])], strict=False))
+    return items | ({decade.__name__: in_decades} if in_decades else {})

@@ -16,6 +16,7 @@ from lm_objectives.comparison.planning.planner import Planner, settings_hash
 from lm_objectives.comparison.study import Study
 from lm_objectives.comparison.study_file import study_of
 from lm_objectives.errors import InputError
+from lm_objectives.evaluation.evaluate import make_tasks
 
 ARMS = {"causal": {"ratio": {"causal": 1}}, "mixed": {"ratio": {"causal": 1, "order": 1}}}
 
@@ -173,7 +174,8 @@ def claimed(place: Path, labels: str) -> Callable[[Sequence[str]], None]:
 
     def check(numbers: Sequence[str]) -> None:
         claims = [{"better": "mixed", "than": "causal", "on": [*numbers]}]
-        check_claims(study(place, evaluate={"tasks": ["probes", labels], "readings": ["order"]}, claims=claims), arms)
+        asked = study(place, evaluate={"tasks": ["probes", labels], "readings": ["order"]}, claims=claims)
+        check_claims(asked, make_tasks(asked.evaluate.tasks), arms)
 
     return check
 
